@@ -1,0 +1,158 @@
+//! Backends and their endpoints: what the data plane must know to admit, queue and connect. Never a Kubernetes object.
+
+use crate::BackendName;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// A Service port: how to speak to it and how much it bears. Its endpoints come in a lane of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Backend {
+    /// Its name.
+    pub name: BackendName,
+    /// What is spoken to its endpoints.
+    pub protocol: BackendProtocol,
+    /// TLS to its endpoints, by BackendTLSPolicy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<BackendTls>,
+    /// Requests at once per endpoint (`containerConcurrency`); 0 is no bound.
+    #[serde(default)]
+    pub concurrency: u32,
+    /// Bounds of its queue.
+    #[serde(default)]
+    pub queue: QueueBounds,
+    /// The scale target that its demand counts for (`namespace/name`); `None` for a backend that cannot start from zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales: Option<String>,
+    /// How long a request may wait for it.
+    #[serde(default)]
+    pub wait: Wait,
+}
+
+/// What is spoken to an endpoint (`appProtocol` of the Service port).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum BackendProtocol {
+    /// HTTP/1.1, with upgrades.
+    #[default]
+    Http1,
+    /// HTTP/2: by prior knowledge, or by ALPN under TLS.
+    Http2,
+}
+
+/// TLS to an endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendTls {
+    /// Sent as SNI, and verified unless `names` is not empty.
+    pub hostname: String,
+    /// Names of which the certificate must carry one (subjectAltNames), instead of `hostname`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// Who may have signed.
+    pub trust: Trust,
+}
+
+/// Certificate authorities.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Trust {
+    /// The system's.
+    System,
+    /// PEM texts.
+    Pem(Vec<String>),
+    /// The policy is broken: every request is answered 502 with the reason, never sent in plain.
+    Invalid(String),
+}
+
+/// Bounds of a queue; `None` is the gateway's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueBounds {
+    /// Requests that may wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Bytes that they may keep, heads and spooled bodies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// How long a request may wait for a cold or full backend, in milliseconds; `None` is the gateway's default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Wait {
+    /// The limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_ms: Option<u64>,
+}
+
+/// What happens to a request whose arm of a split is cold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ColdArm {
+    /// It waits.
+    #[default]
+    Hold,
+    /// It goes to a warm arm, and the cold one is woken.
+    Shift,
+    /// It is answered 503, and the cold one is woken.
+    Reject,
+}
+
+/// The endpoints of a backend now, and why there may be none: the whole list each time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoints {
+    /// Whose.
+    pub backend: BackendName,
+    /// Where; an endpoint that is not in the list gets no new request.
+    pub list: Vec<Endpoint>,
+    /// What the scaler says.
+    #[serde(default)]
+    pub activation: Activation,
+}
+
+/// One address.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoint {
+    /// IP and port.
+    pub address: SocketAddr,
+    /// Known to be ready; otherwise the gateway asks `probe` and decides itself.
+    pub ready: bool,
+    /// How readiness is asked.
+    #[serde(default)]
+    pub probe: Probe,
+}
+
+/// How an endpoint is asked whether it is ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Probe {
+    /// It accepts a connection.
+    #[default]
+    Tcp,
+    /// It answers a GET with 200 to 399.
+    Http {
+        /// The path.
+        path: String,
+    },
+}
+
+/// What is known of starting a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Activation {
+    /// Nothing is wrong: with no endpoints it is cold and may be woken.
+    #[default]
+    Ready,
+    /// It starts; requests wait.
+    Waking,
+    /// It is about to stop: send nothing new; requests wait for the next start.
+    Closing,
+    /// It cannot start: requests are answered at once with the reason.
+    Broken {
+        /// What an operator reads.
+        reason: String,
+    },
+}

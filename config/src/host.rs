@@ -1,0 +1,216 @@
+//! Host names in their one canonical form, and the patterns that routes and listeners use. Never a port, never upper case.
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, str::FromStr};
+
+/// A canonical host: lower-case DNS name without a trailing dot, an IPv4 literal, or an IPv6 literal in brackets.
+///
+/// Ordered by its text. Source: RFC 9110 §4.2.3 (case), RFC 3986 §3.2.2 (literals).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct HostName(Box<str>);
+
+/// Why a text is no host name or pattern; names the text and what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidHost(pub String);
+
+impl fmt::Display for InvalidHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:?} is not a host name: use labels of a-z, 0-9 and '-' (1 to 63 each, 253 in all), without a port",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for InvalidHost {}
+
+impl HostName {
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the host is an IP literal, which no wildcard matches.
+    pub fn is_address(&self) -> bool {
+        is_address(&self.0)
+    }
+}
+
+/// Whether `text` is a canonical host already: what the request path checks without allocating.
+pub fn is_canonical(text: &str) -> bool {
+    is_address(text) || is_dns_name(text)
+}
+
+fn is_address(text: &str) -> bool {
+    if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
+        return inner.parse::<std::net::Ipv6Addr>().is_ok();
+    }
+    text.parse::<std::net::Ipv4Addr>().is_ok()
+}
+
+fn is_dns_name(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 253 && text.split('.').all(is_label)
+}
+
+fn is_label(label: &str) -> bool {
+    let bytes = label.as_bytes();
+    let edge = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    matches!((bytes.first(), bytes.last()), (Some(first), Some(last)) if edge(*first) && edge(*last))
+        && bytes.len() <= 63
+        && bytes.iter().all(|&b| edge(b) || b == b'-')
+}
+
+impl FromStr for HostName {
+    type Err = InvalidHost;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHost> {
+        let lower = text.to_ascii_lowercase();
+        let canonical = lower.strip_suffix('.').unwrap_or(&lower);
+        if is_canonical(canonical) { Ok(Self(canonical.into())) } else { Err(InvalidHost(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for HostName {
+    type Error = InvalidHost;
+
+    fn try_from(text: String) -> Result<Self, InvalidHost> {
+        text.parse()
+    }
+}
+
+impl From<HostName> for String {
+    fn from(host: HostName) -> Self {
+        host.0.into()
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a listener or a route says of hosts. `*.a.b` matches one label or more before `.a.b`, never `a.b` itself.
+///
+/// Source: Gateway API v1.7.0, `Hostname` and the hostname intersection rules of HTTPRoute.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum HostPattern {
+    /// Every host, an absent hostname field. Written `*`.
+    #[default]
+    Any,
+    /// `*.suffix`; the suffix is kept without `*.`.
+    Wildcard(HostName),
+    /// One host.
+    Exact(HostName),
+}
+
+impl HostPattern {
+    /// Whether a canonical host matches.
+    pub fn matches(&self, host: &HostName) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Wildcard(suffix) => is_below(host.as_str(), suffix.as_str()),
+            Self::Exact(name) => name == host,
+        }
+    }
+
+    /// What both patterns match, or `None` where nothing does: the more specific of two where one covers the other.
+    pub fn intersect(&self, other: &Self) -> Option<Self> {
+        let covered = |wide: &Self, narrow: &Self| match (wide, narrow) {
+            (Self::Any, _) => true,
+            (Self::Wildcard(suffix), Self::Wildcard(inner)) => {
+                suffix == inner || is_below(inner.as_str(), suffix.as_str())
+            }
+            (Self::Wildcard(suffix), Self::Exact(host)) => is_below(host.as_str(), suffix.as_str()),
+            (Self::Exact(a), Self::Exact(b)) => a == b,
+            _ => false,
+        };
+        if covered(self, other) {
+            Some(other.clone())
+        } else if covered(other, self) {
+            Some(self.clone())
+        } else {
+            None
+        }
+    }
+}
+
+fn is_below(host: &str, suffix: &str) -> bool {
+    !is_address(host) && host.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+}
+
+impl FromStr for HostPattern {
+    type Err = InvalidHost;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHost> {
+        match text {
+            "" | "*" => Ok(Self::Any),
+            _ => match text.strip_prefix("*.") {
+                Some(suffix) => Ok(Self::Wildcard(suffix.parse().map_err(|_| InvalidHost(text.to_owned()))?)),
+                None => Ok(Self::Exact(text.parse()?)),
+            },
+        }
+    }
+}
+
+impl TryFrom<String> for HostPattern {
+    type Error = InvalidHost;
+
+    fn try_from(text: String) -> Result<Self, InvalidHost> {
+        text.parse()
+    }
+}
+
+impl From<HostPattern> for String {
+    fn from(pattern: HostPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("*"),
+            Self::Wildcard(suffix) => write!(f, "*.{suffix}"),
+            Self::Exact(host) => write!(f, "{host}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(text: &str) -> HostPattern {
+        text.parse().expect("a pattern")
+    }
+
+    #[test]
+    fn a_wildcard_needs_a_label_and_takes_many() {
+        let wild = pattern("*.ofn.io");
+        assert!(wild.matches(&"fn.default.ofn.io".parse().unwrap()));
+        assert!(!wild.matches(&"ofn.io".parse().unwrap()));
+        assert!(!wild.matches(&"xofn.io".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_intersection_is_the_narrower_pattern() {
+        assert_eq!(pattern("*.io").intersect(&pattern("*.ofn.io")), Some(pattern("*.ofn.io")));
+        assert_eq!(pattern("a.ofn.io").intersect(&pattern("*.ofn.io")), Some(pattern("a.ofn.io")));
+        assert_eq!(pattern("*").intersect(&pattern("*")), Some(HostPattern::Any));
+        assert_eq!(pattern("ofn.io").intersect(&pattern("*.ofn.io")), None);
+        assert_eq!(pattern("*.a.io").intersect(&pattern("*.b.io")), None);
+    }
+
+    #[test]
+    fn hosts_are_canonical_or_refused() {
+        assert_eq!("HELLO.Local.".parse::<HostName>().unwrap().as_str(), "hello.local");
+        assert!("[::1]".parse::<HostName>().unwrap().is_address());
+        for bad in ["", "a..b", "-a.b", "a b", "a:80", "a/b", "user@a", "[::1"] {
+            assert!(bad.parse::<HostName>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The words that both programs share: names, rules, backends, listeners, snapshots. Data only: no I/O, no async, no Kubernetes.
+//!
+//! What stands here flows down from `translate` to the data plane. It is printable, comparable and has a wire form,
+//! so a golden file, a diff and a network message are the same thing.
+
+mod backend;
+mod filter;
+mod host;
+mod listener;
+mod name;
+mod rank;
+mod rule;
+mod snapshot;
+
+pub use backend::{
+    Activation, Backend, BackendProtocol, BackendTls, ColdArm, Endpoint, Endpoints, Probe, QueueBounds, Trust, Wait,
+};
+pub use filter::{Cors, Filter, Fraction, HeaderEdit, OriginPattern, PathEdit, Redirect, Rewrite, Scheme};
+pub use host::{HostName, HostPattern, InvalidHost, is_canonical as is_canonical_host};
+pub use listener::{Certificate, ClientAuth, Listener, ListenerTls, Protocol, Redacted};
+pub use name::{BackendName, CertificateName, ListenerName, RouteKind, RuleName};
+pub use rank::{HostRank, PathRank, Rank, Seniority};
+pub use rule::{
+    Action, Arm, ArmTarget, Attachment, Host, Match, PathMatch, Retry, Rule, Split, Timeouts, ValueMatch, ValueTest,
+};
+pub use snapshot::{Change, Removes, Snapshot, Version};

@@ -1,0 +1,98 @@
+//! Names: how a listener, a rule, a backend and a certificate are called everywhere, in logs, metrics and files alike. Never reused for another object.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A listener of a Gateway (or ListenerSet): `namespace/gateway/section`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerName {
+    /// Namespace of the Gateway.
+    pub namespace: String,
+    /// Name of the Gateway.
+    pub gateway: String,
+    /// The listener's `name`.
+    pub section: String,
+}
+
+impl fmt::Display for ListenerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.namespace, self.gateway, self.section)
+    }
+}
+
+/// The kinds of routes that a rule can come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum RouteKind {
+    /// `gateway.networking.k8s.io` HTTPRoute.
+    HTTPRoute,
+    /// `gateway.networking.k8s.io` GRPCRoute.
+    GRPCRoute,
+}
+
+impl RouteKind {
+    /// The kind's name as the API has it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HTTPRoute => "HTTPRoute",
+            Self::GRPCRoute => "GRPCRoute",
+        }
+    }
+}
+
+/// A rule of a route: `HTTPRoute/namespace/name/index`, the index counted from 0.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleName {
+    /// Kind of the route.
+    pub kind: RouteKind,
+    /// Namespace of the route.
+    pub namespace: String,
+    /// Name of the route.
+    pub route: String,
+    /// Index in `spec.rules`, from 0.
+    pub index: u32,
+}
+
+impl fmt::Display for RuleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}/{}", self.kind.as_str(), self.namespace, self.route, self.index)
+    }
+}
+
+/// A Service port as the data plane knows it: `namespace/service:port`. The uid tells a Service from one deleted and made again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendName {
+    /// Namespace of the Service.
+    pub namespace: String,
+    /// Name of the Service.
+    pub service: String,
+    /// Port number of the Service.
+    pub port: u16,
+    /// `metadata.uid`, empty where no API server gave one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+}
+
+impl fmt::Display for BackendName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+    }
+}
+
+/// A certificate with its key: `namespace/secret`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateName {
+    /// Namespace of the Secret.
+    pub namespace: String,
+    /// Name of the Secret.
+    pub secret: String,
+}
+
+impl fmt::Display for CertificateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.secret)
+    }
+}

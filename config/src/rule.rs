@@ -1,0 +1,170 @@
+//! A rule: which requests it takes and what becomes of them. Resolved by `translate`; never an object name that still must be looked up.
+
+use crate::{BackendName, ColdArm, Filter, HostPattern, ListenerName, RuleName, Seniority};
+use serde::{Deserialize, Serialize};
+
+/// One rule of one route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Rule {
+    /// Its name.
+    pub name: RuleName,
+    /// `spec.rules[].name`, empty where none was given.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
+    /// Age and order; `at` is 0 here and the index of the match in a `Rank`.
+    pub seniority: Seniority,
+    /// The listeners that it is attached to, and there the hosts.
+    pub attachments: Vec<Attachment>,
+    /// Any of these takes a request; never empty (`translate` writes out the default `/`).
+    pub matches: Vec<Match>,
+    /// Applied in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
+    /// What becomes of a request that no filter answered.
+    pub action: Action,
+    /// Limits of time.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// Tries after the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<Retry>,
+}
+
+/// A listener that a rule is attached to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// The listener.
+    pub listener: ListenerName,
+    /// The hosts there; never empty.
+    pub hosts: Vec<Host>,
+}
+
+/// A host on which a rule serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Host {
+    /// What the listener and the route both match.
+    pub pattern: HostPattern,
+    /// What the route itself says: decides precedence.
+    pub declared: HostPattern,
+}
+
+/// All parts must hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Match {
+    /// The path, canonical.
+    pub path: PathMatch,
+    /// Upper-case as in HTTP; `None` for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Header tests; names lower-case, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub headers: Vec<ValueMatch>,
+    /// Query parameter tests, on the first value of a name; names as written, each once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub queries: Vec<ValueMatch>,
+}
+
+/// How a path is matched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// Whole segments: `/a` matches `/a`, `/a/` and `/a/b`, not `/ab`.
+    Prefix(String),
+    /// The whole path matches the expression (RE2 syntax, anchored at both ends).
+    Regex(String),
+}
+
+/// A test of one value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ValueMatch {
+    /// Header or parameter.
+    pub name: String,
+    /// What its value must be.
+    pub test: ValueTest,
+}
+
+/// What a value must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ValueTest {
+    /// Byte-equal.
+    Exact(String),
+    /// Matches as a whole.
+    Regex(String),
+}
+
+/// What becomes of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Action {
+    /// Sent to one of the arms.
+    Forward(Split),
+    /// The rule as a whole cannot be served: 500, with the reason in log and `explain`. Invalid input is data.
+    Invalid(String),
+}
+
+/// Arms and how one is chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Split {
+    /// Weighted arms; a total weight of 0 (or no arm) answers 500, as Gateway API says.
+    pub arms: Vec<Arm>,
+    /// What happens if the chosen arm is cold.
+    #[serde(default)]
+    pub cold: ColdArm,
+}
+
+/// One weighted backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Arm {
+    /// Where to.
+    pub target: ArmTarget,
+    /// Its share of the sum of weights, 0 to 1,000,000.
+    pub weight: u32,
+    /// Applied after the rule's filters to what goes to this arm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filters: Vec<Filter>,
+}
+
+/// Where an arm leads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ArmTarget {
+    /// A backend of the same Snapshot.
+    Backend(BackendName),
+    /// The share of this arm is answered 500, with the reason in log and `explain`.
+    Invalid(String),
+}
+
+/// Limits of time, in milliseconds; `None` is the gateway's default, `Some(0)` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Timeouts {
+    /// From the head received to the end of the answer, over all tries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_ms: Option<u64>,
+    /// One try, from its first byte sent to the end of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_ms: Option<u64>,
+}
+
+/// Tries after the first one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retry {
+    /// How many more tries; 0 is none.
+    pub attempts: u32,
+    /// Answers of the backend that are tried again.
+    pub codes: Vec<u16>,
+    /// The least pause before a try, in milliseconds; `None` is the gateway's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff_ms: Option<u64>,
+}

@@ -1,0 +1,229 @@
+//! One ordered list of (name, value), as slices of what was read. Names are lower-case tokens; never framing, never hop-by-hop.
+
+/// A slice of the owning buffer: offset and length in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    len: u32,
+}
+
+impl Span {
+    /// The span of `start..end`; a head is far below 4 GiB by its limits.
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start: start as u32, len: (end - start) as u32 }
+    }
+
+    /// The slice of `text`.
+    pub fn of(self, text: &[u8]) -> &[u8] {
+        &text[self.start as usize..self.start as usize + self.len as usize]
+    }
+
+    /// Length in bytes.
+    pub fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Field {
+    name: Span,
+    value: Span,
+}
+
+/// Header or trailer fields and the buffer that they are slices of.
+///
+/// Invariants that the parsers and `push` keep: names are lower-case tokens (RFC 9110 §5.1); values hold no CR, LF or NUL and
+/// no blank at either end.
+#[derive(Clone, Debug, Default)]
+pub struct Fields {
+    text: Vec<u8>,
+    list: Vec<Field>,
+}
+
+impl Fields {
+    /// Takes a buffer of read bytes, with no field yet, and a (possibly pooled) list's capacity.
+    pub fn over(text: Vec<u8>) -> Self {
+        Self { text, list: Vec::new() }
+    }
+
+    /// The same over the spent parts of another, so that nothing is allocated.
+    pub fn reuse(text: Vec<u8>, mut spent: Fields) -> Self {
+        spent.list.clear();
+        Self { text, list: spent.list }
+    }
+
+    /// The buffer.
+    pub fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The buffer itself, for a parser that lower-cases names in place.
+    pub fn text_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.text
+    }
+
+    /// Gives the buffer back to a pool.
+    pub fn into_text(self) -> Vec<u8> {
+        self.text
+    }
+
+    /// Appends bytes to the buffer and says where they are.
+    pub fn store(&mut self, bytes: &[u8]) -> Span {
+        let start = self.text.len();
+        self.text.extend_from_slice(bytes);
+        Span::new(start, self.text.len())
+    }
+
+    /// Adds a field that lies in the buffer already. The caller is a strict parser, which has checked the invariants.
+    pub fn push_span(&mut self, name: Span, value: Span) {
+        self.list.push(Field { name, value });
+    }
+
+    /// Adds a field at the end. `name` must be a lower-case token and `value` free of CR, LF and NUL.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        debug_assert!(is_token(name.as_bytes()) && is_value(value), "{name}: {value:?}");
+        let name = self.store(name.as_bytes());
+        let value = self.store(value);
+        self.push_span(name, value);
+    }
+
+    /// Removes every field of a name (lower-case).
+    pub fn remove(&mut self, name: &str) {
+        let text = &self.text;
+        self.list.retain(|field| field.name.of(text) != name.as_bytes());
+    }
+
+    /// Removes every field whose name `goes` says.
+    pub fn remove_where(&mut self, mut goes: impl FnMut(&str) -> bool) {
+        let text = &self.text;
+        self.list.retain(|field| !goes(as_str(field.name.of(text))));
+    }
+
+    /// Replaces all fields of a name by one, in the place of the first.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        let span = self.store(value);
+        let text = &self.text;
+        let mut seen = false;
+        self.list.retain_mut(|field| {
+            if field.name.of(text) != name.as_bytes() {
+                return true;
+            }
+            field.value = span;
+            !std::mem::replace(&mut seen, true)
+        });
+        if !seen {
+            let name = self.store(name.as_bytes());
+            self.push_span(name, span);
+        }
+    }
+
+    /// The first value of a name.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// The first value of a name, where it is text.
+    pub fn get_str(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(|value| std::str::from_utf8(value).ok())
+    }
+
+    /// All values of a name, in order.
+    pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> + 'f {
+        self.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// The values of a name as one, joined with `, ` (RFC 9110 §5.3); borrows where there is only one.
+    pub fn joined<'f>(&'f self, name: &'f str) -> Option<std::borrow::Cow<'f, [u8]>> {
+        let mut values = self.all(name);
+        let first = values.next()?;
+        Some(match values.next() {
+            None => first.into(),
+            Some(second) => {
+                let mut all = [first, second].join(&b", "[..]);
+                values.for_each(|value| {
+                    all.extend_from_slice(b", ");
+                    all.extend_from_slice(value);
+                });
+                all.into()
+            }
+        })
+    }
+
+    /// Whether there is a field of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    /// Name and value, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.list.iter().map(|field| (as_str(field.name.of(&self.text)), field.value.of(&self.text)))
+    }
+
+    /// Number of fields.
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Bytes kept: what a parked request is charged for.
+    pub fn retained(&self) -> usize {
+        self.text.capacity() + self.list.capacity() * size_of::<Field>()
+    }
+
+    /// Shrinks to the exact size, and returns nothing to any pool: for parking.
+    pub fn shrink(&mut self) {
+        self.text.shrink_to_fit();
+        self.list.shrink_to_fit();
+    }
+}
+
+/// Whether bytes are an RFC 9110 token.
+pub(crate) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().all(|&b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}
+
+fn is_value(bytes: &[u8]) -> bool {
+    !bytes.iter().any(|b| matches!(b, b'\r' | b'\n' | 0))
+}
+
+fn as_str(name: &[u8]) -> &str {
+    std::str::from_utf8(name).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn set_replaces_in_place_and_add_keeps_order() {
+        let mut fields = Fields::default();
+        fields.push("a", b"1");
+        fields.push("b", b"2");
+        fields.push("a", b"3");
+        fields.set("a", b"4");
+        fields.set("c", b"5");
+        let all: Vec<_> = fields.iter().map(|(n, v)| (n.to_owned(), v.to_vec())).collect();
+        assert_eq!(all, [("a".into(), b"4".to_vec()), ("b".into(), b"2".to_vec()), ("c".into(), b"5".to_vec())]);
+        fields.remove("b");
+        assert!(!fields.has("b"));
+    }
+
+    #[test]
+    fn several_values_join_with_a_comma() {
+        let mut fields = Fields::default();
+        fields.push("via", b"a");
+        assert_eq!(fields.joined("via").unwrap().as_ref(), b"a");
+        fields.push("via", b"b");
+        fields.push("via", b"c");
+        assert_eq!(fields.joined("via").unwrap().as_ref(), b"a, b, c");
+    }
+}
