@@ -1,1 +1,3 @@
-//! (being written)
+//! The control plane: where objects come from, what runs for them, and how many of it. It never sees a request.
+
+pub mod sources;

@@ -1,0 +1,4 @@
+//! Where objects come from. A source reads and names what is wrong; it never makes a route of what it read.
+
+pub mod findings;
+pub mod yaml;
