@@ -1,3 +1,4 @@
 //! (being written)
 
 pub mod failure;
+pub mod filters;
