@@ -18,6 +18,11 @@ impl Span {
         &text[self.start as usize..self.start as usize + self.len as usize]
     }
 
+    /// Where it lies in the buffer.
+    pub fn range(self) -> std::ops::Range<usize> {
+        self.start as usize..self.start as usize + self.len as usize
+    }
+
     /// Length in bytes.
     pub fn len(self) -> usize {
         self.len as usize
@@ -187,11 +192,12 @@ impl Fields {
 }
 
 /// Whether bytes are an RFC 9110 token.
-pub(crate) fn is_token(bytes: &[u8]) -> bool {
+pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn is_value(bytes: &[u8]) -> bool {
+/// Whether bytes can be a field's value on one line: no CR, LF or NUL.
+pub fn is_value(bytes: &[u8]) -> bool {
     !bytes.iter().any(|b| matches!(b, b'\r' | b'\n' | 0))
 }
 
