@@ -184,6 +184,11 @@ impl Fields {
         self.text.capacity() + self.list.capacity() * size_of::<Field>()
     }
 
+    /// Capacity of the buffer in bytes, which tells a pool whether it is worth keeping.
+    pub fn text_capacity(&self) -> usize {
+        self.text.capacity()
+    }
+
     /// Shrinks to the exact size, and returns nothing to any pool: for parking.
     pub fn shrink(&mut self) {
         self.text.shrink_to_fit();

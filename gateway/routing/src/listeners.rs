@@ -1,0 +1,156 @@
+//! The listeners of a Table and which of them takes a host: the most specific one of the port, and no other (GatewayHTTPListenerIsolation).
+
+use crate::{Problem, texts::Texts};
+use headgate_config::{HostPattern, Listener, ListenerName, Snapshot};
+use std::{collections::HashMap, sync::Arc};
+
+/// The listeners, and an index of them by port and host.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    /// Ordered by port, then name. The listeners that say the same as one before them are not in the list.
+    list: Box<[Arc<Listener>]>,
+    /// By port for a host, by port + `WILDCARD` for a suffix.
+    hosts: Texts<u32>,
+    ports: Box<[PortIndex]>,
+}
+
+/// What is known of a port.
+#[derive(Debug)]
+struct PortIndex {
+    port: u16,
+    /// The listener without a hostname.
+    any: Option<u32>,
+    wildcards: bool,
+    /// Its first listener and the one after its last.
+    range: (u32, u32),
+}
+
+/// Added to a port to make the owner of its suffixes.
+const WILDCARD: u32 = 1 << 16;
+
+/// Listeners by name, also those that were merged into another.
+pub(crate) type ListenerNumbers<'s> = HashMap<&'s ListenerName, u32>;
+
+impl Listeners {
+    /// Takes the listeners of a Snapshot; those of `previous` that are equal are shared.
+    pub(crate) fn gather<'s>(
+        snapshot: &'s Snapshot,
+        previous: Option<&Self>,
+        problems: &mut Vec<Problem>,
+    ) -> (Self, ListenerNumbers<'s>) {
+        let mut all: Vec<&Listener> = snapshot.listeners.values().collect();
+        all.sort_by_key(|listener| listener.port); // stable: by name within a port
+        let mut numbers = ListenerNumbers::new();
+        let mut made = Self::default();
+        let mut list: Vec<Arc<Listener>> = Vec::new();
+        let mut ports: Vec<PortIndex> = Vec::new();
+        for listener in all {
+            if ports.last().is_none_or(|last| last.port != listener.port) {
+                let at = list.len() as u32;
+                ports.push(PortIndex { port: listener.port, any: None, wildcards: false, range: (at, at) });
+            }
+            let port = ports.last_mut().expect("one was just pushed");
+            let first = list.get(port.range.0 as usize);
+            if let Some(first) = first.filter(|first| first.protocol != listener.protocol) {
+                problems.push(conflict(listener, first, "protocol"));
+                continue;
+            }
+            let next = list.len() as u32;
+            let number = *made.number(port, &listener.hostname, next);
+            if let Some(same) = list.get(number as usize)
+                && same.tls != listener.tls
+            {
+                problems.push(conflict(listener, same, "tls"));
+                continue;
+            }
+            numbers.insert(&listener.name, number);
+            if number == next {
+                port.range.1 += 1;
+                list.push(share(listener, previous));
+            }
+        }
+        made.hosts.shrink();
+        (Self { list: list.into(), ports: ports.into(), ..made }, numbers)
+    }
+
+    /// The number of the listener of a port that has this very hostname; `next` where there is none yet.
+    fn number<'s>(&'s mut self, port: &'s mut PortIndex, hostname: &HostPattern, next: u32) -> &'s mut u32 {
+        let owner = u32::from(port.port);
+        match hostname {
+            HostPattern::Any => port.any.get_or_insert(next),
+            HostPattern::Exact(host) => self.hosts.get_or_insert(owner, host.as_str().as_bytes(), || next),
+            HostPattern::Wildcard(suffix) => {
+                port.wildcards = true;
+                self.hosts.get_or_insert(owner + WILDCARD, suffix.as_str().as_bytes(), || next)
+            }
+        }
+    }
+
+    /// The number of the most specific listener of a port that takes a canonical host.
+    pub(crate) fn find(&self, port: u16, host: &str) -> Option<u32> {
+        let known = &self.ports[self.ports.binary_search_by_key(&port, |known| known.port).ok()?];
+        let owner = u32::from(port);
+        let exact = self.hosts.get(owner, host.as_bytes()).copied();
+        let wildcard = || {
+            let mut suffixes = known.wildcards.then(|| suffixes(host)).into_iter().flatten();
+            suffixes.find_map(|suffix| self.hosts.get(owner + WILDCARD, suffix.as_bytes()).copied())
+        };
+        exact.or_else(wildcard).or(known.any)
+    }
+
+    /// The listener of a number that `find` gave.
+    pub(crate) fn get(&self, number: u32) -> &Arc<Listener> {
+        &self.list[number as usize]
+    }
+
+    /// All of them, by port and name.
+    pub(crate) fn list(&self) -> &[Arc<Listener>] {
+        &self.list
+    }
+
+    /// Each port with its listeners, never none.
+    pub(crate) fn ports(&self) -> impl Iterator<Item = (u16, &[Arc<Listener>])> {
+        self.ports.iter().map(|port| (port.port, &self.list[port.range.0 as usize..port.range.1 as usize]))
+    }
+}
+
+/// What remains of a host when labels are dropped, longest first; nothing of an address, which no wildcard matches.
+pub(crate) fn suffixes(host: &str) -> impl Iterator<Item = &str> {
+    // Only what ends in a digit or a bracket can be an address: the parse is rare.
+    let may_be_address = host.ends_with(|last: char| last.is_ascii_digit() || last == ']');
+    let is_address = may_be_address && (host.ends_with(']') || host.parse::<std::net::Ipv4Addr>().is_ok());
+    let host = if is_address { "" } else { host };
+    host.match_indices('.').map(|(dot, _)| &host[dot + 1..])
+}
+
+fn share(listener: &Listener, previous: Option<&Listeners>) -> Arc<Listener> {
+    let known = previous.and_then(|previous| {
+        let key = (listener.port, &listener.name);
+        let at = previous.list.binary_search_by(|known| (known.port, &known.name).cmp(&key)).ok()?;
+        Some(&previous.list[at])
+    });
+    known.filter(|known| ***known == *listener).map_or_else(|| Arc::new(listener.clone()), Arc::clone)
+}
+
+fn conflict(listener: &Listener, first: &Listener, field: &str) -> Problem {
+    let message = format!(
+        "port {} is taken by listener {} with another {field}: write the same {field}, another hostname or another port",
+        listener.port, first.name
+    );
+    Problem { rule: None, listener: Some(listener.name.clone()), field: field.to_owned(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_dropped_but_not_those_of_an_address() {
+        let all = |host| suffixes(host).collect::<Vec<_>>();
+        assert_eq!(all("a.b.c"), ["b.c", "c"]);
+        assert_eq!(all("v1.2"), ["2"]);
+        assert!(all("localhost").is_empty());
+        assert!(all("10.0.0.1").is_empty());
+        assert!(all("[::ffff:10.0.0.1]").is_empty());
+    }
+}
