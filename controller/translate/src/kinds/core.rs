@@ -1,0 +1,272 @@
+//! The kinds of Kubernetes itself that routes lead to: of each, what is used. Contents of Secrets are never printed.
+
+use crate::{
+    choices,
+    form::Form,
+    kinds::ObjectMeta,
+    schema::{Fields, Reader},
+};
+use base64::Engine;
+use headgate_config::Redacted;
+use std::collections::BTreeMap;
+
+/// Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Service {
+    /// Metadata.
+    pub meta: ObjectMeta,
+    /// Ports.
+    pub ports: Vec<ServicePort>,
+    /// Set for type ExternalName: where it leads.
+    pub external_name: Option<String>,
+    /// Whether it has no address of its own (`clusterIP: None`).
+    pub headless: bool,
+}
+
+/// `ports[]` of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Name; may be empty for a single port.
+    pub name: String,
+    /// Port.
+    pub port: u16,
+    /// Port of the endpoints; the same one where none is written.
+    pub target: Option<TargetPort>,
+    /// `TCP` by default.
+    pub protocol: String,
+    /// What is spoken.
+    pub app_protocol: Option<String>,
+}
+
+/// A port by number or by the name that containers give it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TargetPort {
+    /// By number.
+    Number(u16),
+    /// By name.
+    Name(String),
+}
+
+/// EndpointSlice of `discovery.k8s.io/v1`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointSlice {
+    /// Metadata.
+    pub meta: ObjectMeta,
+    /// The Service it belongs to (label `kubernetes.io/service-name`), empty for none.
+    pub service: String,
+    /// Kind of the addresses.
+    pub family: AddressFamily,
+    /// Endpoints.
+    pub endpoints: Vec<SliceEndpoint>,
+    /// Ports, by the names of the Service's ports.
+    pub ports: Vec<EndpointPort>,
+}
+
+choices! {
+    /// `addressType`.
+    AddressFamily { IPv4 = "IPv4", IPv6 = "IPv6", FQDN = "FQDN" }
+}
+
+/// `endpoints[]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SliceEndpoint {
+    /// Addresses; the first is used.
+    pub addresses: Vec<String>,
+    /// Ready, or not known.
+    pub ready: bool,
+    /// About to stop.
+    pub terminating: bool,
+}
+
+/// `ports[]` of a slice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndpointPort {
+    /// Name of the Service's port.
+    pub name: String,
+    /// Port of the endpoints.
+    pub port: Option<u16>,
+}
+
+/// Secret: texts only; what is not UTF-8 is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Secret {
+    /// Metadata.
+    pub meta: ObjectMeta,
+    /// `type`.
+    pub kind: String,
+    /// Decoded contents.
+    pub data: BTreeMap<String, Redacted>,
+}
+
+/// ConfigMap: texts only.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConfigMap {
+    /// Metadata.
+    pub meta: ObjectMeta,
+    /// Contents.
+    pub data: BTreeMap<String, String>,
+}
+
+/// Namespace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Namespace {
+    /// Metadata.
+    pub meta: ObjectMeta,
+}
+
+/// Fields of a Service that are known and of no use here.
+const UNUSED_SERVICE_FIELDS: [&str; 17] = [
+    "selector",
+    "clusterIPs",
+    "externalIPs",
+    "sessionAffinity",
+    "sessionAffinityConfig",
+    "loadBalancerIP",
+    "loadBalancerSourceRanges",
+    "loadBalancerClass",
+    "externalTrafficPolicy",
+    "internalTrafficPolicy",
+    "healthCheckNodePort",
+    "publishNotReadyAddresses",
+    "ipFamilies",
+    "ipFamilyPolicy",
+    "allocateLoadBalancerNodePorts",
+    "trafficDistribution",
+    "topologyKeys",
+];
+
+impl Service {
+    pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
+        let Some(at) = top.need("spec") else { return Self { meta, ..Self::default() } };
+        let mut spec = at.fields();
+        UNUSED_SERVICE_FIELDS.into_iter().for_each(|field| spec.skip(field));
+        let external = spec.text("type", Form::ANY).as_deref() == Some("ExternalName");
+        let external_name = spec.text("externalName", Form::ANY).filter(|_| external);
+        let ports = spec.each("ports", 0..=usize::MAX, ServicePort::read);
+        if ports.is_empty() && !external && !spec.has("clusterIP") {
+            at.error("has no ports", "write ports: with at least one port");
+        }
+        if let Some(second) = ports.iter().enumerate().skip(1).find(|(_, port)| port.name.is_empty()) {
+            let path = at.path().key("ports").index(second.0).key("name");
+            at.report().add(crate::schema::Problem::error(path, "is missing", "name each port if there are several"));
+        }
+        Self {
+            meta,
+            ports,
+            external_name: external.then(|| external_name.unwrap_or_default()),
+            headless: spec.text("clusterIP", Form::ANY).as_deref() == Some("None"),
+        }
+    }
+}
+
+impl ServicePort {
+    fn read(at: &Reader<'_>) -> Self {
+        let mut fields = at.fields();
+        fields.skip("nodePort");
+        Self {
+            name: fields.text("name", Form::custom(0, 63, |_| true, "write at most 63 characters")).unwrap_or_default(),
+            port: fields.need_port("port"),
+            target: fields.get("targetPort").map(|at| TargetPort::read(&at)),
+            protocol: fields.text("protocol", Form::ANY).unwrap_or_else(|| "TCP".into()),
+            app_protocol: fields.text("appProtocol", Form::ANY),
+        }
+    }
+}
+
+impl TargetPort {
+    fn read(at: &Reader<'_>) -> Self {
+        if at.value().is_string() {
+            let form =
+                Form::custom(1, 15, crate::form::is_label, "write a port number, or the name of a container's port");
+            Self::Name(at.text(form))
+        } else {
+            Self::Number(u16::try_from(at.number(1..=65535)).unwrap_or_default())
+        }
+    }
+}
+
+impl EndpointSlice {
+    pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
+        Self {
+            service: meta.labels.get("kubernetes.io/service-name").cloned().unwrap_or_default(),
+            family: top.need("addressType").map(|at| at.choice()).unwrap_or_default(),
+            endpoints: top.each("endpoints", 0..=1000, SliceEndpoint::read),
+            ports: top.each("ports", 0..=20_000, EndpointPort::read),
+            meta,
+        }
+    }
+}
+
+impl SliceEndpoint {
+    fn read(at: &Reader<'_>) -> Self {
+        let mut fields = at.fields();
+        for unused in ["hostname", "nodeName", "targetRef", "zone", "hints", "deprecatedTopology"] {
+            fields.skip(unused);
+        }
+        let addresses = fields.need("addresses").map(|at| at.list(1..=100)).unwrap_or_default();
+        let mut endpoint = Self {
+            addresses: addresses.iter().map(|at| at.text(Form::ANY)).collect(),
+            // absent is "unknown", which the API tells consumers to take as ready
+            ready: true,
+            terminating: false,
+        };
+        if let Some(conditions) = fields.get("conditions") {
+            let mut conditions = conditions.fields();
+            conditions.skip("serving");
+            endpoint.ready = conditions.flag("ready").unwrap_or(true);
+            endpoint.terminating = conditions.flag("terminating").unwrap_or(false);
+        }
+        endpoint
+    }
+}
+
+impl EndpointPort {
+    fn read(at: &Reader<'_>) -> Self {
+        let mut fields = at.fields();
+        fields.skip("protocol");
+        fields.skip("appProtocol");
+        Self { name: fields.text("name", Form::ANY).unwrap_or_default(), port: fields.port("port") }
+    }
+}
+
+impl Secret {
+    pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
+        top.skip("immutable");
+        let mut data = BTreeMap::new();
+        for (key, at) in top.get("data").map(|at| at.entries()).unwrap_or_default() {
+            if let Some(text) = decode_base64(&at) {
+                data.insert(key, Redacted::new(text));
+            }
+        }
+        // as the API server does it: stringData is written over data
+        data.extend(top.map("stringData", Form::ANY).into_iter().map(|(key, text)| (key, Redacted::new(text))));
+        Self { meta, kind: top.text("type", Form::ANY).unwrap_or_default(), data }
+    }
+}
+
+/// `None` for what is no text (reported if it is no base64 either).
+fn decode_base64(at: &Reader<'_>) -> Option<String> {
+    let packed: String = at.text(Form::ANY).split_ascii_whitespace().collect();
+    match base64::engine::general_purpose::STANDARD.decode(packed) {
+        Ok(bytes) => String::from_utf8(bytes).ok(),
+        Err(_) => {
+            at.error("is not base64", "write plain text under stringData instead of data");
+            None
+        }
+    }
+}
+
+impl ConfigMap {
+    pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
+        top.skip("immutable");
+        top.skip("binaryData");
+        Self { meta, data: top.map("data", Form::ANY) }
+    }
+}
+
+impl Namespace {
+    pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
+        top.skip("spec");
+        Self { meta }
+    }
+}

@@ -1,0 +1,104 @@
+//! Metadata that all objects share, and how one object is named.
+
+use crate::{
+    form::Form,
+    schema::{Fields, Reader},
+};
+use serde::Serialize;
+use std::{collections::BTreeMap, fmt};
+
+/// What of `metadata` is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Name.
+    pub name: String,
+    /// Namespace; `default` where none is written, empty for kinds that have none.
+    pub namespace: String,
+    /// Uid, empty where no API server gave one.
+    pub uid: String,
+    /// Counts changes of the spec; 0 where no API server counts.
+    pub generation: i64,
+    /// `creationTimestamp` in seconds since 1970; 0 where there is none.
+    pub created: i64,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations.
+    pub annotations: BTreeMap<String, String>,
+}
+
+impl ObjectMeta {
+    /// Namespace and name: the key of an object among those of its kind.
+    pub fn key(&self) -> (String, String) {
+        (self.namespace.clone(), self.name.clone())
+    }
+}
+
+/// One object of any kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    /// Group of the API, empty for the core group.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace, empty for kinds that have none.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// Names an object.
+    pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
+        Self { group: group.into(), kind: kind.into(), namespace: namespace.into(), name: name.into() }
+    }
+}
+
+impl fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.namespace.as_str() {
+            "" => write!(f, "{} {}", self.kind, self.name),
+            namespace => write!(f, "{} {namespace}/{}", self.kind, self.name),
+        }
+    }
+}
+
+/// Reads `apiVersion`, `kind` and `metadata` of an object. `namespaced` decides whether an absent namespace is `default`;
+/// `name` is the form of its name.
+pub(crate) fn read_meta(top: &mut Fields<'_>, namespaced: bool, name: Form) -> ObjectMeta {
+    top.skip("apiVersion");
+    top.skip("kind");
+    top.skip("status");
+    top.need("metadata").map(|at| metadata(&at, namespaced, name)).unwrap_or_default()
+}
+
+fn metadata(at: &Reader<'_>, namespaced: bool, name: Form) -> ObjectMeta {
+    let mut fields = at.fields();
+    for key in ["managedFields", "resourceVersion", "selfLink", "finalizers", "ownerReferences", "generateName"] {
+        fields.skip(key);
+    }
+    for key in ["deletionTimestamp", "deletionGracePeriodSeconds", "clusterName"] {
+        fields.skip(key);
+    }
+    let written = fields.text("namespace", Form::LABEL);
+    ObjectMeta {
+        name: fields.need_text("name", name),
+        namespace: if namespaced { written.unwrap_or_else(|| "default".into()) } else { String::new() },
+        uid: fields.text("uid", Form::ANY).unwrap_or_default(),
+        generation: fields.number("generation", 0..=i64::MAX).unwrap_or_default(),
+        created: fields.get("creationTimestamp").map(|at| timestamp(&at)).unwrap_or_default(),
+        labels: fields.map("labels", Form::LABEL_VALUE),
+        annotations: fields.map("annotations", Form::ANY),
+    }
+}
+
+/// Seconds since 1970 of an RFC 3339 text.
+fn timestamp(at: &Reader<'_>) -> i64 {
+    match at.text(Form::ANY).parse::<jiff::Timestamp>() {
+        Ok(time) => time.as_second(),
+        Err(_) => {
+            at.error("is not a time", "leave it out, or write it as 2026-01-31T12:00:00Z");
+            0
+        }
+    }
+}

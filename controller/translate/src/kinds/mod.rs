@@ -1,0 +1,38 @@
+//! The kinds that routes are made of, as this program reads them: tolerant of what a later version adds, with the API's defaults written out. Never a client, never a status of anybody else.
+
+mod backend_tls;
+mod core;
+mod decode;
+mod filter;
+mod gateway;
+mod grant;
+mod meta;
+mod reference;
+mod route;
+
+pub use backend_tls::{
+    BackendTLSPolicy, BackendValidation, PolicyTarget, SubjectAltName, SubjectAltNameKind, WellKnownAuthorities,
+};
+pub use core::{
+    AddressFamily, ConfigMap, EndpointPort, EndpointSlice, Namespace, Secret, Service, ServicePort, SliceEndpoint,
+    TargetPort,
+};
+pub use decode::{Decoded, Object, decode, decode_admitted};
+pub use filter::{
+    AuthProtocol, Cors, ExternalAuth, Filter, FilterKind, HeaderModifier, Mirror, PathModifier, Redirect, UrlRewrite,
+};
+pub use gateway::{
+    Address, AllowedListeners, AllowedRoutes, From, FrontendTls, FrontendTlsPort, FrontendValidation, Gateway,
+    GatewayClass, Infrastructure, Listener, ListenerTls, Protocol, RouteGroupKind, TlsMode, ValidationMode,
+};
+pub use grant::{GrantFrom, GrantTo, ReferenceGrant};
+pub use meta::{ObjectMeta, ObjectRef};
+pub use reference::{
+    BackendRef, GATEWAY_GROUP, LabelSelector, ObjectReference, Operator, ParentRef, Requirement, WeightedBackend,
+};
+pub use route::{
+    GRPCMatch, GRPCMethod, GRPCRoute, GRPCRule, HTTPMatch, HTTPRoute, HTTPRule, HeaderMatch, PathKind, PathMatch,
+    Retry, SessionPersistence, Timeouts, ValueKind,
+};
+
+pub(crate) use meta::read_meta;

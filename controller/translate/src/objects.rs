@@ -1,0 +1,130 @@
+//! Everything that the sources know now. Cheap to clone; never a copy of an object.
+
+use crate::kinds::{
+    BackendTLSPolicy, ConfigMap, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HTTPRoute, Namespace,
+    Object, ObjectRef, ReferenceGrant, Secret, Service,
+};
+use headgate_config::{ColdArm, Probe, QueueBounds, Wait};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// Namespace and name; the namespace is empty for kinds that have none.
+pub type Key = (String, String);
+
+/// All objects by kind, and what functions know of Services.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each map is named after its kind")]
+pub struct Objects {
+    pub gateway_classes: BTreeMap<Key, Arc<GatewayClass>>,
+    pub gateways: BTreeMap<Key, Arc<Gateway>>,
+    pub http_routes: BTreeMap<Key, Arc<HTTPRoute>>,
+    pub grpc_routes: BTreeMap<Key, Arc<GRPCRoute>>,
+    pub reference_grants: BTreeMap<Key, Arc<ReferenceGrant>>,
+    pub backend_tls_policies: BTreeMap<Key, Arc<BackendTLSPolicy>>,
+    pub services: BTreeMap<Key, Arc<Service>>,
+    pub endpoint_slices: BTreeMap<Key, Arc<EndpointSlice>>,
+    pub secrets: BTreeMap<Key, Arc<Secret>>,
+    pub config_maps: BTreeMap<Key, Arc<ConfigMap>>,
+    pub namespaces: BTreeMap<Key, Arc<Namespace>>,
+    /// By (namespace, Service): what a function says of a Service that scales.
+    pub traits: BTreeMap<Key, ServiceTraits>,
+    /// By (namespace, Service of a function): the Services of its revisions among which its requests are split, so that a route to
+    /// the function's own Service does not loop through the gateway.
+    pub aliases: BTreeMap<Key, Vec<AliasArm>>,
+}
+
+/// What a function says of a Service that scales.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceTraits {
+    /// Requests at once per endpoint; 0 is no bound.
+    pub concurrency: u32,
+    /// The scale target, `namespace/name`.
+    pub scales: Option<String>,
+    /// Bounds of its queue.
+    pub queue: QueueBounds,
+    /// How long a request may wait.
+    pub wait: Wait,
+    /// What happens if it is cold and one arm of several.
+    pub cold: ColdArm,
+    /// How its endpoints are asked whether they are ready.
+    pub probe: Probe,
+}
+
+/// One arm of an alias.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AliasArm {
+    /// Name of a Service in the same namespace.
+    pub service: String,
+    /// Its port.
+    pub port: u16,
+    /// Its share of the sum of weights.
+    pub weight: u32,
+}
+
+impl Objects {
+    /// Adds an object, or takes it in place of an earlier version.
+    pub fn insert(&mut self, object: Object) {
+        let key = object.meta().key();
+        match object {
+            Object::GatewayClass(object) => drop(self.gateway_classes.insert(key, Arc::new(object))),
+            Object::Gateway(object) => drop(self.gateways.insert(key, Arc::new(object))),
+            Object::HTTPRoute(object) => drop(self.http_routes.insert(key, Arc::new(object))),
+            Object::GRPCRoute(object) => drop(self.grpc_routes.insert(key, Arc::new(object))),
+            Object::ReferenceGrant(object) => drop(self.reference_grants.insert(key, Arc::new(object))),
+            Object::BackendTLSPolicy(object) => drop(self.backend_tls_policies.insert(key, Arc::new(object))),
+            Object::Service(object) => drop(self.services.insert(key, Arc::new(object))),
+            Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, Arc::new(object))),
+            Object::Secret(object) => drop(self.secrets.insert(key, Arc::new(object))),
+            Object::ConfigMap(object) => drop(self.config_maps.insert(key, Arc::new(object))),
+            Object::Namespace(object) => drop(self.namespaces.insert(key, Arc::new(object))),
+        }
+    }
+
+    /// Removes an object; whether there was one.
+    pub fn remove(&mut self, object: &ObjectRef) -> bool {
+        let key = &(object.namespace.clone(), object.name.clone());
+        match (object.group.as_str(), object.kind.as_str()) {
+            (GATEWAY_GROUP, "GatewayClass") => self.gateway_classes.remove(key).is_some(),
+            (GATEWAY_GROUP, "Gateway") => self.gateways.remove(key).is_some(),
+            (GATEWAY_GROUP, "HTTPRoute") => self.http_routes.remove(key).is_some(),
+            (GATEWAY_GROUP, "GRPCRoute") => self.grpc_routes.remove(key).is_some(),
+            (GATEWAY_GROUP, "ReferenceGrant") => self.reference_grants.remove(key).is_some(),
+            (GATEWAY_GROUP, "BackendTLSPolicy") => self.backend_tls_policies.remove(key).is_some(),
+            ("", "Service") => self.services.remove(key).is_some(),
+            ("discovery.k8s.io", "EndpointSlice") => self.endpoint_slices.remove(key).is_some(),
+            ("", "Secret") => self.secrets.remove(key).is_some(),
+            ("", "ConfigMap") => self.config_maps.remove(key).is_some(),
+            ("", "Namespace") => self.namespaces.remove(key).is_some(),
+            _ => false,
+        }
+    }
+
+    /// An object of a kind: `Objects::get(&objects.services, "default", "hello")`.
+    pub fn get<'m, T>(map: &'m BTreeMap<Key, Arc<T>>, namespace: &str, name: &str) -> Option<&'m Arc<T>> {
+        map.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// A Service.
+    pub fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
+        Self::get(&self.services, namespace, name)
+    }
+
+    /// How many objects there are.
+    pub fn len(&self) -> usize {
+        self.gateway_classes.len()
+            + self.gateways.len()
+            + self.http_routes.len()
+            + self.grpc_routes.len()
+            + self.reference_grants.len()
+            + self.backend_tls_policies.len()
+            + self.services.len()
+            + self.endpoint_slices.len()
+            + self.secrets.len()
+            + self.config_maps.len()
+            + self.namespaces.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
