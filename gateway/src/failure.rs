@@ -149,6 +149,8 @@ failures! {
         "as many requests wait for this backend as may", "come again after Retry-After; raise the function's maxReplicas or concurrency, or --queue-count and --queue-bytes";
     GatewayFull = Gateway "gateway_full" 503 Later "connection_limit_reached" grpc 14:
         "as many requests wait in this gateway as may", "come again after Retry-After; add gateways, or raise --queue-count-total and --queue-bytes-total";
+    QueueTimeout = Gateway "queue_timeout" 504 Later "connection_limit_reached" grpc 14:
+        "no instance of the backend became free in time", "come again after Retry-After; raise the function's maxReplicas or concurrency, or its wait limit";
     ArmCold = Gateway "arm_cold" 503 Later "destination_unavailable" grpc 14:
         "the chosen arm of the split has no instance yet and its requests do not wait", "come again after Retry-After; set the cold policy to hold or shift";
     ActivationTimeout = Function "activation_timeout" 504 Later "destination_unavailable" grpc 14:
@@ -385,7 +387,7 @@ pub(crate) mod tests {
              expectation_failed version_not_supported method_not_supported body_too_large head_timeout body_timeout \
              upgrade_refused too_many_streams too_many_connections client_gone write_stall no_listener no_route \
              misdirected rule_invalid no_backend backend_invalid filter_unsupported rewrite_invalid queue_full \
-             gateway_full arm_cold activation_timeout activation_failed scaler_unreachable no_endpoints closing \
+             gateway_full queue_timeout arm_cold activation_timeout activation_failed scaler_unreachable no_endpoints closing \
              draining connect_refused connect_unreachable connect_timeout upstream_tls upstream_trust upstream_reset \
              upstream_closed_early upstream_malformed upstream_head_too_large upstream_truncated upgrade_failed \
              request_timeout attempt_timeout upstream_idle internal"

@@ -32,9 +32,9 @@ pub enum Unit {
     Time,
 }
 
-// Fields, defaults and rows come out of the same lines; the type of a field decides how its value is written.
+// Fields, defaults and rows come out of the same lines.
 macro_rules! limits {
-    ($($name:ident: $kind:ty = $default:expr, $failure:expr, $text:literal;)+) => {
+    ($($name:ident: $kind:ty = $default:expr, $unit:ident, $failure:expr, $text:literal;)+) => {
         /// All limits of one gateway; `None` is no limit.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Limits {
@@ -50,12 +50,12 @@ macro_rules! limits {
         /// Every limit, in the order of the docs.
         pub static TABLE: &[LimitRow] = &[$(LimitRow {
             name: stringify!($name),
-            unit: <$kind as Value>::UNIT,
+            unit: Unit::$unit,
             text: $text,
             failure: $failure,
-            get: |limits| limits.$name.print(),
+            get: |limits| limits.$name.print(Unit::$unit),
             set: |limits, text| {
-                limits.$name = Value::parse(text)?;
+                limits.$name = Value::parse(text, Unit::$unit)?;
                 Ok(())
             },
         },)+];
@@ -64,91 +64,129 @@ macro_rules! limits {
 
 limits! {
     // What a client sends.
-    head_bytes: usize = 32 * KIB, Some(Failure::HeadTooLarge),
-        "Bytes of a head, or of a trailer section, with its request line; the same for answers of a backend, and the header list of HTTP/2.";
-    head_fields: u32 = 100, Some(Failure::HeadTooLarge),
-        "Fields of a head, each cookie pair of HTTP/2 counted.";
-    target_bytes: usize = 8 * KIB, Some(Failure::TargetTooLong),
-        "Bytes of a request target.";
-    chunk_extension_bytes: usize = 256, Some(Failure::BadChunk),
-        "Bytes of the extensions of one chunk.";
-    body_bytes: Option<usize> = None, Some(Failure::BodyTooLarge),
-        "Bytes of a request body.";
-    discard_bytes: usize = 64 * KIB, None,
-        "Bytes of an unread request body that are read and thrown away after an answer of our own; beyond, the connection is closed.";
+    head_bytes: usize = 32 * KIB, Bytes, Some(Failure::HeadTooLarge),
+        "A head with its request line; the same for answers of a backend, and for the header list of HTTP/2.";
+    head_fields: usize = 100, Count, Some(Failure::HeadTooLarge),
+        "Fields of a head; at most 256.";
+    target_bytes: usize = 8 * KIB, Bytes, Some(Failure::TargetTooLong),
+        "A request target.";
+    body_bytes: Option<u64> = None, Bytes, Some(Failure::BodyTooLarge),
+        "A request body.";
+    discard_bytes: usize = 64 * KIB, Bytes, None,
+        "An unread request body that is read and thrown away after an answer of our own; a longer one closes the connection.";
 
     // How long a client may take.
-    tls_timeout: Duration = Duration::from_secs(10), None,
+    tls_handshake: Duration = seconds(10), Time, None,
         "From accept to the end of the TLS handshake; then the connection is closed.";
-    head_timeout: Duration = Duration::from_secs(10), Some(Failure::HeadTimeout),
+    head_timeout: Duration = seconds(10), Time, Some(Failure::HeadTimeout),
         "From the first byte of a head, or from accept for the first one, to its end.";
-    keep_alive_idle: Duration = Duration::from_secs(75), None,
+    keep_alive_idle: Duration = seconds(75), Time, None,
         "A connection without a request; then it is closed.";
-    body_idle: Duration = Duration::from_secs(30), Some(Failure::BodyTimeout),
+    body_idle: Duration = seconds(30), Time, Some(Failure::BodyTimeout),
         "Between two reads of a request body.";
-    write_stall: Duration = Duration::from_secs(30), Some(Failure::WriteStall),
+    write_stall: Duration = seconds(30), Time, Some(Failure::WriteStall),
         "A client that takes no byte of its answer, by TCP or by HTTP/2 flow control; then its connection or stream is closed.";
-    tunnel_idle: Option<Duration> = Some(Duration::from_secs(3600)), None,
+    tunnel_idle: Option<Duration> = Some(seconds(3600)), Time, None,
         "An upgraded connection (WebSocket) on which nobody sends; then it is closed.";
 
     // How many clients there may be.
-    connections: u32 = 16_384, Some(Failure::TooManyConnections),
+    connections: usize = 16_384, Count, Some(Failure::TooManyConnections),
         "Client connections of the process; more are closed at accept.";
-    h2_streams: u32 = 100, Some(Failure::TooManyStreams),
+    h2_streams: u32 = 100, Count, Some(Failure::TooManyStreams),
         "Requests at once on one HTTP/2 connection (SETTINGS_MAX_CONCURRENT_STREAMS); more are refused, and safe to send again.";
-    h2_stream_window: usize = 64 * KIB, None,
-        "Bytes of one HTTP/2 request body that may be on the way (flow-control window).";
-    h2_connection_window: usize = MIB, None,
-        "The same for all requests of a connection together.";
-    h2_resets_per_s: u32 = 200, Some(Failure::TooManyStreams),
-        "RST_STREAM frames in a second, sent or caused by one client; then GOAWAY with ENHANCE_YOUR_CALM.";
-    h2_pings_per_s: u32 = 50, Some(Failure::TooManyStreams),
-        "PING frames in a second of one client; then GOAWAY with ENHANCE_YOUR_CALM.";
-    h2_settings_per_s: u32 = 20, Some(Failure::TooManyStreams),
-        "SETTINGS frames in a second of one client; then GOAWAY with ENHANCE_YOUR_CALM.";
-    h2_empty_data_per_s: u32 = 100, Some(Failure::TooManyStreams),
-        "DATA frames without data and without END_STREAM in a second of one client; then GOAWAY with ENHANCE_YOUR_CALM.";
+    h2_age: Option<Duration> = Some(seconds(3600)), Time, None,
+        "An HTTP/2 connection; then GOAWAY without error, so that long-lived clients spread over new gateways.";
+    h2_stream_window: u32 = 64 * KIB as u32, Bytes, None,
+        "One HTTP/2 request body on the way (flow-control window).";
+    h2_connection_window: u32 = MIB as u32, Bytes, None,
+        "All request bodies of one HTTP/2 connection on the way.";
+    h2_send_buffer: usize = 64 * KIB, Bytes, None,
+        "One HTTP/2 answer that waits to be sent; more is not read from the backend.";
+    h2_resets_pending: usize = 20, Count, Some(Failure::TooManyStreams),
+        "Streams of one client that it reset before they were served (Rapid Reset); then GOAWAY with ENHANCE_YOUR_CALM.";
+    h2_error_resets: usize = 1_024, Count, Some(Failure::TooManyStreams),
+        "Streams that we had to reset for a client's protocol errors (MadeYouReset); then GOAWAY with ENHANCE_YOUR_CALM.";
+    h2_pings_per_s: u32 = 50, Count, Some(Failure::TooManyStreams),
+        "PING frames of one client in a second; then its connection is closed.";
+    h2_settings_per_s: u32 = 20, Count, Some(Failure::TooManyStreams),
+        "SETTINGS frames of one client in a second; then its connection is closed.";
+    h2_empty_data_per_s: u32 = 100, Count, Some(Failure::TooManyStreams),
+        "DATA frames of one client in a second that carry neither data nor an end; then its connection is closed.";
+    h2_window_updates_per_s: u32 = 20_000, Count, Some(Failure::TooManyStreams),
+        "WINDOW_UPDATE frames of one client in a second; then its connection is closed.";
+    h2_continuations_per_s: u32 = 100, Count, Some(Failure::TooManyStreams),
+        "CONTINUATION frames of one client in a second; then its connection is closed.";
 
     // A request as a whole.
-    request_timeout: Option<Duration> = Some(Duration::from_secs(300)), Some(Failure::RequestTimeout),
-        "A request whose rule has no timeouts.request, from its head to the end of its answer, waiting included.";
-    retry_backoff: Duration = Duration::from_millis(25), None,
+    request_timeout: Option<Duration> = Some(seconds(300)), Time, Some(Failure::RequestTimeout),
+        "A request whose rule has no timeouts.request: from its head to the end of its answer, waiting included.";
+    retry_backoff: Duration = Duration::from_millis(25), Time, None,
         "The pause before another try whose rule has no retry.backoff; it doubles with each.";
-    mirror_bytes: usize = 64 * KIB, None,
-        "Bytes of a body that are kept for mirrors; a request with a longer body is not mirrored.";
+    mirror_bytes: usize = 64 * KIB, Bytes, None,
+        "A body that is kept for mirrors; a request with a longer one is not mirrored.";
 
     // Waiting for a backend.
-    queue_count: u32 = 1_000, Some(Failure::QueueFull),
+    queue_count: u32 = 1_000, Count, Some(Failure::QueueFull),
         "Requests that wait for one backend, where it says nothing itself.";
-    queue_bytes: usize = 64 * MIB, Some(Failure::QueueFull),
-        "Bytes that they keep: heads and spooled bodies.";
-    queue_count_total: u32 = 20_000, Some(Failure::GatewayFull),
+    queue_bytes: u64 = 64 * MIB as u64, Bytes, Some(Failure::QueueFull),
+        "What they keep: heads and spooled bodies.";
+    queue_count_total: u32 = 10_000, Count, Some(Failure::GatewayFull),
         "Requests that wait in the process.";
-    queue_bytes_total: usize = 256 * MIB, Some(Failure::GatewayFull),
-        "Bytes that they keep.";
-    queue_wait: Duration = Duration::from_secs(60), Some(Failure::ActivationTimeout),
-        "A request that waits for a backend that says nothing itself; never longer than the request's own limit.";
-    spool_bytes: usize = 64 * KIB, None,
-        "Bytes of a body that are read while its request waits, so that a client that leaves is noticed; the rest is read once it is sent on.";
+    queue_bytes_total: u64 = 256 * MIB as u64, Bytes, Some(Failure::GatewayFull),
+        "What they keep.";
+    wait_unknown: Duration = seconds(60), Time, Some(Failure::ActivationTimeout),
+        "A request that waits for a backend that says nothing itself and was never seen to start; later 3.5 times the 90th percentile of its starts.";
+    wait_least: Duration = seconds(10), Time, Some(Failure::ActivationTimeout),
+        "The least wait that observed starts may give.";
+    retry_unknown: Duration = seconds(5), Time, None,
+        "Retry-After where nothing is known of starts.";
+    retry_least: Duration = seconds(1), Time, None,
+        "Retry-After at least, and that of a backend that is full but warm.";
+    spool_bytes: usize = 64 * KIB, Bytes, None,
+        "A body that is read while its request waits, so that a client that leaves is noticed; the rest is read once it is sent on.";
+    ramp: Duration = seconds(2), Time, None,
+        "After a cold start without a concurrency bound, the time until as many requests as want are let through.";
+    lease: Duration = seconds(15), Time, None,
+        "How long a started backend counts as wanted after it got ready, even if its client left.";
+    lease_unready_most: Duration = seconds(600), Time, None,
+        "The same for a backend that never gets ready.";
 
     // The backend.
-    // One lost SYN, sent again after a second, is survived; two are a dead endpoint.
-    connect_timeout: Duration = Duration::from_millis(1500), Some(Failure::ConnectTimeout),
+    // One lost SYN, which is sent again after a second, is survived; two are a dead endpoint.
+    connect_timeout: Duration = Duration::from_millis(1500), Time, Some(Failure::ConnectTimeout),
         "Until an endpoint accepts a connection, and again until its TLS handshake ends; then another endpoint is tried.";
-    upstream_idle: Duration = Duration::from_secs(300), Some(Failure::UpstreamIdle),
+    upstream_idle: Duration = seconds(300), Time, Some(Failure::UpstreamIdle),
         "An endpoint that has the whole request and sends nothing.";
-    pool_idle: Duration = Duration::from_secs(60), None,
+    upstream_keep_alive: Duration = seconds(60), Time, None,
         "An unused connection to an endpoint; then it is closed.";
-    pool_count: u32 = 64, None,
-        "Unused connections to one endpoint, a core; more are closed.";
+    eject_failures: u32 = 5, Count, None,
+        "Consecutive failures after which an endpoint gets no requests for a while.";
+    eject_least: Duration = seconds(1), Time, None,
+        "The first such while; each further one is twice as long.";
+    eject_most: Duration = seconds(30), Time, None,
+        "The longest such while.";
+    probes_per_second: u32 = 4_000, Count, None,
+        "Readiness probes of the process in a second; beyond, they come less often.";
+    probe_connect: Duration = Duration::from_millis(50), Time, None,
+        "Until a probed endpoint accepts a connection.";
+    probe_overlap: Duration = Duration::from_millis(10), Time, None,
+        "A probe that is pending this long gets company, since a SYN may have been lost.";
+    probe_answer: Duration = seconds(1), Time, None,
+        "Until a probed endpoint answers an HTTP probe.";
+    probe_connection_kept: Duration = seconds(1), Time, None,
+        "The connection of a probe that waits for its first request; then it is closed.";
 
     // The process.
-    drain_grace: Duration = Duration::from_secs(30), Some(Failure::Draining),
+    drain_grace: Duration = seconds(30), Time, Some(Failure::Draining),
         "From the signal to stop to the end; what still waits then is answered, what still runs is cut.";
-    log_bytes: usize = 256 * KIB, None,
-        "Bytes of access log, a core, that wait for the writer; further lines are dropped and counted.";
-    explain_count: u32 = 1_000, None,
-        "Past requests that `headgate explain --request-id` finds, a core.";
+    log_bytes: usize = 256 * KIB, Bytes, None,
+        "Access log, a core, that waits for its writer; further lines are dropped and counted.";
+    explain_count: usize = 1_000, Count, None,
+        "Past requests that `headgate explain --request-id` finds.";
+}
+
+const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
 }
 
 impl LimitRow {
@@ -178,7 +216,7 @@ impl Limits {
 
     /// What does not fit together, one sentence each.
     pub fn defects(&self) -> Vec<String> {
-        const WINDOW_MAX: usize = (1 << 31) - 1;
+        const WINDOW_MAX: u32 = (1 << 31) - 1;
         let mut defects = Vec::new();
         let mut must = |holds: bool, why: &str| {
             if !holds {
@@ -190,7 +228,7 @@ impl Limits {
             "--target-bytes is more than --head-bytes: a target is part of a head",
         );
         must((KIB..=16 * MIB).contains(&self.head_bytes), "--head-bytes must be 1KiB to 16MiB");
-        must(self.head_fields >= 8, "--head-fields must be at least 8");
+        must((8..=256).contains(&self.head_fields), "--head-fields must be 8 to 256");
         must(self.queue_count <= self.queue_count_total, "--queue-count is more than --queue-count-total");
         must(self.queue_bytes <= self.queue_bytes_total, "--queue-bytes is more than --queue-bytes-total");
         must(
@@ -206,64 +244,55 @@ impl Limits {
     }
 }
 
-/// A kind of value that a limit has.
+/// A type of value that a limit has.
 trait Value: Sized {
-    const UNIT: Unit;
-    fn parse(text: &str) -> Result<Self, String>;
-    fn print(&self) -> String;
+    fn parse(text: &str, unit: Unit) -> Result<Self, String>;
+    fn print(&self, unit: Unit) -> String;
 }
 
-impl Value for u32 {
-    const UNIT: Unit = Unit::Count;
+macro_rules! whole_numbers {
+    ($($kind:ty)+) => {$(
+        impl Value for $kind {
+            fn parse(text: &str, unit: Unit) -> Result<Self, String> {
+                let number = match unit {
+                    Unit::Bytes => parse_bytes(text)?,
+                    _ => text.parse().map_err(|_| format!("{text:?} is no number: write digits only"))?,
+                };
+                number.try_into().map_err(|_| format!("{text} is too much: write at most {}", <$kind>::MAX))
+            }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("{text:?} is no number: write digits only, at most {}", u32::MAX))
-    }
-
-    fn print(&self) -> String {
-        self.to_string()
-    }
+            fn print(&self, unit: Unit) -> String {
+                if unit == Unit::Bytes { print_bytes(*self as u64) } else { self.to_string() }
+            }
+        }
+    )+};
 }
 
-impl Value for usize {
-    const UNIT: Unit = Unit::Bytes;
-
-    fn parse(text: &str) -> Result<Self, String> {
-        parse_bytes(text)
-    }
-
-    fn print(&self) -> String {
-        print_bytes(*self)
-    }
-}
+whole_numbers! { u32 u64 usize }
 
 impl Value for Duration {
-    const UNIT: Unit = Unit::Time;
-
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str, _: Unit) -> Result<Self, String> {
         match parse_duration(text)? {
             Duration::ZERO => Err("0 is no limit that can be kept: write at least 1ms".to_owned()),
             time => Ok(time),
         }
     }
 
-    fn print(&self) -> String {
+    fn print(&self, _: Unit) -> String {
         print_duration(*self)
     }
 }
 
 impl<T: Value> Value for Option<T> {
-    const UNIT: Unit = T::UNIT;
-
-    fn parse(text: &str) -> Result<Self, String> {
+    fn parse(text: &str, unit: Unit) -> Result<Self, String> {
         match text {
             "none" | "0" | "0s" => Ok(None),
-            _ => T::parse(text).map(Some).map_err(|why| format!("{why} (or none)")),
+            _ => T::parse(text, unit).map(Some).map_err(|why| format!("{why} (or none)")),
         }
     }
 
-    fn print(&self) -> String {
-        self.as_ref().map_or_else(|| "none".to_owned(), Value::print)
+    fn print(&self, unit: Unit) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), |value| value.print(unit))
     }
 }
 
@@ -297,18 +326,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a size: a number of bytes, or one with `B`, `KiB`, `MiB` or `GiB`.
-pub fn parse_bytes(text: &str) -> Result<usize, String> {
+pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is no size: write for example 512, 64KiB or 1MiB");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let bytes_per_unit = match unit {
         "" | "B" => 1,
-        "KiB" => KIB,
-        "MiB" => MIB,
-        "GiB" => 1024 * MIB,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
         _ => return Err(bad()),
     };
-    number.parse::<usize>().ok().and_then(|number| number.checked_mul(bytes_per_unit)).ok_or_else(bad)
+    number.parse::<u64>().ok().and_then(|number| number.checked_mul(bytes_per_unit)).ok_or_else(bad)
 }
 
 fn print_duration(time: Duration) -> String {
@@ -322,10 +351,11 @@ fn print_duration(time: Duration) -> String {
     }
 }
 
-fn print_bytes(bytes: usize) -> String {
+fn print_bytes(bytes: u64) -> String {
     match bytes {
-        _ if bytes >= MIB && bytes.is_multiple_of(MIB) => format!("{}MiB", bytes / MIB),
-        _ if bytes >= KIB && bytes.is_multiple_of(KIB) => format!("{}KiB", bytes / KIB),
+        0 => "0".to_owned(),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{}MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{}KiB", bytes >> 10),
         _ => bytes.to_string(),
     }
 }
@@ -335,7 +365,7 @@ pub fn docs_markdown() -> String {
     let mut text = String::from(
         "# Limits\n\n<!-- Made from gateway/src/limits.rs; a test compares. UPDATE_DOCS=1 cargo test -p headgate-gateway writes it. -->\n\n\
          Every limit and time limit of the gateway is a flag. Times are written `500ms`, `10s`, `1m30s`, `1h`; sizes `512`, `64KiB`, `1MiB`;\n\
-         `none` switches off what says so as its default, or `--request-timeout` and `--tunnel-idle`. The failures are explained in\n\
+         `none` switches off `--body-bytes`, `--tunnel-idle`, `--h2-age` and `--request-timeout`. The failures are explained in\n\
          [failures.md](failures.md).\n\n\
          | flag | default | what it bounds | failure |\n|---|---|---|---|\n",
     );

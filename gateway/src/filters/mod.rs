@@ -22,7 +22,6 @@ pub enum Verdict {
 }
 
 /// What filters must know besides the head.
-#[derive(Debug)]
 pub struct Context<'a> {
     /// Of the listener; the head's own may differ where a trusted hop says so.
     pub scheme: Scheme,
@@ -30,8 +29,8 @@ pub struct Context<'a> {
     pub listener_port: u16,
     /// Bytes of the canonical path that the rule's prefix match took; `None` for another kind of match.
     pub prefix_len: Option<usize>,
-    /// Randomness for mirrored shares.
-    pub dice: &'a mut fastrand::Rng,
+    /// Random numbers, for mirrored shares.
+    pub dice: &'a dyn Fn() -> u64,
 }
 
 /// What is kept of the request side: for the mirrors, and for the filters of the answer.
@@ -65,7 +64,7 @@ pub fn vet(filters: Vec<Filter>) -> Vec<Filter> {
 pub fn apply_request<'f>(
     filters: &'f [Filter],
     head: &mut RequestHead,
-    context: &mut Context<'_>,
+    context: &Context<'_>,
     applied: &mut Applied<'f>,
 ) -> Verdict {
     for filter in filters {
@@ -178,9 +177,8 @@ mod tests {
     }
 
     pub(super) fn apply(filters: &[Filter], head: &mut RequestHead, prefix_len: Option<usize>) -> Verdict {
-        let mut dice = fastrand::Rng::with_seed(1);
-        let mut context = Context { scheme: Scheme::Http, listener_port: 80, prefix_len, dice: &mut dice };
-        apply_request(filters, head, &mut context, &mut Applied::default())
+        let context = Context { scheme: Scheme::Http, listener_port: 80, prefix_len, dice: &|| 0 };
+        apply_request(filters, head, &context, &mut Applied::default())
     }
 
     fn mirror(service: &str, numerator: u32) -> Filter {
@@ -224,10 +222,9 @@ mod tests {
             mirror("late", 100),
         ];
         let mut head = request("GET", "a.io", "/", &[]);
-        let mut dice = fastrand::Rng::with_seed(1);
-        let mut context = Context { scheme: Scheme::Http, listener_port: 80, prefix_len: None, dice: &mut dice };
+        let context = Context { scheme: Scheme::Http, listener_port: 80, prefix_len: None, dice: &|| 0 };
         let mut applied = Applied::default();
-        assert!(matches!(apply_request(&filters, &mut head, &mut context, &mut applied), Verdict::Answer(_)));
+        assert!(matches!(apply_request(&filters, &mut head, &context, &mut applied), Verdict::Answer(_)));
         assert_eq!(head.fields.get("x-a"), Some(&b"1"[..]));
         assert_eq!(applied.mirrors.iter().map(|b| b.service.as_str()).collect::<Vec<_>>(), ["always"]);
     }

@@ -64,10 +64,9 @@ mod tests {
     fn location(redirect: Redirect, scheme: Scheme, listener_port: u16, seen: Scheme) -> String {
         let mut head = request("GET", "example.org:1234", "/old/lemon?q=1", &[]);
         head.scheme = seen;
-        let mut dice = fastrand::Rng::with_seed(1);
-        let mut context = Context { scheme, listener_port, prefix_len: Some(4), dice: &mut dice };
+        let context = Context { scheme, listener_port, prefix_len: Some(4), dice: &|| 0 };
         let filters = [Filter::Redirect(redirect)];
-        match apply_request(&filters, &mut head, &mut context, &mut Applied::default()) {
+        match apply_request(&filters, &mut head, &context, &mut Applied::default()) {
             Verdict::Answer(answer) => {
                 format!("{} {}", answer.status, answer.fields.get_str("location").unwrap())
             }
