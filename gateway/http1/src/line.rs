@@ -46,6 +46,8 @@ pub(crate) fn check_bytes(line: &[u8], unended: bool) -> Result<(), Malformed> {
 /// The start of a first line that has not ended. Looks at a bounded number of bytes, as it is asked for each piece.
 pub(crate) fn check_start(line: &[u8], first: First) -> Result<(), Malformed> {
     match first {
+        // Maybe the start of an empty line.
+        _ if line == b"\r" => Ok(()),
         First::RequestLine => {
             let start = &line[..line.len().min(65)];
             match start.iter().position(|&b| b == b' ' || b == b'\r') {
