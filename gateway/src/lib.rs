@@ -2,4 +2,5 @@
 
 pub mod failure;
 pub mod filters;
+pub mod forwarded;
 pub mod limits;
