@@ -1,3 +1,5 @@
 //! The control plane: where objects come from, what runs for them, and how many of it. It never sees a request.
 
+pub mod runtimes;
+pub mod scaling;
 pub mod sources;
