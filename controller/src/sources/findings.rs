@@ -30,6 +30,9 @@ pub struct Finding {
     /// What to write instead.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub remedy: String,
+    /// Whether an earlier version of the object stays live meanwhile.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub kept: bool,
 }
 
 /// How bad a finding is.
@@ -169,6 +172,9 @@ impl Finding {
         }
         if !self.remedy.is_empty() {
             let _ = writeln!(out, "  {} {}", paint.with(Paint::CYAN, "help:"), printable(&self.remedy));
+        }
+        if self.kept {
+            let _ = writeln!(out, "  {} the last good version stays live", paint.with(Paint::CYAN, "note:"));
         }
         out
     }

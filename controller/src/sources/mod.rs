@@ -1,4 +1,10 @@
 //! Where objects come from. A source reads and names what is wrong; it never makes a route of what it read.
 
+mod decode;
+pub mod directory;
 pub mod findings;
+mod tree;
+pub mod watch;
 pub mod yaml;
+
+pub use decode::Content;

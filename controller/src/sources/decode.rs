@@ -1,0 +1,94 @@
+//! Tells kinds apart and hands each to the crate that reads it. It never judges a field itself.
+
+use super::findings::Severity;
+use headgate_translate::{
+    kinds::{self, ObjectRef},
+    schema::{self, Problem},
+};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What an object says, by the crate that reads its kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// A kind of Kubernetes or of Gateway API.
+    Kubernetes(kinds::Object),
+}
+
+/// The name of an object as far as it can be read from one that is broken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    group: String,
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+}
+
+/// What a value turned out to be.
+#[expect(clippy::large_enum_variant, reason = "it lives for one call")]
+pub enum Outcome {
+    /// An object of a kind that is used, with its warnings.
+    Known(ObjectRef, Content, Vec<Problem>),
+    /// An object of such a kind, but broken; its name, if that can be read.
+    Refused(Option<Identity>, Vec<Problem>),
+    /// Of another kind, named as in `apps/v1 Deployment`, or no object of Kubernetes at all, with an empty name.
+    Foreign(String),
+}
+
+/// Reads a value.
+pub fn decode(value: &Value) -> Outcome {
+    if value.get("apiVersion").is_none() && value.get("kind").is_none() {
+        return Outcome::Foreign(String::new());
+    }
+    match kinds::decode(value) {
+        Ok(kinds::Decoded::Known(object, warnings)) => {
+            Outcome::Known(object.reference(), Content::Kubernetes(object), warnings)
+        }
+        Ok(kinds::Decoded::UnknownKind { api_version, kind }) => Outcome::Foreign(format!("{api_version} {kind}")),
+        Err(problems) => Outcome::Refused(identity(value), problems),
+    }
+}
+
+/// The name of a value, if it says enough.
+pub fn identity(value: &Value) -> Option<Identity> {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
+    let metadata = value.get("metadata")?;
+    let version = text(value.get("apiVersion"))?;
+    Some(Identity {
+        group: version.split_once('/').map_or("", |(group, _)| group).to_owned(),
+        kind: text(value.get("kind"))?,
+        namespace: text(metadata.get("namespace")),
+        name: text(metadata.get("name"))?,
+    })
+}
+
+/// The name of a value for people, as `ObjectRef` prints it: `Kind namespace/name`, as much of it as can be read.
+pub fn describe(value: &Value) -> String {
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    let metadata = value.get("metadata");
+    let (kind, name) = (text(value.get("kind")), text(metadata.and_then(|metadata| metadata.get("name"))));
+    let namespace = text(metadata.and_then(|metadata| metadata.get("namespace")));
+    match (name.as_str(), namespace.as_str()) {
+        ("", _) => kind,
+        (name, "") => format!("{kind} {name}"),
+        (name, namespace) => format!("{kind} {namespace}/{name}"),
+    }
+}
+
+impl Identity {
+    /// The object of this name among those known.
+    pub fn find<'o, T>(&self, objects: &'o BTreeMap<ObjectRef, T>) -> Option<&'o T> {
+        let named = |namespace: &str| ObjectRef::new(&self.group, &self.kind, namespace, &self.name);
+        // Kinds without a namespace have none in their name, whatever the object says.
+        objects.get(&named(self.namespace.as_deref().unwrap_or("default"))).or_else(|| objects.get(&named("")))
+    }
+}
+
+impl From<schema::Severity> for Severity {
+    fn from(severity: schema::Severity) -> Self {
+        match severity {
+            schema::Severity::Error => Self::Error,
+            schema::Severity::Warning => Self::Warning,
+        }
+    }
+}
