@@ -1,5 +1,7 @@
 //! What an upstream can answer, and what a client gets to see of it.
 
+#![expect(clippy::unwrap_used, reason = "also in the helpers of tests")]
+
 use headgate_http1::{
     Answer, Asked, BodyForm, HeadReader, Malformed, Response, Written, reason_phrase, write_interim, write_response,
 };
