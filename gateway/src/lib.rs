@@ -1,5 +1,6 @@
 //! (being written)
 
+pub mod backend;
 pub mod failure;
 pub mod filters;
 pub mod forwarded;

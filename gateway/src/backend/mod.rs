@@ -1,0 +1,329 @@
+//! A Service port as the data plane knows it: who is admitted, who waits, where to, and what is demanded. Never connects for a request, never Kubernetes.
+//!
+//! The life of a request here: [`Backend::try_admit`] gives a [`Slot`], or says that the request must wait or is refused;
+//! [`Backend::enqueue`] gives a place in line, [`Waiting`], which becomes a slot, a refusal, or `Reroute`.
+//!
+//! **What a warm request costs** (no concurrency bound, an endpoint in service, nobody in line): no lock and no write to a cache line
+//! that another core writes. It reads the gate and the roster, which change when endpoints do; it writes the reference count and the
+//! counter of its own core's seat, and its own thread's `arc_swap` slot. Of the three shared atomics that a request may spend it spends none.
+//! A backend with a concurrency bound is exact per gateway: one lock to enter, one to leave.
+//!
+//! Memory: a seat (128 bytes) per endpoint and core; an idle backend about 1 KiB; a waiting request about 200 bytes (its entry in line and its [`Waiting`]), besides its own task.
+
+mod activation;
+mod balance;
+mod budget;
+mod demand;
+mod endpoint;
+mod gate;
+mod health;
+mod limits;
+mod members;
+mod probe;
+mod queue;
+mod refusal;
+mod registry;
+mod slot;
+mod state;
+mod ticket;
+mod waiting;
+
+pub use activation::ColdStart;
+pub use budget::{Budget, Charge};
+pub use demand::{Board, Demand};
+pub use endpoint::{CoreId, Endpoint, EndpointId};
+pub use limits::Limits;
+pub use members::EndpointReport;
+pub use probe::keep;
+pub use refusal::Refusal;
+pub use registry::Registry;
+pub use slot::{EndpointFailure, Slot};
+pub use ticket::Ticket;
+pub use waiting::{Waited, Waiting};
+
+use crate::failure::Failure;
+use arc_swap::ArcSwap;
+use endpoint::{Roster, Row};
+use gate::Gate;
+use headgate_config as config;
+use queue::Key;
+use registry::Shared;
+use state::{Admitted, Effects, Progress, State};
+use std::{
+    net::TcpStream,
+    sync::{
+        Arc, Mutex, MutexGuard, Weak,
+        atomic::{
+            AtomicBool, AtomicU64,
+            Ordering::{Relaxed, SeqCst},
+        },
+    },
+    task::Waker,
+    time::Instant,
+};
+
+/// What became of a request that asked for admission.
+#[derive(Debug)]
+pub enum Admission {
+    /// Admitted.
+    Slot(Slot),
+    /// The backend is cold or full, or others wait: [`Backend::enqueue`].
+    MustWait,
+    /// Not admitted, and waiting is in vain.
+    Refused(Refusal),
+}
+
+/// A backend: shared by all cores, outlives routes. Made by [`Registry::get_or_insert`].
+#[derive(Debug)]
+pub struct Backend {
+    config: ArcSwap<config::Backend>,
+    gate: Arc<Gate>,
+    roster: ArcSwap<Roster>,
+    state: Mutex<State>,
+    /// Bytes that its waiting requests keep.
+    bytes: AtomicU64,
+    bytes_bound: AtomicU64,
+    /// Whether the keeper looks after it.
+    kept: AtomicBool,
+    shared: Arc<Shared>,
+    me: Weak<Self>,
+}
+
+impl Backend {
+    fn new(config: &config::Backend, shared: Arc<Shared>, seed: u64, now: Instant) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            config: ArcSwap::from_pointee(config.clone()),
+            gate: Arc::new(Gate::default()),
+            roster: ArcSwap::default(),
+            state: Mutex::new(State::new(config, Arc::clone(&shared.limits), seed, now)),
+            bytes: AtomicU64::new(0),
+            bytes_bound: AtomicU64::new(config.queue.bytes.unwrap_or(shared.limits.queue_bytes)),
+            kept: AtomicBool::new(false),
+            shared,
+            me: Weak::clone(me),
+        })
+    }
+
+    /// Its configuration now.
+    pub fn config(&self) -> arc_swap::Guard<Arc<config::Backend>> {
+        self.config.load()
+    }
+
+    /// Admits the request at once if an endpoint bears it and nobody waits. `dice`: 64 random bits. Runs on the ticket's core.
+    pub fn try_admit(&self, ticket: &Ticket, dice: u64, now: Instant) -> Admission {
+        if let Some(slot) = self.pass_open_gate(ticket, dice) {
+            return Admission::Slot(slot);
+        }
+        match self.locked(Some(now), |state| state.admit(ticket)) {
+            Admitted::Slot(row) => Admission::Slot(Slot::counted(&row.seats[ticket.core.0])),
+            Admitted::MustWait => Admission::MustWait,
+            Admitted::Refused(refusal) => Admission::Refused(refusal),
+        }
+    }
+
+    /// The hot path; `None` where the lock must decide.
+    fn pass_open_gate(&self, ticket: &Ticket, dice: u64) -> Option<Slot> {
+        let before = self.gate.read();
+        if !before.is_open() {
+            return None;
+        }
+        let roster = self.roster.load();
+        let load = |at: usize| roster[at].in_flight();
+        let untried = |at: usize| !ticket.tried.has(roster[at].endpoint.id);
+        let chosen = balance::choose(roster.len(), dice, load, untried)
+            .or_else(|| balance::choose(roster.len(), dice, load, |_| true))?;
+        let seat = &roster[chosen].seats[ticket.core.0];
+        seat.enter();
+        let slot = Slot::uncounted(seat);
+        // Shut meanwhile: the slot, dropped, takes the count back.
+        (self.gate.read() == before).then_some(slot)
+    }
+
+    /// Puts the request in line, at its place by arrival. It waits until its own cap or the backend's wait limit, whichever is
+    /// earlier. If the backend is cold, its demand is signalled at once.
+    pub fn enqueue(&self, ticket: &mut Ticket, now: Instant) -> Result<Waiting, Refusal> {
+        let budget = &self.shared.budget;
+        let (key, limit) = self.locked(Some(now), |state| {
+            let key = state.enqueue(ticket, |own| budget.take_request(own))?;
+            Ok((key, state.wait_limit()))
+        })?;
+        let deadline = ticket.cap.map_or(now + limit, |cap| cap.min(now + limit));
+        Ok(Waiting::new(self.arc(), ticket.core, deadline, key))
+    }
+
+    /// An empty account of what a waiting request keeps.
+    pub fn charge(&self) -> Charge {
+        Charge::new(self.arc())
+    }
+
+    /// Whether a request would have to wait for a start: for the cold arm of a split. Takes no lock.
+    pub fn is_cold(&self) -> bool {
+        self.roster.load().is_empty()
+    }
+
+    /// Begins a start without waiting: for a cold arm whose requests go elsewhere.
+    pub fn wake(&self, now: Instant) {
+        self.locked(Some(now), State::wake);
+    }
+
+    /// Takes a new list of endpoints and what the scaler says. Once it returns nothing new is sent to an endpoint that is not in it, and
+    /// [`Backend::report`] counts all that was.
+    pub fn set_endpoints(&self, endpoints: &config::Endpoints, now: Instant) {
+        let make = |endpoint| Row::new(endpoint, self.shared.cores, &self.gate, &self.me);
+        self.locked(Some(now), |state| state.set_endpoints(endpoints, make));
+    }
+
+    /// Takes a new configuration. A bound that it brings holds for what is admitted from now on.
+    pub fn set_config(&self, config: &config::Backend, now: Instant) {
+        if **self.config.load() == *config {
+            return;
+        }
+        self.config.store(Arc::new(config.clone()));
+        self.bytes_bound.store(config.queue.bytes.unwrap_or(self.shared.limits.queue_bytes), Relaxed);
+        self.locked(Some(now), |state| state.set_config(config));
+    }
+
+    /// Tells all who wait here that new routes are live.
+    pub fn reroute(&self) {
+        self.locked(None, State::reroute);
+    }
+
+    /// What an operator and the metrics see.
+    pub fn report(&self) -> Report {
+        let state = self.lock();
+        Report {
+            queued: state.queued(),
+            queued_bytes: self.bytes.load(Relaxed),
+            activation: state.activation().clone(),
+            endpoints: state.endpoints(),
+        }
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    pub fn is_idle(&self) -> bool {
+        self.lock().is_idle()
+    }
+
+    /// Lets time pass: ramp, ejections, probe connections. When to call again; `None` if nothing is due. The keeper calls it.
+    pub fn tick(&self, now: Instant) -> Option<Instant> {
+        self.locked(Some(now), |state| state.settle(None));
+        self.lock().next_event()
+    }
+
+    fn look(&self, key: Key, waker: &Waker, timed_out: bool, now: Instant) -> Progress {
+        self.locked(Some(now), |state| state.look(key, waker, timed_out))
+    }
+
+    fn abandon(&self, key: Key) {
+        self.locked(None, |state| state.abandon(key));
+    }
+
+    fn release(&self, endpoint: &Endpoint) {
+        self.locked(None, |_| endpoint.uncount());
+    }
+
+    fn settle(&self) {
+        self.locked(None, |_| ());
+    }
+
+    fn succeeded(&self, id: EndpointId, counted: bool, now: Instant) {
+        self.locked(Some(now), |state| state.succeeded(id, counted));
+    }
+
+    fn failed(&self, id: EndpointId, how: EndpointFailure, now: Instant) {
+        self.locked(Some(now), |state| state.failed(id, how));
+    }
+
+    fn probed(&self, id: EndpointId, ready: bool, connection: Option<TcpStream>, now: Instant) {
+        self.locked(Some(now), |state| state.probed(id, ready, connection));
+    }
+
+    fn take_unprobed(&self) -> Vec<Arc<Endpoint>> {
+        self.lock().members.take_unprobed()
+    }
+
+    fn demand(&self, now: Instant) -> Option<Demand> {
+        self.locked(Some(now), |state| state.demand())
+    }
+
+    fn refusal(&self, failure: Failure) -> Refusal {
+        self.lock().refusal(failure)
+    }
+
+    /// Does something under the lock, then hands out what is free, sets the gate, and wakes whoever is concerned once the lock is free.
+    /// Every change goes through here, so no wake-up can be forgotten.
+    fn locked<R>(&self, now: Option<Instant>, act: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.lock();
+        state.settle(now);
+        let result = act(&mut state);
+        state.settle(None);
+        self.shut_gate(&state);
+        state.hand_out();
+        self.open_gate(&state);
+        let effects = std::mem::take(&mut state.effects);
+        drop(state);
+        self.carry_out(effects);
+        result
+    }
+
+    /// Before slots are handed out: from here on what the cores count is complete.
+    fn shut_gate(&self, state: &State) {
+        let open = self.gate.read().is_open();
+        let changed = !Arc::ptr_eq(&self.roster.load(), &state.roster);
+        if open && (changed || !state.is_open()) {
+            self.gate.turn(false);
+        }
+        if changed {
+            self.roster.store(Arc::clone(&state.roster));
+        }
+        self.gate.set_starting(state.is_starting());
+    }
+
+    /// After slots were handed out: nobody who waits is passed.
+    fn open_gate(&self, state: &State) {
+        if state.is_open() && !self.gate.read().is_open() {
+            self.gate.turn(true);
+        }
+    }
+
+    fn carry_out(&self, effects: Effects) {
+        effects.wakes.into_iter().for_each(Waker::wake);
+        if effects.demand {
+            self.shared.board.signal();
+        }
+        if let Some(start) = effects.cold_start {
+            self.shared.board.report(start);
+        }
+        if effects.attention && !self.kept.swap(true, SeqCst) {
+            self.shared.attention.ask(Weak::clone(&self.me));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nothing panics while it holds this lock")
+    }
+
+    fn arc(&self) -> Arc<Self> {
+        self.me.upgrade().expect("whoever calls holds it")
+    }
+}
+
+/// A backend as an operator and the metrics see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Requests that wait.
+    pub queued: usize,
+    /// Bytes that they keep.
+    pub queued_bytes: u64,
+    /// What the scaler says.
+    pub activation: config::Activation,
+    /// The endpoints, those included that are listed no more but have requests in flight.
+    pub endpoints: Vec<EndpointReport>,
+}
+
+impl Report {
+    /// Requests in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.endpoints.iter().map(|endpoint| u64::from(endpoint.in_flight)).sum()
+    }
+}

@@ -1,0 +1,183 @@
+//! All backends of a gateway by name and uid. They outlive routes; never forgets one with a request in flight or in line.
+
+use super::{Backend, Board, Budget, Limits};
+use headgate_config::{self as config, BackendName};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, Weak},
+    time::Instant,
+};
+use tokio::sync::Notify;
+
+/// What all backends share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub cores: usize,
+    pub limits: Arc<Limits>,
+    pub budget: Budget,
+    pub board: Board,
+    pub attention: Attention,
+}
+
+/// Backends that have something to probe or something due soon.
+#[derive(Debug, Default)]
+pub(super) struct Attention {
+    backends: Mutex<Vec<Weak<Backend>>>,
+    bell: Notify,
+}
+
+impl Attention {
+    pub fn ask(&self, backend: Weak<Backend>) {
+        self.backends.lock().expect("nothing panics while it holds this lock").push(backend);
+        self.bell.notify_one();
+    }
+
+    pub fn take(&self) -> Vec<Arc<Backend>> {
+        let mut backends = self.backends.lock().expect("nothing panics while it holds this lock");
+        backends.drain(..).filter_map(|backend| backend.upgrade()).collect()
+    }
+
+    pub async fn asked(&self) {
+        self.bell.notified().await;
+    }
+}
+
+/// All backends. A handle: clones are the same registry.
+#[derive(Clone, Debug)]
+pub struct Registry(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shared: Arc<Shared>,
+    known: Mutex<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    backends: HashMap<BackendName, Arc<Backend>>,
+    /// Named by no route any more; kept until idle.
+    retired: Vec<BackendName>,
+    /// Endpoints that came before their backend.
+    early: HashMap<BackendName, config::Endpoints>,
+    seeds: fastrand::Rng,
+}
+
+/// Lists of endpoints kept for backends that no route names yet.
+const EARLY_KEPT: usize = 10_000;
+
+impl Registry {
+    /// An empty one for so many cores.
+    pub fn new(cores: usize, limits: Limits, seed: u64) -> Self {
+        let shared = Shared {
+            cores,
+            budget: Budget::new(limits.queue_count_total.into(), limits.queue_bytes_total),
+            limits: Arc::new(limits),
+            board: Board::default(),
+            attention: Attention::default(),
+        };
+        let known = Known {
+            backends: HashMap::new(),
+            retired: Vec::new(),
+            early: HashMap::new(),
+            seeds: fastrand::Rng::with_seed(seed),
+        };
+        Self(Arc::new(Inner { shared: Arc::new(shared), known: Mutex::new(known) }))
+    }
+
+    /// The backend of this name and uid with this configuration: the known one, told of it, or a new one.
+    pub fn get_or_insert(&self, config: &config::Backend, now: Instant) -> Arc<Backend> {
+        let mut known = self.known();
+        known.retired.retain(|name| name != &config.name);
+        if let Some(backend) = known.backends.get(&config.name).cloned() {
+            drop(known);
+            backend.set_config(config, now);
+            return backend;
+        }
+        let seed = known.seeds.u64(..);
+        let backend = Backend::new(config, Arc::clone(&self.0.shared), seed, now);
+        known.backends.insert(config.name.clone(), Arc::clone(&backend));
+        let early = known.early.remove(&config.name);
+        drop(known);
+        self.0.shared.board.add(Arc::downgrade(&backend));
+        if let Some(endpoints) = early {
+            backend.set_endpoints(&endpoints, now);
+        }
+        backend
+    }
+
+    /// The backend of this name and uid.
+    pub fn get(&self, name: &BackendName) -> Option<Arc<Backend>> {
+        self.known().backends.get(name).cloned()
+    }
+
+    /// All backends, in no order.
+    pub fn all(&self) -> Vec<Arc<Backend>> {
+        self.known().backends.values().cloned().collect()
+    }
+
+    /// Tells the backend of its endpoints; kept for it if it is not known yet, since the two lanes are not ordered.
+    pub fn set_endpoints(&self, endpoints: &config::Endpoints, now: Instant) {
+        let mut known = self.known();
+        match known.backends.get(&endpoints.backend).cloned() {
+            Some(backend) => {
+                drop(known);
+                backend.set_endpoints(endpoints, now);
+            }
+            None if known.early.len() < EARLY_KEPT || known.early.contains_key(&endpoints.backend) => {
+                known.early.insert(endpoints.backend.clone(), endpoints.clone());
+            }
+            None => {
+                tracing::warn!(backend = %endpoints.backend, "endpoints for a backend that no route names: dropped")
+            }
+        }
+    }
+
+    /// Forgets the backends that `keep` denies, each once nothing waits for it and nothing is in flight.
+    pub fn retain(&self, keep: impl Fn(&BackendName) -> bool) {
+        let mut known = self.known();
+        let retired = known.backends.keys().filter(|name| !keep(name)).cloned().collect();
+        known.retired = retired;
+        drop(known);
+        // The keeper forgets them.
+        self.0.shared.attention.bell.notify_one();
+    }
+
+    /// Forgets retired backends that have become idle; `true` if some are left.
+    pub fn sweep(&self) -> bool {
+        let mut guard = self.known();
+        let known = &mut *guard;
+        // Nobody else can begin to use one that is not in a Table: only this map and requests in flight hold it.
+        let (idle, busy) = std::mem::take(&mut known.retired)
+            .into_iter()
+            .partition::<Vec<_>, _>(|name| known.backends.get(name).is_none_or(|backend| backend.is_idle()));
+        known.retired = busy;
+        let dropped: Vec<_> = idle.iter().filter_map(|name| known.backends.remove(name)).collect();
+        let left = !known.retired.is_empty();
+        drop(guard);
+        drop(dropped);
+        left
+    }
+
+    /// Tells all who wait that new routes are live. After the swap.
+    pub fn reroute(&self) {
+        self.all().into_iter().for_each(|backend| backend.reroute());
+    }
+
+    /// Demand and cold starts.
+    pub fn board(&self) -> &Board {
+        &self.0.shared.board
+    }
+
+    /// What waits in the whole gateway.
+    pub fn budget(&self) -> &Budget {
+        &self.0.shared.budget
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.0.shared
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.known.lock().expect("nothing panics while it holds this lock")
+    }
+}

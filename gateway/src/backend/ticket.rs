@@ -1,0 +1,61 @@
+//! What a request shows when it asks for admission, the same over all its tries. Never shared by two requests.
+
+use super::{CoreId, EndpointId, queue::Arrival};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Instant,
+};
+
+/// Endpoints remembered as tried; more tries than this forget the oldest.
+const TRIED_KEPT: usize = 4;
+
+/// A request's claim: its core, its place and what it tried. Keep it until the request is over: it keeps the place in line over
+/// retries and new routes.
+#[derive(Debug)]
+pub struct Ticket {
+    pub(super) core: CoreId,
+    pub(super) cap: Option<Instant>,
+    pub(super) arrival: Option<Arrival>,
+    pub(super) tried: Tried,
+}
+
+impl Ticket {
+    /// A new request on this core, that must not wait beyond `cap` (its own time limit), whatever the backend allows.
+    pub fn new(core: CoreId, cap: Option<Instant>) -> Self {
+        Self { core, cap, arrival: None, tried: Tried::default() }
+    }
+
+    /// The endpoint was tried and nothing came of it: another one is preferred from now on, and the place is at the front, for the request
+    /// was admitted before all who wait now.
+    pub fn exclude(&mut self, endpoint: EndpointId) {
+        self.tried.push(endpoint);
+        self.arrival.get_or_insert(Arrival(0));
+    }
+
+    /// The place in line, drawn when it is first needed.
+    pub(super) fn arrive(&mut self) -> Arrival {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        *self.arrival.get_or_insert_with(|| Arrival(NEXT.fetch_add(1, Relaxed)))
+    }
+}
+
+/// The endpoints that a request tried in vain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tried([Option<EndpointId>; TRIED_KEPT]);
+
+impl Tried {
+    pub fn is_empty(self) -> bool {
+        self.0[0].is_none()
+    }
+
+    pub fn has(self, endpoint: EndpointId) -> bool {
+        self.0.contains(&Some(endpoint))
+    }
+
+    fn push(&mut self, endpoint: EndpointId) {
+        if !self.has(endpoint) {
+            self.0.rotate_right(1);
+            self.0[0] = Some(endpoint);
+        }
+    }
+}
