@@ -16,6 +16,8 @@ const PANIC_PART: u32 = 10;
 const UP_RATE_MAX: f64 = 1000.0;
 /// At least this part of what is ready at once.
 const DOWN_RATE_MAX: f64 = 2.0;
+/// A mean is a sum of many floats: what is above a whole number by less than this is that number.
+const ROUNDING: f64 = 1e-3;
 /// Parts of a stable window that are remembered apart.
 const BUCKETS: u32 = 60;
 /// Between two evaluations while something changes, at least and at most.
@@ -210,7 +212,7 @@ impl Autoscaler {
     fn by_load(&mut self, now: Instant, seen: &Observation, bounds: &Bounds) -> (u32, Reason) {
         let (target, ready) = (bounds.target(), f64::from(seen.ready.max(1)));
         let burst = bounds.burst(seen);
-        let wants = |window| (self.history.mean(now, window, bounds.metric) / target).ceil();
+        let wants = |window| (self.history.mean(now, window, bounds.metric) / target - ROUNDING).ceil().max(0.0);
         let (stable, panic) = (wants(bounds.window), wants(bounds.window / PANIC_PART).max(burst));
         self.panic_if(now, panic / ready >= PANIC_THRESHOLD, bounds.window);
         let limit = |wanted: f64| wanted.max((ready / DOWN_RATE_MAX).floor()).min((ready * UP_RATE_MAX).ceil());

@@ -4,6 +4,8 @@ mod autoscaler;
 mod backoff;
 mod run;
 mod scaler;
+#[cfg(test)]
+mod simulation;
 
 pub use autoscaler::{Autoscaler, Bounds, Desired, Metric, Observation, Reason};
 pub use backoff::Backoff;

@@ -630,3 +630,291 @@ impl Target {
         all.filter(|at| self.settled_at.is_none_or(|settled| *at > settled)).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtimes::Exit;
+
+    const NAME: &str = "default/hello-v1";
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A scaler with one target, and what it did since last asked.
+    struct Bench {
+        scaler: Scaler,
+        now: Instant,
+        started: Vec<ReplicaId>,
+        stopped: Vec<ReplicaId>,
+        state: TargetState,
+        arrivals: u64,
+    }
+
+    fn spec(bounds: Bounds) -> TargetSpec {
+        let launch = Launch {
+            name: NAME.into(),
+            function: "hello-v1".into(),
+            command: vec!["hello".into()],
+            env: vec![],
+            working_dir: None,
+            grace: SECOND,
+            probe: None,
+        };
+        let backend =
+            BackendName { namespace: "default".into(), service: "hello-v1".into(), port: 80, uid: String::new() };
+        TargetSpec {
+            launch: Arc::new(launch),
+            backends: vec![backend],
+            bounds,
+            start_limit: 30 * SECOND,
+            drain_limit: 20 * SECOND,
+        }
+    }
+
+    impl Bench {
+        fn new(bounds: Bounds) -> Self {
+            let state =
+                TargetState { target: NAME.into(), version: 0, endpoints: vec![], live: 0, ready: 0, processes: 0 };
+            let now = Instant::now();
+            let mut bench =
+                Self { scaler: Scaler::default(), now, started: vec![], stopped: vec![], state, arrivals: 0 };
+            bench.step(Input::Targets(vec![spec(bounds)]));
+            bench
+        }
+
+        fn step(&mut self, input: Input) {
+            for action in self.scaler.step(self.now, input) {
+                match action {
+                    Action::Start(replica, _) => self.started.push(replica),
+                    Action::Stop(replica) => self.stopped.push(replica),
+                    Action::Publish(state) => self.state = state,
+                    Action::Report(_) => {}
+                }
+            }
+        }
+
+        fn wait(&mut self, time: Duration) {
+            let until = self.now + time;
+            while let Some(at) = self.scaler.next_deadline().filter(|at| *at <= until) {
+                self.now = at;
+                self.step(Input::Tick);
+            }
+            self.now = until;
+        }
+
+        /// A reading by a gateway that has applied everything, or nothing since `applied`.
+        fn read(&mut self, queued: u32, busy: &[(u64, u32)], applied: Option<u64>) {
+            self.arrivals += u64::from(queued);
+            let listed = self.state.endpoints[0].list.iter().map(|endpoint| endpoint.address);
+            let all: BTreeSet<_> = listed.chain(busy.iter().map(|(id, _)| address(*id))).collect();
+            let in_flight = |at| busy.iter().find(|(id, _)| address(*id) == at).map_or(0, |(_, count)| *count);
+            let reading = Reading {
+                target: NAME.into(),
+                in_flight: busy.iter().map(|(_, count)| count).sum(),
+                queued,
+                mean: None,
+                arrivals: self.arrivals,
+                applied: applied.unwrap_or(self.state.version),
+                endpoints: all
+                    .into_iter()
+                    .map(|at| EndpointReading { address: at, in_flight: in_flight(at), ready: true })
+                    .collect(),
+            };
+            self.step(Input::Demand(vec![reading]));
+        }
+
+        fn run(&mut self, id: u64) {
+            let event = Event::Started { replica: ReplicaId(id), pid: 1, port: 1000 + id as u16 };
+            self.step(Input::Process(event));
+        }
+
+        fn exit(&mut self, id: u64) {
+            let reason = "exited with code 3".to_owned();
+            let exit = Exit { code: Some(3), signal: None, reason, uptime: SECOND };
+            self.step(Input::Process(Event::Exited { replica: ReplicaId(id), exit }));
+        }
+
+        fn activation(&self) -> &Activation {
+            &self.state.endpoints[0].activation
+        }
+
+        fn take_started(&mut self) -> Vec<u64> {
+            std::mem::take(&mut self.started).into_iter().map(|id| id.0).collect()
+        }
+    }
+
+    fn address(id: u64) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 1000 + id as u16).into()
+    }
+
+    fn one_at_a_time(max: u32) -> Bounds {
+        Bounds { max, concurrency: 1, ..Bounds::default() }
+    }
+
+    #[test]
+    fn one_need_starts_one_replica_however_often_it_is_told() {
+        let mut bench = Bench::new(Bounds::default());
+        assert_eq!(bench.activation(), &Activation::Ready);
+        bench.read(1, &[], None);
+        bench.read(3, &[], None);
+        bench.run(1);
+        bench.read(3, &[], Some(0));
+        assert_eq!((bench.take_started(), bench.activation()), (vec![1], &Activation::Waking));
+        bench.read(0, &[(1, 3)], None);
+        assert_eq!((bench.state.ready, bench.activation()), (1, &Activation::Ready));
+    }
+
+    #[test]
+    fn a_minimum_starts_without_demand_and_is_kept() {
+        let mut bench = Bench::new(Bounds { min: 2, ..Bounds::default() });
+        assert_eq!(bench.take_started(), [1, 2]);
+        [1, 2].into_iter().for_each(|id| bench.run(id));
+        bench.read(0, &[], None);
+        bench.wait(600 * SECOND);
+        assert_eq!((bench.state.ready, bench.stopped.len()), (2, 0));
+        bench.exit(1);
+        assert_eq!(bench.take_started(), [3]);
+    }
+
+    #[test]
+    fn a_replica_stops_when_the_gateway_has_let_go_of_it() {
+        let mut bench = Bench::new(Bounds::default());
+        bench.read(1, &[], None);
+        bench.run(1);
+        bench.read(0, &[(1, 1)], None);
+        bench.read(0, &[], None);
+        bench.wait(61 * SECOND);
+        assert_eq!((bench.activation(), bench.stopped.len()), (&Activation::Closing, 0));
+        // not yet applied; then applied, but a request was on its way; then let go
+        bench.read(0, &[], Some(bench.state.version - 1));
+        bench.read(0, &[(1, 1)], Some(bench.state.version - 1));
+        assert_eq!((bench.stopped.len(), bench.activation()), (0, &Activation::Ready), "demand opens it again");
+        bench.read(0, &[], None);
+        bench.wait(61 * SECOND);
+        bench.read(0, &[], None);
+        assert_eq!(bench.stopped, [ReplicaId(1)]);
+        bench.exit(1);
+        assert_eq!((bench.state.processes, bench.activation()), (0, &Activation::Ready));
+        assert_eq!(bench.take_started(), [1]);
+    }
+
+    #[test]
+    fn a_gateway_that_never_lets_go_holds_a_replica_for_its_limit() {
+        let mut bench = Bench::new(Bounds::default());
+        bench.read(1, &[], None);
+        bench.run(1);
+        bench.read(0, &[], None);
+        bench.step(Input::Targets(vec![]));
+        bench.read(0, &[(1, 1)], None);
+        bench.wait(19 * SECOND);
+        assert!(bench.stopped.is_empty() && bench.state.endpoints[0].list.is_empty());
+        bench.wait(2 * SECOND);
+        assert_eq!(bench.stopped, [ReplicaId(1)]);
+        bench.exit(1);
+        assert_eq!(bench.scaler.states().count(), 0);
+    }
+
+    #[test]
+    fn scaling_down_takes_the_idle_and_never_exceeds_the_maximum() {
+        let mut bench = Bench::new(one_at_a_time(3));
+        bench.read(9, &[], None);
+        assert_eq!(bench.take_started(), [1, 2, 3]);
+        (1..=3).for_each(|id| bench.run(id));
+        bench.read(0, &[(1, 1), (2, 1), (3, 1)], None);
+        bench.step(Input::Targets(vec![spec(one_at_a_time(1))]));
+        bench.read(0, &[(1, 1)], None);
+        let listed: Vec<_> = bench.state.endpoints[0].list.iter().map(|endpoint| endpoint.address).collect();
+        assert_eq!((listed.len(), bench.stopped.len()), (1, 2));
+        assert!(bench.take_started().is_empty());
+    }
+
+    #[test]
+    fn the_third_exit_breaks_it_and_it_is_tried_again_until_it_serves() {
+        let mut bench = Bench::new(Bounds::default());
+        for id in 1..=3 {
+            bench.read(1, &[], None);
+            bench.wait(SECOND);
+            assert_eq!(bench.take_started(), [id]);
+            bench.run(id);
+            bench.exit(id);
+        }
+        let broken = Activation::Broken { reason: "exited with code 3".into() };
+        assert_eq!(bench.activation(), &broken);
+        bench.read(0, &[], None);
+        for (id, pause) in [(4, 1), (5, 2), (6, 4), (7, 8), (8, 16), (9, 32), (10, 60), (11, 60)] {
+            bench.wait(pause * SECOND - SECOND / 100);
+            assert_eq!((bench.take_started(), bench.activation()), (vec![], &broken));
+            bench.wait(SECOND / 100);
+            assert_eq!((bench.take_started(), bench.activation()), (vec![id], &broken), "after {pause} s");
+            bench.run(id);
+            if id < 11 {
+                bench.exit(id);
+            }
+        }
+        bench.read(0, &[], None);
+        assert_eq!((bench.activation(), bench.state.ready), (&Activation::Ready, 1));
+    }
+
+    #[test]
+    fn nobody_asks_for_long_and_then_somebody_is_held_for_one_try() {
+        let mut bench = Bench::new(Bounds::default());
+        bench.read(1, &[], None);
+        let failed = |id| Event::StartFailed { replica: ReplicaId(id), reason: "no such command".into() };
+        bench.step(Input::Process(failed(1)));
+        assert!(matches!(bench.activation(), Activation::Broken { reason } if reason == "no such command"));
+        bench.read(0, &[], None);
+        while let Some(at) = bench.scaler.next_deadline() {
+            bench.wait(at - bench.now);
+            bench.started.drain(..).collect::<Vec<_>>().into_iter().for_each(|id| {
+                bench.step(Input::Process(failed(id.0)));
+            });
+        }
+        assert_eq!(bench.activation(), &Activation::Ready);
+        bench.wait(3600 * SECOND);
+        bench.read(5, &[], None);
+        let started = bench.take_started();
+        assert_eq!((started.len(), bench.activation()), (1, &Activation::Waking));
+        bench.run(started[0]);
+        bench.exit(started[0]);
+        assert!(matches!(bench.activation(), Activation::Broken { .. }), "the first failure is enough");
+    }
+
+    #[test]
+    fn another_template_and_a_mended_one_forget_the_failures() {
+        for mend in [
+            Input::Retry(NAME.into()),
+            Input::Targets(vec![TargetSpec {
+                launch: Arc::new(Launch { grace: 9 * SECOND, ..(*spec(Bounds::default()).launch).clone() }),
+                ..spec(Bounds::default())
+            }]),
+        ] {
+            let mut bench = Bench::new(Bounds::default());
+            bench.read(1, &[], None);
+            bench.step(Input::Process(Event::StartFailed { replica: ReplicaId(1), reason: "x".into() }));
+            bench.step(mend);
+            assert_eq!((bench.take_started(), bench.activation()), (vec![1, 2], &Activation::Waking));
+        }
+    }
+
+    #[test]
+    fn a_replica_that_never_listens_is_given_up_with_what_to_do() {
+        let mut bench = Bench::new(Bounds::default());
+        bench.read(1, &[], None);
+        bench.run(1);
+        bench.wait(29 * SECOND);
+        assert!(bench.stopped.is_empty());
+        bench.wait(2 * SECOND);
+        assert_eq!((bench.take_started(), bench.stopped), (vec![1, 2], vec![ReplicaId(1)]));
+    }
+
+    #[test]
+    fn a_reading_of_an_older_process_at_the_same_address_is_not_believed() {
+        let mut bench = Bench::new(Bounds::default());
+        bench.read(1, &[], None);
+        let before = bench.state.version;
+        bench.run(1);
+        bench.read(1, &[], Some(before));
+        assert_eq!(bench.state.ready, 0);
+        bench.read(1, &[], None);
+        assert_eq!(bench.state.ready, 1);
+    }
+}
