@@ -8,16 +8,20 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod explain;
 mod index;
 mod listeners;
 mod problem;
 mod query;
 mod regexes;
+mod rows;
 mod rule;
 mod split;
 mod table;
 mod texts;
 
+pub use explain::{Contender, Explanation, OtherListener, Share, Verdict};
 pub use problem::Problem;
+pub use rows::Row;
 pub use rule::{CompiledArm, CompiledMirror, CompiledRule, Failed};
 pub use table::{Compiled, Found, Outcome, Port, Table};

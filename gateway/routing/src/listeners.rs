@@ -9,6 +9,8 @@ use std::{collections::HashMap, sync::Arc};
 pub(crate) struct Listeners {
     /// Ordered by port, then name. The listeners that say the same as one before them are not in the list.
     list: Box<[Arc<Listener>]>,
+    /// Those, with the number of the one that stands for them.
+    merged: Vec<(ListenerName, u32)>,
     /// By port for a host, by port + `WILDCARD` for a suffix.
     hosts: Texts<u32>,
     ports: Box<[PortIndex]>,
@@ -67,6 +69,8 @@ impl Listeners {
             if number == next {
                 port.range.1 += 1;
                 list.push(share(listener, previous));
+            } else {
+                made.merged.push((listener.name.clone(), number));
             }
         }
         made.hosts.shrink();
@@ -101,6 +105,16 @@ impl Listeners {
     /// The listener of a number that `find` gave.
     pub(crate) fn get(&self, number: u32) -> &Arc<Listener> {
         &self.list[number as usize]
+    }
+
+    /// Whether the listener of a number serves what is attached to `name`.
+    pub(crate) fn serves(&self, number: u32, name: &ListenerName) -> bool {
+        self.get(number).name == *name || self.merged.iter().any(|(merged, by)| *by == number && merged == name)
+    }
+
+    /// Those of a port, with their numbers.
+    pub(crate) fn on(&self, port: u16) -> impl Iterator<Item = (u32, &Arc<Listener>)> {
+        (0..).zip(&self.list).filter(move |(_, listener)| listener.port == port)
     }
 
     /// All of them, by port and name.

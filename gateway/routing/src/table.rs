@@ -6,7 +6,7 @@ use crate::{
     listeners::Listeners,
     regexes::Regexes,
 };
-use headgate_config::{Backend, BackendName, Listener, Protocol, RuleName, Snapshot, Version};
+use headgate_config::{Backend, BackendName, Host, Listener, Protocol, RuleName, Snapshot, Version};
 use headgate_message::RequestHead;
 use std::{collections::HashMap, sync::Arc};
 
@@ -174,4 +174,21 @@ impl<B> Table<B> {
         let at = self.rules.binary_search_by(|rule| rule.name().cmp(name)).ok()?;
         Some(&self.rules[at])
     }
+
+    /// Every match of every rule on each host of a listener, in no order that decides: what `explain` and `rows` go through.
+    pub(crate) fn entries(&self, listener: u32) -> impl Iterator<Item = Entry<'_, B>> {
+        let attached = self.rules.iter().flat_map(move |rule| {
+            let attachments = rule.config().attachments.iter();
+            let here = attachments.filter(move |attachment| self.listeners.serves(listener, &attachment.listener));
+            here.flat_map(|attachment| &attachment.hosts).map(move |host| (rule, host))
+        });
+        attached.flat_map(|(rule, host)| (0..rule.config().matches.len()).map(move |at| Entry { rule, host, at }))
+    }
+}
+
+/// A match of a rule on a host.
+pub(crate) struct Entry<'t, B> {
+    pub(crate) rule: &'t CompiledRule<B>,
+    pub(crate) host: &'t Host,
+    pub(crate) at: usize,
 }
