@@ -8,12 +8,13 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u8, u16, &[u8])| {
     let (size, at, text) = input;
-    let whole = decode(chunked(), std::iter::once(text));
+    // Of two defects either may be named.
+    let whole = decode(chunked(), std::iter::once(text)).ok();
     let (a, b) = text.split_at(usize::from(at).min(text.len()));
-    assert_eq!(decode(chunked(), [a, b].into_iter()), whole);
-    assert_eq!(decode(chunked(), text.chunks(usize::from(size).max(1))), whole);
+    assert_eq!(decode(chunked(), [a, b].into_iter()).ok(), whole);
+    assert_eq!(decode(chunked(), text.chunks(usize::from(size).max(1))).ok(), whole);
 
-    let Ok(body) = whole else { return };
+    let Some(body) = whole else { return };
     if !body.ended {
         return;
     }

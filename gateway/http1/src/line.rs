@@ -14,7 +14,10 @@ pub(crate) fn next(text: &[u8]) -> &[u8] {
 pub(crate) fn wrong_with(text: &[u8], first: First) -> Option<Malformed> {
     let mut kind = first;
     for line in text.split_inclusive(|&b| b == b'\n') {
-        if let Err(why) = line.strip_suffix(b"\r\n").ok_or(Malformed::LineEnd).and_then(|line| check(line, kind)) {
+        let ended = line.strip_suffix(b"\r\n").ok_or(Malformed::LineEnd);
+        // Bytes first, even of a line that does not end: so it is named the same when it comes in pieces.
+        let bytes = check_bytes(line.strip_suffix(b"\n").unwrap_or(line), true);
+        if let Err(why) = bytes.and(ended).and_then(|line| check(line, kind)) {
             return Some(why);
         }
         kind = First::Field;
