@@ -90,7 +90,8 @@ pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, framing: Framing, 
     let body = match framing.length() {
         _ if bodiless => {
             let of_a_body = framing.length().filter(|_| !framing.is_none());
-            if let Some(bytes) = answer.declared_length.or(of_a_body).filter(|_| !matches!(head.status, 100..200 | 204)) {
+            if let Some(bytes) = answer.declared_length.or(of_a_body).filter(|_| !matches!(head.status, 100..200 | 204))
+            {
                 write_length(out, bytes);
             }
             BodyForm::Nothing
