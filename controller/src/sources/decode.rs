@@ -75,6 +75,11 @@ pub fn describe(value: &Value) -> String {
     }
 }
 
+/// Whether a problem is about a field that should not be there, so that its name is to be shown rather than its value.
+pub fn is_about_key(problem: &Problem) -> bool {
+    problem.message.starts_with("is not a field")
+}
+
 impl Identity {
     /// The object of this name among those known.
     pub fn find<'o, T>(&self, objects: &'o BTreeMap<ObjectRef, T>) -> Option<&'o T> {

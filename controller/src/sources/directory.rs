@@ -398,6 +398,7 @@ impl Text<'_> {
                 let here = |hint: &&Hint| (place.value.line..next_line).contains(&hint.position.line);
                 document.hints.iter().filter(here).for_each(|hint| self.hint(hint, value, &mut slot));
             }
+            slot.findings.sort_by_key(|finding| finding.position);
             slots.push(slot);
         }
     }
@@ -467,7 +468,7 @@ impl Text<'_> {
 }
 
 /// The objects of a document: itself, or the items of a `List`, as `kubectl get -o yaml` writes them.
-fn items<'d>(value: &'d Value, place: &'d Place) -> Vec<(&'d Value, &'d Place)> {
+pub(super) fn items<'d>(value: &'d Value, place: &'d Place) -> Vec<(&'d Value, &'d Place)> {
     let is_list = value.get("apiVersion").is_some()
         && value.get("kind").and_then(Value::as_str).is_some_and(|kind| kind.ends_with("List"));
     if let (true, Some(Value::Array(values)), (at, true)) = (is_list, value.get("items"), place.find("items"))
@@ -562,6 +563,16 @@ fn read(path: &Path) -> Result<String, Box<Finding>> {
         let line = 1 + good.iter().filter(|byte| **byte == b'\n').count();
         told(format!("line {line} is not UTF-8"), "save the file as UTF-8")
     })
+}
+
+/// The text of a file and its documents.
+///
+/// # Errors
+/// What to tell when the file cannot be read.
+pub(super) fn documents_of(path: &Path) -> Result<(String, Vec<Parsed>), Box<Finding>> {
+    let text = read(path)?;
+    let documents = yaml::parse(&text);
+    Ok((text, documents))
 }
 
 fn hash(text: &str) -> u64 {

@@ -1,5 +1,6 @@
 //! Where objects come from. A source reads and names what is wrong; it never makes a route of what it read.
 
+pub mod crds;
 mod decode;
 pub mod directory;
 pub mod findings;

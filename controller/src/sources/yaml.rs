@@ -12,7 +12,7 @@ use std::{borrow::Cow, collections::HashMap};
 /// How long a text may be, in bytes.
 pub const TEXT_BYTES_MAX: usize = 4 << 20;
 /// How deep maps and lists may nest.
-pub const DEPTH_MAX: usize = 64;
+pub const DEPTH_MAX: usize = 100;
 /// How many values the aliases of a document may add to it.
 pub const ALIAS_NODES_MAX: usize = 100_000;
 /// How much text the aliases of a document may add to it, in bytes.
