@@ -31,7 +31,7 @@ struct PortIndex {
 const WILDCARD: u32 = 1 << 16;
 
 /// Listeners by name, also those that were merged into another.
-pub(crate) type ListenerNumbers<'s> = HashMap<&'s ListenerName, u32>;
+pub(crate) type ListenerNumbers<'s> = HashMap<&'s ListenerName, u32, foldhash::fast::RandomState>;
 
 impl Listeners {
     /// Takes the listeners of a Snapshot; those of `previous` that are equal are shared.
@@ -42,7 +42,7 @@ impl Listeners {
     ) -> (Self, ListenerNumbers<'s>) {
         let mut all: Vec<&Listener> = snapshot.listeners.values().collect();
         all.sort_by_key(|listener| listener.port); // stable: by name within a port
-        let mut numbers = ListenerNumbers::new();
+        let mut numbers = ListenerNumbers::default();
         let mut made = Self::default();
         let mut list: Vec<Arc<Listener>> = Vec::new();
         let mut ports: Vec<PortIndex> = Vec::new();

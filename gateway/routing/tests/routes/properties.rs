@@ -174,7 +174,7 @@ fn the_greatest_rank_of_all_that_match_serves() {
             let expected = greatest(&snapshot, port, &head);
             let explanation = table.explain(port, &head);
             let explained = explanation.winner.as_ref().map(|winner| (winner.rule.clone(), winner.at as u32));
-            let said = format!("seed {seed}: {} {} {}: {snapshot:#?}", head.method, head.host(), head.raw_target());
+            let said = format!("seed {seed}, {} {}{} on port {port}", head.method, head.host(), head.raw_target());
             let routed = match table.route(port, &head) {
                 Outcome::Found(found) => Some((found.rule.name().clone(), found.matched as u32)),
                 Outcome::NoListener => {
