@@ -1,9 +1,22 @@
 //! From the objects of the APIs to routes and conditions: kinds, and pure functions over them. Never a client, a clock, a file or a socket.
 
+mod attachment;
+mod backend_tls;
+mod backends;
+mod certificates;
+pub mod conditions;
 pub mod duration;
+mod endpoints;
+mod filters;
 pub mod form;
 pub mod kinds;
+mod listeners;
+mod lookup;
+mod matches;
 mod objects;
+mod route;
 pub mod schema;
+mod translate;
 
 pub use objects::{AliasArm, Key, Objects, ServiceTraits};
+pub use translate::{ObjectProblem, Settings, Translation, builtin_gateway, translate};

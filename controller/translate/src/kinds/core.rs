@@ -4,7 +4,7 @@ use crate::{
     choices,
     form::Form,
     kinds::ObjectMeta,
-    schema::{Fields, Reader},
+    schema::{Fields, Problem, Reader},
 };
 use base64::Engine;
 use headgate_config::Redacted;
@@ -148,7 +148,7 @@ impl Service {
         }
         if let Some(second) = ports.iter().enumerate().skip(1).find(|(_, port)| port.name.is_empty()) {
             let path = at.path().key("ports").index(second.0).key("name");
-            at.report().add(crate::schema::Problem::error(path, "is missing", "name each port if there are several"));
+            at.report().add(Problem::error(path, "is missing", "name each port if there are several"));
         }
         Self {
             meta,
@@ -187,12 +187,39 @@ impl TargetPort {
 
 impl EndpointSlice {
     pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
-        Self {
+        let slice = Self {
             service: meta.labels.get("kubernetes.io/service-name").cloned().unwrap_or_default(),
             family: top.need("addressType").map(|at| at.choice()).unwrap_or_default(),
             endpoints: top.each("endpoints", 0..=1000, SliceEndpoint::read),
             ports: top.each("ports", 0..=20_000, EndpointPort::read),
             meta,
+        };
+        slice.check(top.at());
+        slice
+    }
+
+    fn check(&self, at: &Reader<'_>) {
+        let fits = |text: &str| match self.family {
+            AddressFamily::IPv4 => text.parse::<std::net::Ipv4Addr>().is_ok(),
+            AddressFamily::IPv6 => text.parse::<std::net::Ipv6Addr>().is_ok(),
+            AddressFamily::FQDN | AddressFamily::Unknown(_) => true,
+        };
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            if let Some(wrong) = endpoint.addresses.iter().find(|text| !fits(text)) {
+                let path = at.path().key("endpoints").index(index).key("addresses");
+                let message = format!("{wrong:?} is no {} address", self.family.as_str());
+                at.report().add(Problem::error(path, message, "write an address of the addressType, without a port"));
+            }
+        }
+        if self.family == AddressFamily::FQDN {
+            let path = at.path().key("addressType");
+            let message = "endpoints that are given by name are not supported and get no requests";
+            at.report().add(Problem::warning(path, message, "write IPv4 or IPv6 addresses"));
+        }
+        if self.service.is_empty() {
+            let path = at.path().key("metadata").key("labels");
+            let remedy = "write the label kubernetes.io/service-name with the name of the Service";
+            at.report().add(Problem::warning(path, "belongs to no Service", remedy));
         }
     }
 }

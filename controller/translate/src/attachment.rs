@@ -1,0 +1,87 @@
+//! Whether a route may attach to a parent, to which of its listeners, and on which hosts. Knows nothing of rules.
+
+use crate::{
+    conditions::{ConditionType, Finding, Reason},
+    kinds::{From, GATEWAY_GROUP, ObjectMeta, ParentRef},
+    listeners::{GatewayView, ListenerView},
+    lookup::Lookup,
+    schema::FieldPath,
+};
+use headgate_config::{Host, HostPattern, RouteKind};
+
+/// What of a route decides where it attaches.
+#[derive(Clone, Copy)]
+pub(crate) struct Candidate<'a> {
+    pub kind: RouteKind,
+    pub meta: &'a ObjectMeta,
+    pub hostnames: &'a [String],
+}
+
+/// The index of a listener of the Gateway, and the hosts there.
+pub(crate) type Attached = (usize, Vec<Host>);
+
+/// Where a route attaches, or why nowhere. `at` is the path of the reference.
+pub(crate) fn attach(
+    lookup: &Lookup<'_>,
+    route: Candidate<'_>,
+    parent: &ParentRef,
+    gateway: &GatewayView<'_>,
+    at: &FieldPath,
+) -> Result<Vec<Attached>, Finding> {
+    let refused = |reason, path, message| Err(Finding::new(ConditionType::Accepted, reason, path, message));
+    let named: Vec<usize> =
+        (0..gateway.listeners.len()).filter(|&index| names(parent, &gateway.listeners[index])).collect();
+    if named.is_empty() {
+        let (namespace, name) = gateway.gateway.meta.key();
+        let message = format!("Gateway {namespace}/{name} has no listener {}", wanted(parent));
+        return refused(Reason::NoMatchingParent, at.clone(), message);
+    }
+    let allowed = |index: &usize| allows(lookup, route, gateway, &gateway.listeners[*index]);
+    let allowing: Vec<usize> = named.into_iter().filter(allowed).collect();
+    if allowing.is_empty() {
+        let message = format!("no listener allows a {} from namespace {}", route.kind.as_str(), route.meta.namespace);
+        return refused(Reason::NotAllowedByListeners, at.clone(), message);
+    }
+    let hosts = |index: usize| (index, hosts(route.hostnames, &gateway.listeners[index].hostname));
+    let attached: Vec<Attached> = allowing.into_iter().map(hosts).filter(|(_, hosts)| !hosts.is_empty()).collect();
+    if attached.is_empty() {
+        let message = "no listener that allows this route has any of its hostnames".to_owned();
+        return refused(Reason::NoMatchingListenerHostname, FieldPath::of("spec.hostnames"), message);
+    }
+    Ok(attached)
+}
+
+fn names(parent: &ParentRef, listener: &ListenerView<'_>) -> bool {
+    parent.section.as_ref().is_none_or(|section| *section == listener.spec.name)
+        && parent.port.is_none_or(|port| port == listener.spec.port)
+}
+
+fn wanted(parent: &ParentRef) -> String {
+    let section = parent.section.as_ref().map(|section| format!("named {section}"));
+    let port = parent.port.map(|port| format!("on port {port}"));
+    section.into_iter().chain(port).collect::<Vec<_>>().join(" ")
+}
+
+fn allows(lookup: &Lookup<'_>, route: Candidate<'_>, gateway: &GatewayView<'_>, listener: &ListenerView<'_>) -> bool {
+    let kind = |kind: &crate::kinds::RouteGroupKind| kind.group == GATEWAY_GROUP && kind.kind == route.kind.as_str();
+    let allowed = &listener.spec.allowed_routes;
+    let from_namespace = match &allowed.from {
+        From::All => true,
+        From::Same => route.meta.namespace == gateway.gateway.meta.namespace,
+        From::Selector => allowed.selector.selects(&lookup.namespace_labels(&route.meta.namespace)),
+        From::None | From::Unknown(_) => false,
+    };
+    from_namespace && listener.supported_kinds.iter().any(kind)
+}
+
+/// What a route and a listener both match; the hosts of the listener for a route that says none.
+fn hosts(declared: &[String], listener: &HostPattern) -> Vec<Host> {
+    if declared.is_empty() {
+        return vec![Host { pattern: listener.clone(), declared: HostPattern::Any }];
+    }
+    let parsed = declared.iter().filter_map(|text| text.parse::<HostPattern>().ok());
+    let both = |declared: HostPattern| Some(Host { pattern: declared.intersect(listener)?, declared });
+    let mut hosts: Vec<Host> = parsed.filter_map(both).collect();
+    hosts.dedup();
+    hosts
+}

@@ -1,0 +1,139 @@
+//! BackendTLSPolicies: which one applies to a Service port, and what it verifies. A broken policy stays in force: requests fail, and nothing is sent in plain.
+
+use crate::{
+    Key, certificates,
+    conditions::{AncestorStatus, Condition, ConditionType, Finding, PolicyStatus, Reason},
+    kinds::{BackendTLSPolicy, BackendValidation, GATEWAY_GROUP, ObjectRef, ParentRef, WellKnownAuthorities},
+    lookup::Lookup,
+    schema::FieldPath,
+};
+use headgate_config::{BackendTls, Trust};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+
+/// All policies, evaluated once.
+#[derive(Default)]
+pub(crate) struct Policies {
+    /// By Service and name of a port (`None` for all its ports): what applies there.
+    applied: BTreeMap<(Key, Option<String>), BackendTls>,
+    /// By policy: what is wrong with it.
+    findings: BTreeMap<Key, Vec<Finding>>,
+}
+
+impl Policies {
+    /// Evaluates them, oldest first.
+    pub fn new(lookup: &Lookup<'_>) -> Self {
+        let mut policies = Self::default();
+        let mut list: Vec<_> = lookup.objects.backend_tls_policies.values().collect();
+        list.sort_by_key(|policy| (policy.meta.created, policy.meta.key()));
+        for policy in list {
+            let mut findings = Vec::new();
+            let tls = tls(lookup, policy, &mut findings);
+            policies.apply(lookup, policy, &tls, &mut findings);
+            policies.findings.insert(policy.meta.key(), findings);
+        }
+        policies
+    }
+
+    fn apply(&mut self, lookup: &Lookup<'_>, policy: &BackendTLSPolicy, tls: &BackendTls, findings: &mut Vec<Finding>) {
+        for (index, target) in policy.targets.iter().enumerate() {
+            let at = FieldPath::of("spec.targetRefs").index(index);
+            let wrong = |reason, message: String| Finding::new(ConditionType::Accepted, reason, at.clone(), message);
+            if !target.group.is_empty() || target.kind != "Service" {
+                let message = format!("{} of group {:?} cannot have this policy", target.kind, target.group);
+                findings.push(wrong(Reason::TargetNotFound, message));
+                continue;
+            }
+            let key = (policy.meta.namespace.clone(), target.name.clone());
+            let service = lookup.objects.services.get(&key);
+            let has_port = |section: &String| service.is_some_and(|s| s.ports.iter().any(|port| port.name == *section));
+            if service.is_none() || target.section.as_ref().is_some_and(|section| !has_port(section)) {
+                findings.push(wrong(
+                    Reason::TargetNotFound,
+                    format!("Service {} or that port of it does not exist", key.1),
+                ));
+                continue;
+            }
+            let place = (key, target.section.clone());
+            match self.applied.entry(place) {
+                Entry::Occupied(_) => {
+                    findings.push(wrong(Reason::Conflicted, "an older policy applies to this target".into()));
+                }
+                Entry::Vacant(free) => drop(free.insert(tls.clone())),
+            }
+        }
+    }
+
+    /// What applies to a port: the policy for its name before the one for all ports.
+    pub fn tls(&self, service: &Key, port: &str) -> Option<&BackendTls> {
+        let named = self.applied.get(&(service.clone(), Some(port.to_owned())));
+        named.or_else(|| self.applied.get(&(service.clone(), None)))
+    }
+
+    /// What is wrong with each policy.
+    pub fn findings(&self) -> impl Iterator<Item = (ObjectRef, &Finding)> {
+        self.findings.iter().flat_map(|(key, findings)| {
+            let policy = ObjectRef::new(GATEWAY_GROUP, "BackendTLSPolicy", &key.0, &key.1);
+            findings.iter().map(move |finding| (policy.clone(), finding))
+        })
+    }
+
+    /// The status of a policy for the Gateways (namespace, name) through which its Services are reached.
+    pub fn status(&self, policy: &BackendTLSPolicy, gateways: &BTreeSet<Key>, controller: &str) -> PolicyStatus {
+        let (empty, generation) = (Vec::new(), policy.meta.generation);
+        let findings = self.findings.get(&policy.meta.key()).unwrap_or(&empty);
+        let ancestors = gateways.iter().map(|(namespace, name)| AncestorStatus {
+            ancestor_ref: ParentRef::gateway(namespace, name),
+            controller_name: controller.to_owned(),
+            conditions: vec![
+                Condition::of(ConditionType::Accepted, Reason::Accepted, findings, generation),
+                Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation),
+            ],
+        });
+        // the API keeps at most 16
+        PolicyStatus { ancestors: ancestors.take(16).collect() }
+    }
+}
+
+fn tls(lookup: &Lookup<'_>, policy: &BackendTLSPolicy, findings: &mut Vec<Finding>) -> BackendTls {
+    let validation = &policy.validation;
+    BackendTls {
+        hostname: validation.hostname.clone(),
+        names: validation.names.iter().map(|name| name.value.clone()).filter(|name| !name.is_empty()).collect(),
+        trust: trust(lookup, &policy.meta.namespace, validation, findings),
+    }
+}
+
+fn trust(lookup: &Lookup<'_>, namespace: &str, validation: &BackendValidation, findings: &mut Vec<Finding>) -> Trust {
+    let at = FieldPath::of("spec.validation");
+    match &validation.well_known {
+        Some(WellKnownAuthorities::System) => return Trust::System,
+        Some(WellKnownAuthorities::Unknown(name)) => {
+            let message = format!("authorities {name} are not known");
+            let path = at.key("wellKnownCACertificates");
+            findings.push(
+                Finding::new(ConditionType::Accepted, Reason::Invalid, path, message.clone()).remedy("write System"),
+            );
+            return Trust::Invalid(message);
+        }
+        None => {}
+    }
+    let refs = at.key("caCertificateRefs");
+    let (mut texts, mut first) = (Vec::new(), None);
+    for (index, reference) in validation.authorities.iter().enumerate() {
+        match certificates::authority(lookup, "BackendTLSPolicy", namespace, reference, Reason::InvalidKind) {
+            Ok(pem) => texts.push(pem),
+            Err((reason, message)) => {
+                first.get_or_insert(message.clone());
+                let remedy = "refer to a ConfigMap with ca.crt in PEM";
+                let finding = Finding::new(ConditionType::ResolvedRefs, reason, refs.index(index), message);
+                findings.push(finding.remedy(remedy));
+            }
+        }
+    }
+    if texts.is_empty() {
+        let message = first.unwrap_or_else(|| "names no authority".into());
+        findings.push(Finding::new(ConditionType::Accepted, Reason::NoValidCACertificate, refs, message.clone()));
+        return Trust::Invalid(message);
+    }
+    Trust::Pem(texts)
+}

@@ -1,0 +1,283 @@
+//! From a backendRef to what serves it: arms with exact weights, and the Backends that they name. A reference that leads nowhere keeps its share, as an arm that answers 500.
+
+use crate::{
+    AliasArm, Key,
+    backend_tls::Policies,
+    conditions::{ConditionType, Finding, Reason},
+    kinds::{BackendRef, ObjectRef, Service, ServicePort},
+    lookup::Lookup,
+    schema::FieldPath,
+};
+use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind};
+use std::collections::BTreeMap;
+
+/// Resolves references, and collects the Backends that were named.
+pub(crate) struct Backends<'l, 'a> {
+    lookup: &'l Lookup<'a>,
+    policies: &'l Policies,
+    cluster_domain: &'l str,
+    /// All that were named.
+    pub made: BTreeMap<BackendName, Backend>,
+}
+
+/// Who refers.
+#[derive(Clone, Copy)]
+pub(crate) struct Referrer<'a> {
+    pub kind: RouteKind,
+    pub namespace: &'a str,
+}
+
+/// One target of a reference, with its share of the reference: numerator of the sum of all.
+pub(crate) type Share = (ArmTarget, u32);
+
+impl<'l, 'a> Backends<'l, 'a> {
+    /// Nothing named yet.
+    pub fn new(lookup: &'l Lookup<'a>, policies: &'l Policies, cluster_domain: &'l str) -> Self {
+        Self { lookup, policies, cluster_domain, made: BTreeMap::new() }
+    }
+
+    /// Where a reference leads: one target, or those of an alias.
+    pub fn resolve(
+        &mut self,
+        from: Referrer<'_>,
+        reference: &BackendRef,
+        at: &FieldPath,
+        findings: &mut Vec<Finding>,
+    ) -> Vec<Share> {
+        match self.try_resolve(from, reference, at, findings) {
+            Ok(shares) => shares,
+            Err(finding) => vec![(invalid(finding, findings), 1)],
+        }
+    }
+
+    fn try_resolve(
+        &mut self,
+        from: Referrer<'_>,
+        reference: &BackendRef,
+        at: &FieldPath,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Vec<Share>, Finding> {
+        let wrong = |reason, path, message: String| Finding::new(ConditionType::ResolvedRefs, reason, path, message);
+        if !reference.is_service() {
+            let message = format!("{} of group {:?} cannot serve requests", reference.kind, reference.group);
+            return Err(wrong(Reason::InvalidKind, at.key("kind"), message));
+        }
+        let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
+        let to = ObjectRef::new("", "Service", namespace, &reference.name);
+        if !self.lookup.permits(from.kind.as_str(), from.namespace, &to) {
+            let message = format!("{to} is in another namespace, and no grant allows to use it");
+            return Err(wrong(Reason::RefNotPermitted, at.clone(), message));
+        }
+        let key = (namespace.to_owned(), reference.name.clone());
+        if let Some(arms) = self.lookup.objects.aliases.get(&key) {
+            return self.alias(from.kind, namespace, arms, at, findings);
+        }
+        let port = reference.port.unwrap_or_default();
+        let name = self.backend(from.kind, &key, port, at)?;
+        Ok(vec![(ArmTarget::Backend(name), 1)])
+    }
+
+    /// The arms of an alias; one that leads nowhere keeps its share.
+    fn alias(
+        &mut self,
+        kind: RouteKind,
+        namespace: &str,
+        arms: &[AliasArm],
+        at: &FieldPath,
+        findings: &mut Vec<Finding>,
+    ) -> Result<Vec<Share>, Finding> {
+        if arms.iter().all(|arm| arm.weight == 0) {
+            let message = "the function has no revision that takes requests";
+            let finding = Finding::new(ConditionType::ResolvedRefs, Reason::BackendNotFound, at.clone(), message);
+            return Err(finding.remedy("see the status of the function"));
+        }
+        let mut shares = Vec::with_capacity(arms.len());
+        for arm in arms {
+            let target = match self.backend(kind, &(namespace.to_owned(), arm.service.clone()), arm.port, at) {
+                Ok(name) => ArmTarget::Backend(name),
+                Err(finding) => invalid(finding, findings),
+            };
+            shares.push((target, arm.weight));
+        }
+        Ok(shares)
+    }
+
+    /// The Backend of a Service port, made when it is first named.
+    fn backend(&mut self, kind: RouteKind, key: &Key, port: u16, at: &FieldPath) -> Result<BackendName, Finding> {
+        let service = self.service(key, at)?;
+        let Some(spec) = service.ports.iter().find(|spec| spec.port == port) else {
+            let ports: Vec<String> = service.ports.iter().map(|port| port.port.to_string()).collect();
+            let message = format!("Service {}/{} has no port {port}", key.0, key.1);
+            let finding = Finding::new(ConditionType::ResolvedRefs, Reason::BackendNotFound, at.key("port"), message);
+            return Err(finding.remedy(format!("write one of its ports: {}", ports.join(", "))));
+        };
+        let tls = self.policies.tls(key, &spec.name);
+        let protocol = protocol(kind, spec, tls.is_some()).map_err(|(message, remedy)| {
+            let message = format!("port {port} of Service {}/{} {message}", key.0, key.1);
+            Finding::new(ConditionType::ResolvedRefs, Reason::UnsupportedProtocol, at.clone(), message).remedy(remedy)
+        })?;
+        let name =
+            BackendName { namespace: key.0.clone(), service: key.1.clone(), port, uid: service.meta.uid.clone() };
+        let traits = self.lookup.objects.traits.get(key).cloned().unwrap_or_default();
+        let made = self.made.entry(name.clone()).or_insert_with(|| Backend {
+            name: name.clone(),
+            protocol,
+            tls: tls.cloned(),
+            concurrency: traits.concurrency,
+            queue: traits.queue,
+            scales: traits.scales,
+            wait: traits.wait,
+        });
+        if protocol == BackendProtocol::Http2 {
+            // named by an HTTPRoute first and by a GRPCRoute now: what serves gRPC speaks HTTP/2
+            made.protocol = protocol;
+        }
+        Ok(name)
+    }
+
+    fn service(&self, key: &Key, at: &FieldPath) -> Result<&'a Service, Finding> {
+        let wrong = |message: String| {
+            Finding::new(ConditionType::ResolvedRefs, Reason::BackendNotFound, at.key("name"), message)
+        };
+        let objects = self.lookup.objects;
+        let Some(service) = objects.services.get(key) else {
+            return Err(wrong(format!("Service {}/{} does not exist", key.0, key.1)));
+        };
+        match &service.external_name {
+            None => Ok(service),
+            Some(target) => {
+                let remedy = match cluster_service(target, self.cluster_domain) {
+                    Some((name, namespace)) => format!("name Service {name} of namespace {namespace} instead"),
+                    None => "name a Service that has endpoints".to_owned(),
+                };
+                let message = format!("Service {}/{} is of type ExternalName, which is not supported", key.0, key.1);
+                Err(wrong(message).remedy(remedy))
+            }
+        }
+    }
+
+    /// What happens if an arm is cold: as the first Service that scales says.
+    pub fn cold(&self, shares: &[ArmTarget]) -> ColdArm {
+        let traits = |target: &ArmTarget| match target {
+            ArmTarget::Backend(name) => self.lookup.objects.traits.get(&(name.namespace.clone(), name.service.clone())),
+            ArmTarget::Invalid(_) => None,
+        };
+        shares.iter().find_map(traits).map(|traits| traits.cold).unwrap_or_default()
+    }
+}
+
+/// An arm that answers 500, with its reason.
+fn invalid(finding: Finding, findings: &mut Vec<Finding>) -> ArmTarget {
+    let reason = format!("{}: {}", finding.reason.as_str(), finding.message);
+    findings.push(finding);
+    ArmTarget::Invalid(reason)
+}
+
+/// The Service that a name within the cluster means.
+fn cluster_service<'t>(target: &'t str, cluster_domain: &str) -> Option<(&'t str, &'t str)> {
+    let target = target.trim_end_matches('.');
+    let name = target
+        .strip_suffix(cluster_domain)
+        .and_then(|name| name.strip_suffix(".svc."))
+        .or(target.strip_suffix(".svc"))?;
+    name.split_once('.').filter(|(_, namespace)| !namespace.contains('.'))
+}
+
+/// What is spoken to a port. Sources: `appProtocol` of Service (KEP-3726); GRPCRoute, "implementations may infer".
+fn protocol(kind: RouteKind, port: &ServicePort, tls: bool) -> Result<BackendProtocol, (String, &'static str)> {
+    let default = if kind.is_grpc() { BackendProtocol::Http2 } else { BackendProtocol::Http1 };
+    if port.protocol != "TCP" {
+        return Err((format!("speaks {}", port.protocol), "name a port with protocol TCP"));
+    }
+    let app = port.app_protocol.as_deref().unwrap_or_default();
+    match app.to_ascii_lowercase().as_str() {
+        "" | "http" => Ok(default),
+        "kubernetes.io/h2c" | "h2c" | "http2" | "grpc" | "h2" => Ok(BackendProtocol::Http2),
+        "kubernetes.io/ws" | "ws" if !kind.is_grpc() => Ok(BackendProtocol::Http1),
+        "https" if tls => Ok(default),
+        "kubernetes.io/wss" | "wss" if tls && !kind.is_grpc() => Ok(BackendProtocol::Http1),
+        "https" | "kubernetes.io/wss" | "wss" if !tls => {
+            Err((format!("has appProtocol {app}, which needs TLS"), "add a BackendTLSPolicy for this Service"))
+        }
+        _ => {
+            let remedy = "write appProtocol kubernetes.io/h2c for HTTP/2, or leave it out for HTTP/1.1";
+            Err((format!("has appProtocol {app}, which a {} does not speak", kind.as_str()), remedy))
+        }
+    }
+}
+
+/// Weights of arms, from the weight of each reference and the shares within it, exact as long as they fit in the weights of the
+/// API (0 to 1,000,000).
+pub(crate) fn weigh(references: &[(u32, Vec<u32>)]) -> Vec<Vec<u32>> {
+    let sums: Vec<u128> =
+        references.iter().map(|(_, shares)| shares.iter().map(|share| u128::from(*share)).sum()).collect();
+    // at most 16 references of sums below 2^36 each: bounded, and scaled down below where it is too large
+    let common = sums.iter().filter(|sum| **sum > 0).fold(1_u128, |a, b| lcm(a, *b).unwrap_or(a));
+    let exact = |(weight, shares): &(u32, Vec<u32>), sum: u128| -> Vec<u128> {
+        let of = |share: &u32| u128::from(*weight) * u128::from(*share) * common / sum.max(1);
+        shares.iter().map(of).collect()
+    };
+    let mut weights: Vec<Vec<u128>> =
+        references.iter().zip(sums).map(|(reference, sum)| exact(reference, sum)).collect();
+    // plain references keep what was written; an alias anywhere makes the smallest numbers of the same proportion
+    let plain = references.iter().all(|(_, shares)| shares.as_slice() == [1]);
+    let divisor = if plain { 1 } else { weights.iter().flatten().fold(0, |a, b| gcd(a, *b)).max(1) };
+    weights.iter_mut().flatten().for_each(|weight| *weight /= divisor);
+    let most = weights.iter().flatten().max().copied().unwrap_or_default();
+    let scale = |weight: u128| match weight {
+        0 => 0,
+        weight if most > MOST => (weight * MOST / most).max(1),
+        weight => weight,
+    };
+    let narrow = |weight: u128| u32::try_from(scale(weight)).unwrap_or(u32::MAX);
+    weights.into_iter().map(|shares| shares.into_iter().map(narrow).collect()).collect()
+}
+
+/// The greatest weight of the API.
+const MOST: u128 = 1_000_000;
+
+fn gcd(a: u128, b: u128) -> u128 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// `None` where it would leave what later products can hold.
+fn lcm(a: u128, b: u128) -> Option<u128> {
+    (a / gcd(a, b)).checked_mul(b).filter(|product| *product < 1 << 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_multiply_exactly() {
+        type Case = (&'static [(u32, &'static [u32])], &'static [&'static [u32]]);
+        let table: &[Case] = &[
+            // plain references keep what was written
+            (&[(90, &[1]), (10, &[1])], &[&[90], &[10]]),
+            // half of a 90/10 function, half of a plain Service
+            (&[(1, &[90, 10]), (1, &[1])], &[&[9, 1], &[10]]),
+            (&[(3, &[1, 2]), (1, &[1, 1])], &[&[2, 4], &[1, 1]]),
+            (&[(0, &[1, 1]), (5, &[1])], &[&[0, 0], &[1]]),
+            (&[(1, &[0, 7])], &[&[0, 1]]),
+        ];
+        for (references, expected) in table {
+            let references: Vec<(u32, Vec<u32>)> = references.iter().map(|(w, s)| (*w, s.to_vec())).collect();
+            assert_eq!(weigh(&references), expected.iter().map(|s| s.to_vec()).collect::<Vec<_>>(), "{references:?}");
+        }
+    }
+
+    #[test]
+    fn weights_too_large_for_the_api_keep_their_proportion() {
+        let made = weigh(&[(1_000_000, vec![999_983, 1]), (999_999, vec![999_979, 2])]);
+        assert!(made.iter().flatten().all(|weight| (1..=1_000_000).contains(weight)), "{made:?}");
+        assert!(made[0][0] > 999_000 && made[1][0] > 999_000, "{made:?}");
+    }
+
+    #[test]
+    fn a_name_within_the_cluster_is_a_service() {
+        assert_eq!(cluster_service("hello.default.svc.cluster.local", "cluster.local"), Some(("hello", "default")));
+        assert_eq!(cluster_service("hello.default.svc", "cluster.local"), Some(("hello", "default")));
+        assert_eq!(cluster_service("example.com", "cluster.local"), None);
+    }
+}

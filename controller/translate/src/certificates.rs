@@ -1,0 +1,106 @@
+//! Certificates and authorities: from Secrets and ConfigMaps to PEM texts. Checks that there is a certificate and a key; whether they fit is found where they are loaded.
+
+use crate::{
+    Objects,
+    conditions::Reason,
+    kinds::{ObjectRef, ObjectReference},
+    lookup::Lookup,
+};
+use headgate_config::{Certificate, CertificateName, Redacted};
+
+/// Why a reference leads to nothing usable.
+pub(crate) type Unusable = (Reason, String);
+
+/// The certificate of a reference by an object of `kind` in `namespace`.
+pub(crate) fn certificate(
+    lookup: &Lookup<'_>,
+    kind: &str,
+    namespace: &str,
+    reference: &ObjectReference,
+) -> Result<Certificate, Unusable> {
+    if !reference.group.is_empty() || reference.kind != "Secret" {
+        let message = format!("{} of group {:?} holds no certificate", reference.kind, reference.group);
+        return Err((Reason::InvalidCertificateRef, message));
+    }
+    let to = target(reference, namespace);
+    if !lookup.permits(kind, namespace, &to) {
+        return Err((Reason::RefNotPermitted, format!("{to} is in another namespace, and no grant allows to use it")));
+    }
+    let Some(secret) = Objects::get(&lookup.objects.secrets, &to.namespace, &to.name) else {
+        return Err((Reason::InvalidCertificateRef, format!("{to} does not exist")));
+    };
+    let text = |key: &str| secret.data.get(key).map(Redacted::reveal).unwrap_or_default();
+    let (chain, key) = (text("tls.crt"), text("tls.key"));
+    if !has_pem(chain, "CERTIFICATE") {
+        return Err((Reason::InvalidCertificateRef, format!("{to} has no certificate in PEM under tls.crt")));
+    }
+    if !has_pem(key, "PRIVATE KEY") {
+        return Err((Reason::InvalidCertificateRef, format!("{to} has no private key in PEM under tls.key")));
+    }
+    Ok(Certificate {
+        name: CertificateName { namespace: to.namespace, secret: to.name },
+        chain: chain.to_owned(),
+        key: Redacted::new(key.to_owned()),
+    })
+}
+
+/// The PEM text of authorities in a ConfigMap; `wrong_kind` is the reason for references to anything else.
+pub(crate) fn authority(
+    lookup: &Lookup<'_>,
+    kind: &str,
+    namespace: &str,
+    reference: &ObjectReference,
+    wrong_kind: Reason,
+) -> Result<String, Unusable> {
+    if !reference.group.is_empty() || reference.kind != "ConfigMap" {
+        return Err((wrong_kind, format!("{} of group {:?} holds no authorities", reference.kind, reference.group)));
+    }
+    let mut to = target(reference, namespace);
+    to.kind = "ConfigMap".into();
+    if !lookup.permits(kind, namespace, &to) {
+        return Err((Reason::RefNotPermitted, format!("{to} is in another namespace, and no grant allows to use it")));
+    }
+    let Some(map) = Objects::get(&lookup.objects.config_maps, &to.namespace, &to.name) else {
+        return Err((Reason::InvalidCACertificateRef, format!("{to} does not exist")));
+    };
+    match map.data.get("ca.crt").filter(|text| has_pem(text, "CERTIFICATE")) {
+        Some(text) => Ok(text.clone()),
+        None => Err((Reason::InvalidCACertificateRef, format!("{to} has no certificate in PEM under ca.crt"))),
+    }
+}
+
+fn target(reference: &ObjectReference, namespace: &str) -> ObjectRef {
+    let namespace = reference.namespace.as_deref().unwrap_or(namespace);
+    ObjectRef::new(&reference.group, &reference.kind, namespace, &reference.name)
+}
+
+/// Whether a text holds a whole block whose label ends in `label` (`RSA PRIVATE KEY` is a `PRIVATE KEY`).
+fn has_pem(text: &str, label: &str) -> bool {
+    let (begin, end) = (format!("{label}-----\n"), format!("{label}-----"));
+    let text = text.replace("\r\n", "\n");
+    let Some((before, body)) = text.split_once(&begin) else { return false };
+    let starts = before.lines().last().is_some_and(|line| line.starts_with("-----BEGIN "));
+    let body = body.split_once("-----END ");
+    starts && body.is_some_and(|(body, rest)| !body.trim().is_empty() && rest.contains(&end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pem_block_is_whole_or_none() {
+        let cert = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+        assert!(has_pem(cert, "CERTIFICATE"));
+        assert!(has_pem(&format!("# a comment\n{cert}"), "CERTIFICATE"));
+        assert!(has_pem("-----BEGIN RSA PRIVATE KEY-----\nMIIB\n-----END RSA PRIVATE KEY-----", "PRIVATE KEY"));
+        for bad in [
+            "",
+            "Hello world",
+            "-----BEGIN CERTIFICATE-----\nMIIB",
+            "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----",
+        ] {
+            assert!(!has_pem(bad, "CERTIFICATE"), "{bad}");
+        }
+    }
+}

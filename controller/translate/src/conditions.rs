@@ -1,0 +1,313 @@
+//! Conditions and their reasons: one table, in the words of Gateway API v1.7.0, each with what a person does about it. Times and addresses belong to who writes the status, never to this file.
+
+use crate::{
+    kinds::{ParentRef, RouteGroupKind},
+    schema::{FieldPath, Problem},
+};
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+/// `type` of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub enum ConditionType {
+    Accepted,
+    ResolvedRefs,
+    Programmed,
+    Conflicted,
+    PartiallyInvalid,
+    InsecureFrontendValidationMode,
+}
+
+/// `reason` of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "named as in the API")]
+pub enum Reason {
+    Accepted,
+    ResolvedRefs,
+    Programmed,
+    NoConflicts,
+    ConfigurationChanged,
+    Invalid,
+    InvalidParameters,
+    UnsupportedAddress,
+    ListenersNotValid,
+    InvalidClientCertificateRef,
+    UnsupportedProtocol,
+    UnsupportedValue,
+    HostnameConflict,
+    ProtocolConflict,
+    InvalidRouteKinds,
+    InvalidCertificateRef,
+    InvalidCACertificateRef,
+    InvalidCACertificateKind,
+    NoValidCACertificate,
+    RefNotPermitted,
+    NoMatchingParent,
+    NotAllowedByListeners,
+    NoMatchingListenerHostname,
+    IncompatibleFilters,
+    InvalidKind,
+    BackendNotFound,
+    Conflicted,
+    TargetNotFound,
+}
+
+/// Text of a reason, and what to do about it (empty where nothing is wrong).
+struct Row(&'static str, &'static str);
+
+impl Reason {
+    const fn row(self) -> Row {
+        match self {
+            Self::Accepted => Row("Accepted", ""),
+            Self::ResolvedRefs => Row("ResolvedRefs", ""),
+            Self::Programmed => Row("Programmed", ""),
+            Self::NoConflicts => Row("NoConflicts", ""),
+            Self::ConfigurationChanged => {
+                Row("ConfigurationChanged", "write mode: AllowValidOnly to refuse clients without a valid certificate")
+            }
+            Self::Invalid => Row("Invalid", "see the other conditions"),
+            Self::InvalidParameters => {
+                Row("InvalidParameters", "leave out parametersRef: this gateway has no parameters")
+            }
+            Self::UnsupportedAddress => Row("UnsupportedAddress", "write type IPAddress or Hostname"),
+            Self::ListenersNotValid => Row("ListenersNotValid", "see the conditions of the listeners"),
+            Self::InvalidClientCertificateRef => {
+                Row("InvalidClientCertificateRef", "name a Secret with tls.crt and tls.key in PEM")
+            }
+            Self::UnsupportedProtocol => Row("UnsupportedProtocol", "use HTTP or HTTPS"),
+            Self::UnsupportedValue => Row("UnsupportedValue", "write a value that this version knows"),
+            Self::HostnameConflict => Row("HostnameConflict", "give each listener of a port a hostname of its own"),
+            Self::ProtocolConflict => Row("ProtocolConflict", "give each protocol a port of its own"),
+            Self::InvalidRouteKinds => Row("InvalidRouteKinds", "allow HTTPRoute or GRPCRoute"),
+            Self::InvalidCertificateRef => {
+                Row("InvalidCertificateRef", "name a Secret with tls.crt and tls.key in PEM")
+            }
+            Self::InvalidCACertificateRef => Row("InvalidCACertificateRef", "name a ConfigMap with ca.crt in PEM"),
+            Self::InvalidCACertificateKind => Row("InvalidCACertificateKind", "refer to a ConfigMap (group \"\")"),
+            Self::NoValidCACertificate => {
+                Row("NoValidCACertificate", "give at least one reference to a ConfigMap with ca.crt in PEM")
+            }
+            Self::RefNotPermitted => {
+                Row("RefNotPermitted", "add a ReferenceGrant for it in the namespace that is referred to")
+            }
+            Self::NoMatchingParent => Row("NoMatchingParent", "write the sectionName or port of one of its listeners"),
+            Self::NotAllowedByListeners => {
+                Row("NotAllowedByListeners", "let the listener's allowedRoutes allow this namespace and kind")
+            }
+            Self::NoMatchingListenerHostname => {
+                Row("NoMatchingListenerHostname", "write a hostname that one of the listeners has too")
+            }
+            Self::IncompatibleFilters => Row("IncompatibleFilters", "keep one of the filters"),
+            Self::InvalidKind => Row("InvalidKind", "refer to a Service (group \"\")"),
+            Self::BackendNotFound => Row("BackendNotFound", "name a Service and one of its ports"),
+            Self::Conflicted => Row("Conflicted", "keep one policy for each target; the oldest one applies"),
+            Self::TargetNotFound => {
+                Row("TargetNotFound", "name a Service, and a port of it by name, in this namespace")
+            }
+        }
+    }
+
+    /// As the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// What a person does about it; empty where nothing is wrong.
+    pub const fn remedy(self) -> &'static str {
+        self.row().1
+    }
+}
+
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// A condition without its time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub kind: ConditionType,
+    /// `True` or `False`.
+    #[serde(serialize_with = "write_status")]
+    pub status: bool,
+    /// Its reason.
+    pub reason: Reason,
+    /// What is so, and what to do about it.
+    pub message: String,
+    /// Of which generation of the object it speaks.
+    pub observed_generation: i64,
+}
+
+fn write_status<S: Serializer>(status: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(if *status { "True" } else { "False" })
+}
+
+impl Condition {
+    /// A condition in which nothing is wrong.
+    pub fn fine(kind: ConditionType, reason: Reason, generation: i64) -> Self {
+        let status = kind != ConditionType::Conflicted;
+        Self { kind, status, reason, message: String::new(), observed_generation: generation }
+    }
+
+    /// A condition that says what is wrong.
+    pub fn wrong(kind: ConditionType, reason: Reason, message: impl Into<String>, generation: i64) -> Self {
+        let status = matches!(
+            kind,
+            ConditionType::Conflicted | ConditionType::PartiallyInvalid | ConditionType::InsecureFrontendValidationMode
+        );
+        Self { kind, status, reason, message: message.into(), observed_generation: generation }
+    }
+
+    /// `wrong` with the first of `findings` of this type, `fine` if there is none.
+    pub(crate) fn of(kind: ConditionType, fine: Reason, findings: &[Finding], generation: i64) -> Self {
+        let mut of_kind = findings.iter().filter(|finding| finding.kind == kind);
+        match of_kind.next() {
+            None => Self::fine(kind, fine, generation),
+            Some(first) => {
+                let others = of_kind.count();
+                let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+                Self::wrong(kind, first.reason, format!("{}{more}", first.text()), generation)
+            }
+        }
+    }
+}
+
+/// Something wrong that a condition tells, where it stands, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub kind: ConditionType,
+    pub reason: Reason,
+    pub path: FieldPath,
+    pub message: String,
+    pub remedy: String,
+}
+
+impl Finding {
+    /// With the remedy of its reason.
+    pub fn new(kind: ConditionType, reason: Reason, path: FieldPath, message: impl Into<String>) -> Self {
+        Self { kind, reason, path, message: message.into(), remedy: reason.remedy().to_owned() }
+    }
+
+    /// With another remedy.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+
+    /// For the message of a condition.
+    pub fn text(&self) -> String {
+        format!("{}: {}; {}", self.path, self.message, self.remedy)
+    }
+
+    /// As a problem of its object, which is taken nevertheless.
+    pub fn problem(&self) -> Problem {
+        Problem::warning(self.path.clone(), self.message.clone(), self.remedy.clone())
+    }
+}
+
+/// What we say of an object: the parts of its status that are ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Status {
+    /// Of a GatewayClass.
+    Class(ClassStatus),
+    /// Of a Gateway.
+    Gateway(GatewayStatus),
+    /// Of a route.
+    Route(RouteStatus),
+    /// Of a policy.
+    Policy(PolicyStatus),
+}
+
+/// Status of a GatewayClass.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ClassStatus {
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// Status of a Gateway, without addresses. `Programmed` says here that it could be: who writes the status adds whether it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct GatewayStatus {
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// Listeners, in the order of the spec.
+    pub listeners: Vec<ListenerStatus>,
+}
+
+/// Status of a listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ListenerStatus {
+    /// Name.
+    pub name: String,
+    /// Kinds of routes that may attach.
+    pub supported_kinds: Vec<RouteGroupKind>,
+    /// How many routes are attached.
+    pub attached_routes: u32,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// Status of a route: our entries of its list, in the order of `spec.parentRefs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RouteStatus {
+    /// One for each parent that is ours.
+    pub parents: Vec<ParentStatus>,
+}
+
+/// Status of a route for one parent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParentStatus {
+    /// The parent, as the route writes it.
+    #[serde(serialize_with = "write_parent")]
+    pub parent_ref: ParentRef,
+    /// Who says so.
+    pub controller_name: String,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// Status of a policy: our entries of its list.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PolicyStatus {
+    /// One for each Gateway through which it applies.
+    pub ancestors: Vec<AncestorStatus>,
+}
+
+/// Status of a policy for one Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AncestorStatus {
+    /// The Gateway.
+    #[serde(serialize_with = "write_parent")]
+    pub ancestor_ref: ParentRef,
+    /// Who says so.
+    pub controller_name: String,
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// A parent as `parentRef` of a status, without what is not set.
+fn write_parent<S: Serializer>(parent: &ParentRef, serializer: S) -> Result<S::Ok, S::Error> {
+    let mut map = serializer.serialize_map(None)?;
+    map.serialize_entry("group", &parent.group)?;
+    map.serialize_entry("kind", &parent.kind)?;
+    if let Some(namespace) = &parent.namespace {
+        map.serialize_entry("namespace", namespace)?;
+    }
+    map.serialize_entry("name", &parent.name)?;
+    if let Some(section) = &parent.section {
+        map.serialize_entry("sectionName", section)?;
+    }
+    if let Some(port) = &parent.port {
+        map.serialize_entry("port", port)?;
+    }
+    map.end()
+}

@@ -1,0 +1,302 @@
+//! The listeners of a Gateway: which of them serve, with which certificates, and why others do not. Knows nothing of routes.
+
+use crate::{
+    certificates,
+    conditions::{Condition, ConditionType, Finding, ListenerStatus, Reason},
+    kinds::{self, FrontendValidation, GATEWAY_GROUP, Gateway, Protocol, RouteGroupKind, TlsMode, ValidationMode},
+    lookup::Lookup,
+    schema::FieldPath,
+};
+use headgate_config::{self as config, Certificate, ClientAuth, HostPattern, ListenerName};
+
+/// A Gateway of ours with what its listeners became.
+pub(crate) struct GatewayView<'a> {
+    pub gateway: &'a Gateway,
+    pub listeners: Vec<ListenerView<'a>>,
+    /// Of the Gateway itself.
+    pub findings: Vec<Finding>,
+}
+
+/// A listener, and whether it serves.
+pub(crate) struct ListenerView<'a> {
+    pub spec: &'a kinds::Listener,
+    pub name: ListenerName,
+    pub hostname: HostPattern,
+    pub supported_kinds: Vec<RouteGroupKind>,
+    pub tls: Option<config::ListenerTls>,
+    pub certificates: Vec<Certificate>,
+    pub findings: Vec<Finding>,
+    /// The Gateway as a whole is not accepted.
+    pub gateway_refused: bool,
+}
+
+impl ListenerView<'_> {
+    /// Whether requests reach it.
+    pub fn serves(&self) -> bool {
+        let refused = |finding: &Finding| matches!(finding.kind, ConditionType::Accepted | ConditionType::Conflicted);
+        let has_certificate = self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty());
+        has_certificate && !self.gateway_refused && !self.findings.iter().any(refused)
+    }
+
+    /// As the data plane is told.
+    pub fn to_config(&self) -> config::Listener {
+        let protocol = if self.tls.is_some() { config::Protocol::Https } else { config::Protocol::Http };
+        config::Listener {
+            name: self.name.clone(),
+            port: self.spec.port,
+            protocol,
+            hostname: self.hostname.clone(),
+            tls: self.tls.clone(),
+        }
+    }
+
+    /// Its status.
+    pub fn status(&self, attached_routes: u32, generation: i64) -> ListenerStatus {
+        let of = |kind, fine| Condition::of(kind, fine, &self.findings, generation);
+        let conflicted = of(ConditionType::Conflicted, Reason::NoConflicts);
+        let mut accepted = of(ConditionType::Accepted, Reason::Accepted);
+        if conflicted.status {
+            let message = conflicted.message.clone();
+            accepted = Condition::wrong(ConditionType::Accepted, conflicted.reason, message, generation);
+        }
+        let programmed = if self.serves() {
+            Condition::fine(ConditionType::Programmed, Reason::Programmed, generation)
+        } else {
+            let reason = if conflicted.status { conflicted.reason } else { Reason::Invalid };
+            Condition::wrong(ConditionType::Programmed, reason, "does not serve; see the other conditions", generation)
+        };
+        ListenerStatus {
+            name: self.spec.name.clone(),
+            supported_kinds: self.supported_kinds.clone(),
+            attached_routes,
+            conditions: vec![accepted, conflicted, of(ConditionType::ResolvedRefs, Reason::ResolvedRefs), programmed],
+        }
+    }
+
+    fn add(&mut self, kind: ConditionType, reason: Reason, path: FieldPath, message: impl Into<String>) {
+        self.findings.push(Finding::new(kind, reason, path, message));
+    }
+}
+
+/// The listeners of a Gateway, but for conflicts.
+pub(crate) fn listeners<'a>(lookup: &Lookup<'a>, gateway: &'a Gateway) -> GatewayView<'a> {
+    let listeners = gateway.listeners.iter().enumerate();
+    let mut listeners: Vec<_> = listeners.map(|(index, spec)| listener(lookup, gateway, index, spec)).collect();
+    let findings = gateway_findings(lookup, gateway);
+    if findings.iter().any(|finding| finding.kind == ConditionType::Accepted) {
+        listeners.iter_mut().for_each(|listener| listener.gateway_refused = true);
+    }
+    GatewayView { gateway, listeners, findings }
+}
+
+fn listener<'a>(
+    lookup: &Lookup<'a>,
+    gateway: &'a Gateway,
+    index: usize,
+    spec: &'a kinds::Listener,
+) -> ListenerView<'a> {
+    let at = FieldPath::of("spec.listeners").index(index);
+    let (namespace, name) = gateway.meta.key();
+    let mut view = ListenerView {
+        spec,
+        name: ListenerName { namespace, gateway: name, section: spec.name.clone() },
+        hostname: HostPattern::Any,
+        supported_kinds: Vec::new(),
+        tls: None,
+        certificates: Vec::new(),
+        findings: Vec::new(),
+        gateway_refused: false,
+    };
+    match spec.hostname.as_deref().unwrap_or_default().parse() {
+        Ok(pattern) => view.hostname = pattern,
+        Err(error) => {
+            let error: config::InvalidHost = error;
+            view.add(ConditionType::Accepted, Reason::UnsupportedValue, at.key("hostname"), error.to_string());
+        }
+    }
+    if !matches!(spec.protocol, Protocol::Http | Protocol::Https) {
+        let message = format!("protocol {} is not served", spec.protocol.as_str());
+        view.add(ConditionType::Accepted, Reason::UnsupportedProtocol, at.key("protocol"), message);
+        return view;
+    }
+    if !spec.filters.is_empty() {
+        // Served without its filters, it would let through what they should stop.
+        let message = "filters of listeners are not supported, and it does not serve without them";
+        view.add(ConditionType::Accepted, Reason::UnsupportedValue, at.key("filters"), message);
+    }
+    allow_kinds(&mut view, &at.key("allowedRoutes").key("kinds"));
+    if spec.protocol == Protocol::Https {
+        terminate_tls(lookup, gateway, &mut view, &at.key("tls"));
+        validate_clients(lookup, gateway, &mut view);
+    }
+    view
+}
+
+fn allow_kinds(view: &mut ListenerView<'_>, at: &FieldPath) {
+    let ours = ["HTTPRoute", "GRPCRoute"].map(|kind| RouteGroupKind { group: GATEWAY_GROUP.into(), kind: kind.into() });
+    if view.spec.allowed_routes.kinds.is_empty() {
+        view.supported_kinds = ours.to_vec();
+        return;
+    }
+    for (index, kind) in view.spec.allowed_routes.kinds.iter().enumerate() {
+        if ours.contains(kind) {
+            view.supported_kinds.push(kind.clone());
+        } else {
+            let message = format!("{} of group {:?} cannot attach to this protocol", kind.kind, kind.group);
+            view.add(ConditionType::ResolvedRefs, Reason::InvalidRouteKinds, at.index(index), message);
+        }
+    }
+    view.supported_kinds.dedup();
+}
+
+fn terminate_tls(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerView<'_>, at: &FieldPath) {
+    let mut tls = config::ListenerTls::default();
+    let Some(spec) = &view.spec.tls else {
+        let message = "protocol HTTPS needs a certificate";
+        view.add(ConditionType::ResolvedRefs, Reason::InvalidCertificateRef, at.clone(), message);
+        view.tls = Some(tls);
+        return;
+    };
+    if spec.mode != TlsMode::Terminate {
+        let message = format!("mode {} is not served", spec.mode.as_str());
+        view.add(ConditionType::Accepted, Reason::UnsupportedValue, at.key("mode"), message);
+    }
+    let refs = at.key("certificateRefs");
+    for (index, reference) in spec.certificates.iter().enumerate() {
+        match certificates::certificate(lookup, "Gateway", &gateway.meta.namespace, reference) {
+            Ok(certificate) => {
+                tls.certificates.push(certificate.name.clone());
+                view.certificates.push(certificate);
+            }
+            Err((reason, message)) => view.add(ConditionType::ResolvedRefs, reason, refs.index(index), message),
+        }
+    }
+    if spec.certificates.is_empty() {
+        view.add(ConditionType::ResolvedRefs, Reason::InvalidCertificateRef, refs, "names no certificate");
+    }
+    view.tls = Some(tls);
+}
+
+/// The validation that holds for a port: its own if it has an entry, otherwise the default.
+fn validation(gateway: &Gateway, port: u16) -> Option<(&FrontendValidation, FieldPath)> {
+    let frontend = gateway.frontend_tls.as_ref()?;
+    let at = FieldPath::of("spec.tls.frontend");
+    match frontend.per_port.iter().position(|config| config.port == port) {
+        Some(index) => {
+            let validation = frontend.per_port[index].validation.as_ref()?;
+            Some((validation, at.key("perPort").index(index).key("tls").key("validation")))
+        }
+        None => Some((frontend.default.as_ref()?, at.key("default").key("validation"))),
+    }
+}
+
+fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerView<'_>) {
+    let Some((validation, at)) = validation(gateway, view.spec.port) else { return };
+    let refs = at.key("caCertificateRefs");
+    let mut authorities = Vec::new();
+    for (index, reference) in validation.authorities.iter().enumerate() {
+        let wrong_kind = Reason::InvalidCACertificateKind;
+        match certificates::authority(lookup, "Gateway", &gateway.meta.namespace, reference, wrong_kind) {
+            Ok(pem) => authorities.push(pem),
+            Err((reason, message)) => view.add(ConditionType::ResolvedRefs, reason, refs.index(index), message),
+        }
+    }
+    if authorities.is_empty() {
+        let message = "no client certificate could be validated, so the listener does not serve";
+        view.add(ConditionType::Accepted, Reason::NoValidCACertificate, refs, message);
+    }
+    let insecure_fallback = validation.mode == ValidationMode::AllowInsecureFallback;
+    if let Some(tls) = &mut view.tls {
+        tls.client_auth = Some(ClientAuth { authorities, insecure_fallback });
+    }
+}
+
+fn gateway_findings(lookup: &Lookup<'_>, gateway: &Gateway) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if gateway.infrastructure.parameters.is_some() {
+        let path = FieldPath::of("spec.infrastructure.parametersRef");
+        let message = "parameters of this kind are not known";
+        findings.push(Finding::new(ConditionType::Accepted, Reason::InvalidParameters, path, message));
+    }
+    for (index, address) in gateway.addresses.iter().enumerate() {
+        if !["IPAddress", "Hostname"].contains(&address.kind.as_str()) {
+            let path = FieldPath::of("spec.addresses").index(index).key("type");
+            let message = format!("addresses of type {} are not supported", address.kind);
+            findings.push(Finding::new(ConditionType::Accepted, Reason::UnsupportedAddress, path, message));
+        }
+    }
+    if let Some(reference) = &gateway.backend_certificate
+        && let Err((reason, message)) = certificates::certificate(lookup, "Gateway", &gateway.meta.namespace, reference)
+    {
+        let reason = if reason == Reason::RefNotPermitted { reason } else { Reason::InvalidClientCertificateRef };
+        let path = FieldPath::of("spec.tls.backend.clientCertificateRef");
+        findings.push(Finding::new(ConditionType::ResolvedRefs, reason, path, message));
+    }
+    if let Some(path) = insecure_fallback(gateway) {
+        let kind = ConditionType::InsecureFrontendValidationMode;
+        let message = "clients without a valid certificate are let through";
+        findings.push(Finding::new(kind, Reason::ConfigurationChanged, path, message));
+    }
+    findings
+}
+
+fn insecure_fallback(gateway: &Gateway) -> Option<FieldPath> {
+    let frontend = gateway.frontend_tls.as_ref()?;
+    let per_port = frontend.per_port.iter().map(|config| &config.validation);
+    let mut all = std::iter::once(&frontend.default).chain(per_port).flatten();
+    all.any(|validation| validation.mode == ValidationMode::AllowInsecureFallback)
+        .then(|| FieldPath::of("spec.tls.frontend"))
+}
+
+/// Finds listeners that cannot be told apart. Within a Gateway all of them fall, as the specification says; between Gateways that
+/// share their ports (`shared`), the older Gateway stands.
+pub(crate) fn find_conflicts(gateways: &mut [GatewayView<'_>], shared: bool) {
+    for gateway in gateways.iter_mut() {
+        let marks: Vec<_> = (0..gateway.listeners.len()).map(|at| conflict_within(&gateway.listeners, at)).collect();
+        mark_conflicts(gateway, marks);
+    }
+    for at in 0..gateways.len() {
+        if shared {
+            let (older, rest) = gateways.split_at_mut(at);
+            let marks = rest[0].listeners.iter().map(|listener| conflict_with(listener, older)).collect();
+            mark_conflicts(&mut rest[0], marks);
+        }
+    }
+}
+
+type Conflict = Option<(Reason, String)>;
+
+fn mark_conflicts(gateway: &mut GatewayView<'_>, marks: Vec<Conflict>) {
+    for (index, mark) in marks.into_iter().enumerate() {
+        if let Some((reason, message)) = mark {
+            let path = FieldPath::of("spec.listeners").index(index);
+            gateway.listeners[index].add(ConditionType::Conflicted, reason, path, message);
+        }
+    }
+}
+
+fn conflict_within(listeners: &[ListenerView<'_>], at: usize) -> Conflict {
+    let others = listeners.iter().enumerate().filter(|(index, _)| *index != at).map(|(_, listener)| listener);
+    conflict(&listeners[at], others)
+}
+
+fn conflict_with(listener: &ListenerView<'_>, older: &[GatewayView<'_>]) -> Conflict {
+    conflict(listener, older.iter().flat_map(|gateway| &gateway.listeners).filter(|other| other.serves()))
+}
+
+fn conflict<'v>(listener: &ListenerView<'_>, others: impl Iterator<Item = &'v ListenerView<'v>>) -> Conflict {
+    let served = |view: &ListenerView<'_>| matches!(view.spec.protocol, Protocol::Http | Protocol::Https);
+    let mut same_port = others.filter(|other| served(other) && other.spec.port == listener.spec.port);
+    if !served(listener) {
+        return None;
+    }
+    same_port.find_map(|other| {
+        let port = listener.spec.port;
+        if other.spec.protocol != listener.spec.protocol {
+            let message = format!("port {port} speaks {} for listener {}", other.spec.protocol.as_str(), other.name);
+            return Some((Reason::ProtocolConflict, message));
+        }
+        let message = || format!("listener {} has port {port} and the same hostname", other.name);
+        (other.hostname == listener.hostname).then(|| (Reason::HostnameConflict, message()))
+    })
+}

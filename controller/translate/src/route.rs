@@ -1,0 +1,261 @@
+//! The rules of a route, resolved: matches, filters, arms. One bad rule costs its own share, told in findings; where a route attaches is decided elsewhere.
+
+use crate::{
+    attachment::Candidate,
+    backends::{Backends, Referrer, weigh},
+    conditions::{ConditionType, Finding, Reason},
+    filters,
+    kinds::{self, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, WeightedBackend},
+    matches,
+    schema::FieldPath,
+};
+use headgate_config::{
+    Action, Arm, ArmTarget, BackendName, Filter, Match, PathMatch, Retry, RouteKind, Rule, RuleName, Seniority, Split,
+    Timeouts,
+};
+
+/// A route of either kind.
+#[derive(Clone, Copy)]
+pub(crate) enum Route<'a> {
+    Http(&'a HTTPRoute),
+    Grpc(&'a GRPCRoute),
+}
+
+/// The rules of a route without their attachments, and what is wrong with them.
+pub(crate) struct Resolved {
+    pub rules: Vec<Rule>,
+    pub findings: Vec<Finding>,
+    /// How many rules the route has, and how many of them serve.
+    pub declared: usize,
+    pub valid: usize,
+}
+
+impl<'a> Route<'a> {
+    /// Its metadata.
+    pub fn meta(self) -> &'a ObjectMeta {
+        match self {
+            Self::Http(route) => &route.meta,
+            Self::Grpc(route) => &route.meta,
+        }
+    }
+
+    /// Its kind.
+    pub fn kind(self) -> RouteKind {
+        match self {
+            Self::Http(_) => RouteKind::HTTPRoute,
+            Self::Grpc(_) => RouteKind::GRPCRoute,
+        }
+    }
+
+    /// What it wants to attach to.
+    pub fn parents(self) -> &'a [ParentRef] {
+        match self {
+            Self::Http(route) => &route.parents,
+            Self::Grpc(route) => &route.parents,
+        }
+    }
+
+    /// What decides where it attaches.
+    pub fn candidate(self) -> Candidate<'a> {
+        let hostnames = match self {
+            Self::Http(route) => &route.hostnames,
+            Self::Grpc(route) => &route.hostnames,
+        };
+        Candidate { kind: self.kind(), meta: self.meta(), hostnames }
+    }
+
+    /// How it is called.
+    pub fn reference(self) -> ObjectRef {
+        let meta = self.meta();
+        ObjectRef::new(kinds::GATEWAY_GROUP, self.kind().as_str(), &meta.namespace, &meta.name)
+    }
+
+    /// Its rules. `backends` collects what they name.
+    pub fn resolve(self, backends: &mut Backends<'_, '_>) -> Resolved {
+        let mut resolved = Resolved { rules: Vec::new(), findings: Vec::new(), declared: 0, valid: 0 };
+        for (index, draft) in self.drafts().into_iter().enumerate() {
+            resolved.declared += 1;
+            let mut work = RuleWork { route: self, index, backends, findings: Vec::new() };
+            let rule = work.rule(draft);
+            let refused = |finding: &Finding| finding.kind == ConditionType::Accepted;
+            resolved.valid += usize::from(!work.findings.iter().any(refused));
+            resolved.findings.append(&mut work.findings);
+            resolved.rules.extend(rule);
+        }
+        resolved
+    }
+
+    /// What both kinds say of a rule, in one shape.
+    fn drafts(self) -> Vec<Draft<'a>> {
+        match self {
+            Self::Http(route) => route.rules.iter().map(Draft::of_http).collect(),
+            Self::Grpc(route) => route.rules.iter().map(Draft::of_grpc).collect(),
+        }
+    }
+}
+
+/// A rule of either kind.
+struct Draft<'a> {
+    title: &'a str,
+    matches: Vec<AnyMatch<'a>>,
+    filters: &'a [kinds::Filter],
+    backends: &'a [WeightedBackend],
+    timeouts: Timeouts,
+    retry: Option<Retry>,
+    session: bool,
+}
+
+enum AnyMatch<'a> {
+    Http(&'a kinds::HTTPMatch),
+    Grpc(&'a kinds::GRPCMatch),
+}
+
+impl<'a> Draft<'a> {
+    fn of_http(rule: &'a kinds::HTTPRule) -> Self {
+        let retry = rule.retry.as_ref().map(|retry| Retry {
+            attempts: retry.attempts.unwrap_or(1),
+            codes: retry.codes.clone(),
+            backoff_ms: retry.backoff_ms,
+        });
+        Self {
+            title: &rule.name,
+            matches: rule.matches.iter().map(AnyMatch::Http).collect(),
+            filters: &rule.filters,
+            backends: &rule.backends,
+            timeouts: Timeouts { request_ms: rule.timeouts.request_ms, attempt_ms: rule.timeouts.backend_request_ms },
+            retry,
+            session: rule.session.is_some(),
+        }
+    }
+
+    fn of_grpc(rule: &'a kinds::GRPCRule) -> Self {
+        Self {
+            title: &rule.name,
+            matches: rule.matches.iter().map(AnyMatch::Grpc).collect(),
+            filters: &rule.filters,
+            backends: &rule.backends,
+            timeouts: Timeouts::default(),
+            retry: None,
+            session: rule.session.is_some(),
+        }
+    }
+}
+
+/// One rule being resolved.
+struct RuleWork<'w, 'l, 'a> {
+    route: Route<'w>,
+    index: usize,
+    backends: &'w mut Backends<'l, 'a>,
+    findings: Vec<Finding>,
+}
+
+impl RuleWork<'_, '_, '_> {
+    /// `None` if no match is left that could be decided: the rule takes no request then.
+    fn rule(&mut self, draft: Draft<'_>) -> Option<Rule> {
+        let at = FieldPath::of("spec.rules").index(self.index);
+        let (matches, undecided) = self.matches(&draft.matches, &at.key("matches"));
+        if matches.is_empty() {
+            return None;
+        }
+        if draft.session {
+            let message = "session persistence is not supported; requests are balanced as if it were not written";
+            let path = at.key("sessionPersistence");
+            let finding = Finding::new(ConditionType::PartiallyInvalid, Reason::UnsupportedValue, path, message);
+            self.findings.push(finding.remedy("leave it out"));
+        }
+        let filters = self.filters(draft.filters, &at.key("filters"));
+        let split = self.split(draft.backends, &at.key("backendRefs"));
+        let action = match undecided {
+            Some(reason) => Action::Invalid(reason),
+            None => Action::Forward(split),
+        };
+        let meta = self.route.meta();
+        let index = u32::try_from(self.index).unwrap_or(u32::MAX);
+        Some(Rule {
+            name: RuleName {
+                kind: self.route.kind(),
+                namespace: meta.namespace.clone(),
+                route: meta.name.clone(),
+                index,
+            },
+            title: draft.title.to_owned(),
+            seniority: Seniority {
+                created: meta.created,
+                namespace: meta.namespace.clone(),
+                route: meta.name.clone(),
+                rule: index,
+                at: 0,
+            },
+            attachments: Vec::new(),
+            matches,
+            filters,
+            action,
+            timeouts: draft.timeouts,
+            retry: draft.retry,
+        })
+    }
+
+    /// The matches that can be decided, and why others cannot.
+    fn matches(&mut self, list: &[AnyMatch<'_>], at: &FieldPath) -> (Vec<Match>, Option<String>) {
+        if list.is_empty() {
+            let everything =
+                Match { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new(), queries: Vec::new() };
+            return (vec![everything], None);
+        }
+        let (mut made, mut undecided) = (Vec::with_capacity(list.len()), None);
+        for (index, matching) in list.iter().enumerate() {
+            let at = at.index(index);
+            let result = match matching {
+                AnyMatch::Http(matching) => matches::http(matching, &at),
+                AnyMatch::Grpc(matching) => matches::grpc(matching, &at),
+            };
+            match result {
+                Ok(matching) => made.push(matching),
+                Err(finding) => {
+                    undecided.get_or_insert_with(|| format!("{}: {}", finding.path, finding.message));
+                    self.findings.push(finding);
+                }
+            }
+        }
+        (made, undecided)
+    }
+
+    fn filters(&mut self, list: &[kinds::Filter], at: &FieldPath) -> Vec<Filter> {
+        let from = Referrer { kind: self.route.kind(), namespace: &self.route.meta().namespace };
+        let backends = &mut *self.backends;
+        filters::filters(list, at, &mut self.findings, |mirror, at, findings| {
+            let shares = backends.resolve(from, &mirror.backend, at, findings);
+            heaviest(shares)
+        })
+    }
+
+    fn split(&mut self, list: &[WeightedBackend], at: &FieldPath) -> Split {
+        let from = Referrer { kind: self.route.kind(), namespace: &self.route.meta().namespace };
+        let (mut targets, mut weights) = (Vec::with_capacity(list.len()), Vec::with_capacity(list.len()));
+        for (index, weighted) in list.iter().enumerate() {
+            let at = at.index(index);
+            let shares = self.backends.resolve(from, &weighted.backend, &at, &mut self.findings);
+            let filters = self.filters(&weighted.filters, &at.key("filters"));
+            weights.push((weighted.weight, shares.iter().map(|(_, share)| *share).collect()));
+            targets.push((shares, filters));
+        }
+        let weights = weigh(&weights);
+        let mut arms = Vec::with_capacity(list.len());
+        for ((shares, filters), weights) in targets.into_iter().zip(weights) {
+            for ((target, _), weight) in shares.into_iter().zip(weights) {
+                arms.push(Arm { target, weight, filters: filters.clone() });
+            }
+        }
+        let named: Vec<ArmTarget> = arms.iter().map(|arm| arm.target.clone()).collect();
+        Split { arms, cold: self.backends.cold(&named) }
+    }
+}
+
+/// A mirror has one backend: of an alias the one with the most weight.
+fn heaviest(shares: Vec<(ArmTarget, u32)>) -> Option<BackendName> {
+    let heaviest = shares.into_iter().max_by_key(|(_, share)| *share)?;
+    match heaviest.0 {
+        ArmTarget::Backend(name) => Some(name),
+        ArmTarget::Invalid(_) => None,
+    }
+}
