@@ -60,10 +60,10 @@ impl Members {
         gone.extend(known.into_values());
         gone.iter_mut().for_each(Member::leave);
         self.all.splice(0..0, gone);
-        self.forget_idle();
     }
 
-    /// Forgets those that are listed no more and have no request in flight.
+    /// Forgets those that are listed no more and have no request in flight. Only once the gate was shut for the list that has them no
+    /// more: a core that saw it open may be about to count itself.
     pub fn forget_idle(&mut self) {
         // Those that leave stand in front.
         if self.all.first().is_some_and(|member| !member.listed) {

@@ -17,7 +17,6 @@ mod demand;
 mod endpoint;
 mod gate;
 mod health;
-mod limits;
 mod members;
 mod probe;
 mod queue;
@@ -32,7 +31,6 @@ pub use activation::ColdStart;
 pub use budget::{Budget, Charge};
 pub use demand::{Board, Demand};
 pub use endpoint::{CoreId, Endpoint, EndpointId};
-pub use limits::Limits;
 pub use members::EndpointReport;
 pub use probe::keep;
 pub use refusal::Refusal;
@@ -41,7 +39,7 @@ pub use slot::{EndpointFailure, Slot};
 pub use ticket::Ticket;
 pub use waiting::{Waited, Waiting};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, limits::Limits};
 use arc_swap::ArcSwap;
 use endpoint::{Roster, Row};
 use gate::Gate;
@@ -258,6 +256,7 @@ impl Backend {
         let result = act(&mut state);
         state.settle(None);
         self.shut_gate(&state);
+        state.members.forget_idle();
         state.hand_out();
         self.open_gate(&state);
         let effects = std::mem::take(&mut state.effects);
@@ -307,6 +306,15 @@ impl Backend {
         self.me.upgrade().expect("whoever calls holds it")
     }
 }
+
+/// Backends are compared as objects: a Table that leads to the same ones can keep its rules.
+impl PartialEq for Backend {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Backend {}
 
 /// A backend as an operator and the metrics see it.
 #[derive(Clone, Debug, PartialEq, Eq)]

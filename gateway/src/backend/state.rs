@@ -140,7 +140,6 @@ impl State {
     pub fn settle(&mut self, now: Option<Instant>) {
         self.now = now.map_or(self.now, |now| now.max(self.now));
         self.roster_stale |= self.members.lapse(self.now, &self.limits);
-        self.members.forget_idle();
         if std::mem::take(&mut self.roster_stale) {
             self.roster = if self.may_send() { self.members.in_service() } else { Arc::default() };
         }

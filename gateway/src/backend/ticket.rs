@@ -39,23 +39,23 @@ impl Ticket {
     }
 }
 
-/// The endpoints that a request tried in vain.
+/// The endpoints that a request tried in vain; 0 is none.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tried([Option<EndpointId>; TRIED_KEPT]);
+pub(super) struct Tried([u64; TRIED_KEPT]);
 
 impl Tried {
     pub fn is_empty(self) -> bool {
-        self.0[0].is_none()
+        self.0[0] == 0
     }
 
     pub fn has(self, endpoint: EndpointId) -> bool {
-        self.0.contains(&Some(endpoint))
+        self.0.contains(&endpoint.0)
     }
 
     fn push(&mut self, endpoint: EndpointId) {
         if !self.has(endpoint) {
             self.0.rotate_right(1);
-            self.0[0] = Some(endpoint);
+            self.0[0] = endpoint.0;
         }
     }
 }
