@@ -1,7 +1,206 @@
-//! (being written)
+//! The data plane: accepts connections, routes requests, holds them while a backend starts, and reloads its routes without losing one. It never knows Kubernetes.
+//!
+//! Read `proxy.rs` first: the life of a request. [`Gateway`] is all that a program sees.
 
+mod admin;
 pub mod backend;
+mod backend_tls;
+mod buffers;
+mod clock;
+mod connect;
+mod core;
+mod deadline;
+mod drain;
+mod exchange;
 pub mod failure;
 pub mod filters;
 pub mod forwarded;
+mod io;
 pub mod limits;
+mod listen;
+mod meter;
+mod pool;
+mod proxy;
+mod relay;
+mod replay;
+mod subscribe;
+pub mod telemetry;
+mod tunnel;
+
+pub use subscribe::{Binding, Published};
+
+use crate::{
+    backend::{Board, Registry},
+    core::{Active, Post, Shared},
+    forwarded::TrustedHops,
+    limits::Limits,
+    subscribe::Subscriber,
+    telemetry::{LogSink, Telemetry},
+};
+use headgate_config::{Certificate, CertificateName, Endpoints, Snapshot, Version};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+use tokio::sync::{mpsc, oneshot};
+
+/// How a gateway runs.
+pub struct Settings {
+    /// Threads that serve.
+    pub cores: usize,
+    /// Where ports are opened.
+    pub binding: Binding,
+    /// Bounds and limits of time.
+    pub limits: Limits,
+    /// Whose forwarding headers are believed.
+    pub trusted: TrustedHops,
+    /// Where the access log goes; `None` for none.
+    pub log: Option<LogSink>,
+    /// Where metrics, health and routes are shown; on loopback.
+    pub admin: Option<SocketAddr>,
+}
+
+/// A running data plane.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    cores: Vec<JoinHandle<()>>,
+    control: Option<JoinHandle<()>>,
+    admin: Option<SocketAddr>,
+}
+
+enum Command {
+    Publish(Box<Snapshot>, Arc<BTreeMap<CertificateName, Certificate>>, oneshot::Sender<Published>),
+    Stop,
+}
+
+impl Gateway {
+    /// Starts the threads. It serves nothing before the first [`Gateway::publish`].
+    ///
+    /// # Errors
+    /// If the admin address cannot be opened.
+    pub fn start(settings: Settings) -> std::io::Result<Self> {
+        let Settings { cores, binding, limits, trusted, log, admin } = settings;
+        let registry = Registry::new(cores, limits.clone(), fastrand::u64(..));
+        let telemetry = Telemetry::new(cores, log, limits.explain_count as usize)?;
+        let active = Active { version: Version::default(), table: Default::default(), tls: Default::default() };
+        let (shared, inboxes) = Shared::new(active, limits, trusted, registry, telemetry, cores);
+        let admin = admin.map(std::net::TcpListener::bind).transpose()?;
+        let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
+        let cores = inboxes
+            .into_iter()
+            .enumerate()
+            .map(|(id, inbox)| {
+                let shared = shared.clone();
+                std::thread::Builder::new().name(format!("core-{id}")).spawn(move || core::run(id, shared, inbox))
+            })
+            .collect::<std::io::Result<_>>()?;
+        let (commands, inbox) = mpsc::channel(16);
+        let subscriber = Subscriber::new(shared.clone(), binding);
+        let control_shared = shared.clone();
+        let control = std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || control(control_shared, subscriber, inbox, admin))?;
+        Ok(Self { shared, commands, cores, control: Some(control), admin: admin_address })
+    }
+
+    /// Makes a Snapshot live: atomically, under load, for waiting requests too.
+    pub async fn publish(
+        &self,
+        snapshot: Snapshot,
+        certificates: Arc<BTreeMap<CertificateName, Certificate>>,
+    ) -> Published {
+        let (reply, published) = oneshot::channel();
+        let command = Command::Publish(Box::new(snapshot), certificates, reply);
+        self.commands.send(command).await.expect("the control thread lives as long as its Gateway");
+        published.await.expect("the control thread answers each command")
+    }
+
+    /// Takes the endpoints of a backend, at once.
+    pub fn set_endpoints(&self, endpoints: &Endpoints) {
+        self.shared.registry.set_endpoints(endpoints, Instant::now());
+    }
+
+    /// Demand and cold starts.
+    pub fn board(&self) -> &Board {
+        self.shared.registry.board()
+    }
+
+    /// Backends.
+    pub fn registry(&self) -> &Registry {
+        &self.shared.registry
+    }
+
+    /// Where the admin port listens.
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// Stops accepting, lets what runs and waits end within `grace`, then ends the threads. Returns how many connections were cut.
+    pub async fn drain(mut self, grace: Duration) -> usize {
+        const POLL: Duration = Duration::from_millis(5);
+        /// What still waits is answered this long before the end, so that the answer gets out.
+        const MARGIN: Duration = Duration::from_millis(200);
+        let until = Instant::now() + grace;
+        self.shared.set_ready(false);
+        let answer_by = until.checked_sub(MARGIN.min(grace / 4)).unwrap_or(until);
+        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Drain(answer_by)));
+        while self.shared.connections() > 0 && Instant::now() < until {
+            tokio::time::sleep(POLL).await;
+        }
+        let cut = self.shared.connections();
+        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Stop));
+        let _ = self.commands.send(Command::Stop).await;
+        let threads: Vec<_> = self.cores.drain(..).chain(self.control.take()).collect();
+        let _ = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|thread| drop(thread.join()))).await;
+        cut
+    }
+}
+
+/// The control thread: publishes, retires, probes, answers the admin port.
+fn control(
+    shared: Arc<Shared>,
+    mut subscriber: Subscriber,
+    mut inbox: mpsc::Receiver<Command>,
+    admin: Option<std::net::TcpListener>,
+) {
+    const RETIRE_PERIOD: Duration = Duration::from_millis(100);
+    const REAP_PERIOD: Duration = Duration::from_secs(5);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())
+        .expect("a runtime needs only an epoll descriptor");
+    runtime.block_on(async move {
+        tokio::task::spawn_local(backend::keep(shared.registry.clone()));
+        if let Some(listener) = admin {
+            tokio::task::spawn_local(admin::serve(listener, shared.clone()));
+        }
+        let mut retire = tokio::time::interval(RETIRE_PERIOD);
+        let mut reap = tokio::time::interval(REAP_PERIOD);
+        loop {
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(Command::Publish(snapshot, certificates, reply)) => {
+                        let _ = reply.send(publish(&mut subscriber, &snapshot, &certificates));
+                    }
+                    Some(Command::Stop) | None => return,
+                },
+                _ = retire.tick() => subscriber.retire(),
+                _ = reap.tick() => shared.reap_idle(),
+            }
+        }
+    });
+}
+
+fn publish(
+    subscriber: &mut Subscriber,
+    snapshot: &Snapshot,
+    certificates: &BTreeMap<CertificateName, Certificate>,
+) -> Published {
+    let from = subscriber.version();
+    let change = subscriber.snapshot().change_to(snapshot, from, Version(from.0 + 1));
+    subscriber.apply(change, certificates).expect("the change starts at the version that serves")
+}

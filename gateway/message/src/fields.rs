@@ -62,6 +62,13 @@ impl Fields {
         Self { text, list: spent.list }
     }
 
+    /// The same buffer and list, with nothing in them.
+    pub fn emptied(mut self) -> Self {
+        self.text.clear();
+        self.list.clear();
+        self
+    }
+
     /// The buffer.
     pub fn text(&self) -> &[u8] {
         &self.text

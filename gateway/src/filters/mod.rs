@@ -35,9 +35,9 @@ pub struct Context<'a> {
 
 /// What is kept of the request side: for the mirrors, and for the filters of the answer.
 #[derive(Debug, Default)]
-pub struct Applied<'f> {
+pub struct Applied {
     /// Backends that get a copy.
-    pub mirrors: Vec<&'f BackendName>,
+    pub mirrors: Vec<BackendName>,
     // Kept because a later filter may edit the header away. Boxed text only for a rule with CORS and a request with an Origin.
     origin: Option<Box<str>>,
 }
@@ -61,11 +61,11 @@ pub fn vet(filters: Vec<Filter>) -> Vec<Filter> {
 }
 
 /// Applies vetted filters to a request, in order; stops at the first answer. First those of the rule, then those of the arm.
-pub fn apply_request<'f>(
-    filters: &'f [Filter],
+pub fn apply_request(
+    filters: &[Filter],
     head: &mut RequestHead,
     context: &Context<'_>,
-    applied: &mut Applied<'f>,
+    applied: &mut Applied,
 ) -> Verdict {
     for filter in filters {
         let verdict = match filter {
@@ -78,7 +78,7 @@ pub fn apply_request<'f>(
             Filter::Rewrite(rewrite) => rewrite::rewrite(rewrite, head, context),
             Filter::Mirror { backend, fraction } => {
                 if mirror::falls(*fraction, context.dice) {
-                    applied.mirrors.push(backend);
+                    applied.mirrors.push(backend.clone());
                 }
                 Verdict::Go
             }
@@ -96,7 +96,7 @@ pub fn apply_request<'f>(
 }
 
 /// Applies vetted filters to a final answer of the backend: those of the rule, then those of the arm.
-pub fn apply_response(filters: &[Filter], applied: &Applied<'_>, head: &mut ResponseHead) {
+pub fn apply_response(filters: &[Filter], applied: &Applied, head: &mut ResponseHead) {
     for filter in filters {
         match filter {
             Filter::ResponseHeaders(edit) => headers::edit(edit, &mut head.fields),
@@ -111,7 +111,7 @@ pub fn apply_response(filters: &[Filter], applied: &Applied<'_>, head: &mut Resp
 }
 
 /// Decorates an answer of our own, so that a script may read why it failed; nothing else of a rule applies to it.
-pub fn apply_own_answer(filters: &[Filter], applied: &Applied<'_>, head: &mut ResponseHead) {
+pub fn apply_own_answer(filters: &[Filter], applied: &Applied, head: &mut ResponseHead) {
     for filter in filters {
         if let Filter::Cors(cors) = filter {
             cors::decorate(cors, applied.origin.as_deref(), &mut head.fields);

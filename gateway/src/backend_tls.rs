@@ -1,0 +1,162 @@
+//! TLS to endpoints by BackendTLSPolicy: what is verified, and with which name. A broken policy is never answered with plain text.
+
+use crate::listen::tls::roots_of;
+use headgate_config::{BackendProtocol, BackendTls, Trust};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{WebPkiServerVerifier, verify_server_name},
+    crypto::{WebPkiSupportedAlgorithms, ring},
+    server::{
+        ParsedCertificate,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use std::sync::Arc;
+
+/// How to speak TLS to the endpoints of a backend.
+pub struct EndpointTls {
+    /// What rustls needs.
+    pub config: Arc<ClientConfig>,
+    /// SNI, and the name that is verified unless the policy names others.
+    pub name: ServerName<'static>,
+}
+
+impl EndpointTls {
+    /// Compiles a policy; the error is what an operator reads.
+    pub fn compile(tls: &BackendTls, protocol: BackendProtocol) -> Result<Self, String> {
+        let roots = match &tls.trust {
+            Trust::Pem(pems) => roots_of(pems)?,
+            Trust::System => system_roots(),
+            Trust::Invalid(reason) => return Err(reason.clone()),
+        };
+        let name = ServerName::try_from(tls.hostname.clone()).map_err(|_| format!("{:?} is no server name", tls.hostname))?;
+        let provider = Arc::new(ring::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|error| error.to_string())?;
+        let names = tls.names.clone();
+        let verifier: Arc<dyn ServerCertVerifier> =
+            if names.is_empty() { verifier } else { Arc::new(AnyNameOf { names, inner: verifier }) };
+        let mut config =
+            ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        config.alpn_protocols = match protocol {
+            BackendProtocol::Http1 => vec![b"http/1.1".to_vec()],
+            BackendProtocol::Http2 => vec![b"h2".to_vec()],
+        };
+        Ok(Self { config: Arc::new(config), name })
+    }
+}
+
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// Verifies the chain as usual, but that the leaf carries one of several names (`subjectAltNames`) instead of the SNI.
+#[derive(Debug)]
+struct AnyNameOf {
+    names: Vec<String>,
+    inner: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for AnyNameOf {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _sni: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let parsed = ParsedCertificate::try_from(leaf)?;
+        let mut refusal = rustls::Error::General("the certificate carries none of the policy's subjectAltNames".into());
+        for name in &self.names {
+            let Ok(name) = ServerName::try_from(name.as_str()) else { continue };
+            if verify_server_name(&parsed, &name).is_err() {
+                continue;
+            }
+            match self.inner.verify_server_cert(leaf, intermediates, &name, ocsp, now) {
+                Ok(verified) => return Ok(verified),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Asks clients for a certificate and takes whatever comes (AllowInsecureFallback of Gateway API); signatures are still checked.
+#[derive(Debug)]
+pub struct AcceptAnyClient(WebPkiSupportedAlgorithms);
+
+impl AcceptAnyClient {
+    /// The verifier.
+    pub fn new() -> Self {
+        Self(ring::default_provider().signature_verification_algorithms)
+    }
+}
+
+impl ClientCertVerifier for AcceptAnyClient {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _leaf: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}

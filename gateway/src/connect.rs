@@ -1,0 +1,220 @@
+//! From a slot to the two halves of an exchange with its endpoint: a connection that is idle, shared or new. Never plain where TLS is asked.
+
+use crate::{
+    backend::{Backend, Slot},
+    backend_tls::EndpointTls,
+    core::Core,
+    exchange::{Fault, H1Idle, H1Rx, H1Tx, H2Response, H2UpTx, Outgoing, UpRx, UpTx, request_of},
+    failure::Failure,
+    io::{Io, SharedIo},
+    pool::PoolKey,
+};
+use headgate_config::{BackendProtocol, BackendTls};
+use headgate_http1::HeadLimits;
+use headgate_message::Method;
+use std::{
+    hash::{BuildHasher, Hash, Hasher},
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpStream;
+
+/// The halves of an exchange with an endpoint.
+pub struct Upstream {
+    /// Writes the request.
+    pub tx: UpTx,
+    /// Reads the answer.
+    pub rx: UpRx,
+    /// Whether the connection carried an exchange before: then it may have been closed without our knowing.
+    pub reused: bool,
+    key: PoolKey,
+    /// Whether idle connections are shared by all cores: for an endpoint of bounded concurrency, where a connection idle on another core
+    /// could hold its only worker.
+    is_bounded: bool,
+}
+
+/// Opens an exchange; the head is written at the first flush.
+pub async fn open(core: &Rc<Core>, backend: &Backend, slot: &Slot, outgoing: &Outgoing<'_>) -> Result<Upstream, Fault> {
+    let config = backend.config();
+    let address = slot.endpoint().address;
+    let key = PoolKey { endpoint: slot.endpoint().id.0, dialect: dialect(config.protocol, config.tls.as_ref()) };
+    let is_bounded = config.concurrency > 0;
+    match config.protocol {
+        BackendProtocol::Http1 => {
+            let idle = take_idle(core, key, is_bounded && config.tls.is_none());
+            let reused = idle.is_some();
+            let io = match idle {
+                Some(idle) => idle.io,
+                None => SharedIo::new(dial(core, slot, address, config.tls.as_ref(), config.protocol).await?),
+            };
+            Ok(over_http1(core, io, outgoing, Facts { reused, key, is_bounded }))
+        }
+        BackendProtocol::Http2 => {
+            let shared = core.pool.http2(key);
+            let reused = shared.is_some();
+            let sender = match shared {
+                Some(sender) => sender,
+                None => {
+                    let io = dial(core, slot, address, config.tls.as_ref(), config.protocol).await?;
+                    share_http2(core, key, io).await?
+                }
+            };
+            over_http2(sender, outgoing, Facts { reused, key, is_bounded }).await
+        }
+    }
+}
+
+struct Facts {
+    reused: bool,
+    key: PoolKey,
+    is_bounded: bool,
+}
+
+fn over_http1(core: &Rc<Core>, io: SharedIo, outgoing: &Outgoing<'_>, facts: Facts) -> Upstream {
+    let limits = &core.shared.limits;
+    let head_limits = HeadLimits {
+        bytes: limits.head_bytes,
+        fields: limits.head_fields as usize,
+        target_bytes: limits.target_bytes,
+    };
+    let tx = H1Tx::to_endpoint(io.clone(), core.buffers.take(), outgoing);
+    let rx = H1Rx::of_endpoint(io, core.buffers.clone(), head_limits, outgoing);
+    let Facts { reused, key, is_bounded } = facts;
+    Upstream { tx: UpTx::H1(tx), rx: UpRx::H1(rx), reused, key, is_bounded }
+}
+
+async fn over_http2(
+    mut sender: h2::client::SendRequest<bytes::Bytes>,
+    outgoing: &Outgoing<'_>,
+    facts: Facts,
+) -> Result<Upstream, Fault> {
+    let request = request_of(outgoing)?;
+    let ends = outgoing.framing.is_empty();
+    let is_head = outgoing.head.method == Method::Head;
+    let broken = |error: h2::Error| Fault::new(Failure::UpstreamReset, error.to_string());
+    std::future::poll_fn(|cx| sender.poll_ready(cx)).await.map_err(broken)?;
+    let (answer, stream) = sender.send_request(request, ends).map_err(broken)?;
+    let Facts { reused, key, is_bounded } = facts;
+    Ok(Upstream {
+        tx: UpTx::H2(H2UpTx::new(stream, ends)),
+        rx: UpRx::H2(H2Response::new(answer, is_head)),
+        reused,
+        key,
+        is_bounded,
+    })
+}
+
+/// Shakes hands for HTTP/2 and shares the connection with all requests of this core.
+async fn share_http2(core: &Rc<Core>, key: PoolKey, io: Io) -> Result<h2::client::SendRequest<bytes::Bytes>, Fault> {
+    let limits = &core.shared.limits;
+    let mut builder = h2::client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(limits.h2_stream_window as u32)
+        .initial_connection_window_size(limits.h2_connection_window as u32)
+        .max_header_list_size(limits.head_bytes as u32);
+    let shaken = tokio::time::timeout(limits.connect_timeout, builder.handshake(io)).await;
+    let (sender, connection) = shaken
+        .map_err(|_| Fault::from(Failure::ConnectTimeout))?
+        .map_err(|error| Fault::new(Failure::UpstreamMalformed, error.to_string()))?;
+    tokio::task::spawn_local(async move {
+        // Its requests see how it ends; nobody else has to.
+        let _ = connection.await;
+    });
+    core.pool.share_http2(key, sender.clone());
+    Ok(sender)
+}
+
+fn take_idle(core: &Core, key: PoolKey, is_shared: bool) -> Option<H1Idle> {
+    if !is_shared {
+        return core.pool.take_http1(key);
+    }
+    let socket = core.shared.take_idle(key)?;
+    TcpStream::from_std(socket).ok().map(|tcp| H1Idle { io: SharedIo::new(Io::Tcp(tcp)) })
+}
+
+/// Connects, with TLS if the backend has it; the readiness probe's connection serves if there is one.
+async fn dial(
+    core: &Core,
+    slot: &Slot,
+    address: SocketAddr,
+    tls: Option<&BackendTls>,
+    protocol: BackendProtocol,
+) -> Result<Io, Fault> {
+    let limit = core.shared.limits.connect_timeout;
+    let probed = slot.endpoint().take_probe_connection().and_then(|socket| TcpStream::from_std(socket).ok());
+    let tcp = match probed {
+        Some(tcp) => tcp,
+        None => connect(address, limit).await?,
+    };
+    let _ = tcp.set_nodelay(true);
+    let Some(tls) = tls else { return Ok(Io::Tcp(tcp)) };
+    let endpoint_tls = core.endpoint_tls(tls, protocol).map_err(|why| Fault::new(Failure::UpstreamTrust, why))?;
+    shake_hands(tcp, &endpoint_tls, protocol, limit).await
+}
+
+async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Fault> {
+    match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(tcp)) => Ok(tcp),
+        Ok(Err(error)) => Err(Fault::new(failure_of(&error), format!("{address}: {error}"))),
+        Err(_) => Err(Fault::new(Failure::ConnectTimeout, address.to_string())),
+    }
+}
+
+fn failure_of(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => Failure::ConnectRefused,
+        io::ErrorKind::TimedOut => Failure::ConnectTimeout,
+        _ => Failure::ConnectUnreachable,
+    }
+}
+
+async fn shake_hands(tcp: TcpStream, tls: &EndpointTls, protocol: BackendProtocol, limit: Duration) -> Result<Io, Fault> {
+    let connector = tokio_rustls::TlsConnector::from(tls.config.clone());
+    let shaken = tokio::time::timeout(limit, connector.connect(tls.name.clone(), tcp)).await;
+    let stream = shaken
+        .map_err(|_| Fault::from(Failure::ConnectTimeout))?
+        .map_err(|error| Fault::new(Failure::UpstreamTls, error.to_string()))?;
+    let alpn = stream.get_ref().1.alpn_protocol();
+    if protocol == BackendProtocol::Http2 && alpn != Some(b"h2") {
+        return Err(Fault::new(Failure::UpstreamTls, "the endpoint does not speak HTTP/2 under TLS"));
+    }
+    Ok(Io::TlsClient(Box::new(stream)))
+}
+
+/// What a connection speaks and to whom it was verified: connections of two dialects are never taken for each other.
+fn dialect(protocol: BackendProtocol, tls: Option<&BackendTls>) -> u64 {
+    let base = u64::from(protocol == BackendProtocol::Http2);
+    let Some(tls) = tls else { return base };
+    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+    (base, &tls.hostname, &tls.names, format!("{:?}", tls.trust)).hash(&mut hasher);
+    hasher.finish() | 1 << 63
+}
+
+impl Upstream {
+    /// Gives a connection back whose exchange ended exactly; closes any other.
+    pub fn finish(self, core: &Core, upload_ended: bool) {
+        let (UpTx::H1(tx), UpRx::H1(rx)) = (self.tx, self.rx) else { return };
+        if !(upload_ended && tx.is_reusable() && rx.is_reusable()) {
+            core.buffers.give(tx.into_out());
+            return core.buffers.give(rx.into_parts().1);
+        }
+        core.buffers.give(tx.into_out());
+        let (io, buffer) = rx.into_parts();
+        core.buffers.give(buffer);
+        if !self.is_bounded {
+            return core.pool.give_http1(self.key, H1Idle { io }, Instant::now());
+        }
+        match io.into_io() {
+            Some(Io::Tcp(tcp)) => {
+                if let Ok(socket) = tcp.into_std() {
+                    core.shared.give_idle(self.key, socket);
+                }
+            }
+            Some(other) => core.pool.give_http1(self.key, H1Idle { io: SharedIo::new(other) }, Instant::now()),
+            None => {}
+        }
+    }
+}

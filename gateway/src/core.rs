@@ -1,0 +1,336 @@
+//! What one core owns, and the one module of what crosses threads. A core never blocks and never drops a Table.
+
+use crate::{
+    backend::{Backend, Registry},
+    backend_tls::EndpointTls,
+    buffers::Buffers,
+    drain::Bell,
+    forwarded::{Hop, TrustedHops},
+    limits::Limits,
+    listen::{self, Connection, tls::TlsTable},
+    pool::{Pool, PoolKey},
+    telemetry::{Shard, Telemetry},
+};
+use arc_swap::{ArcSwap, Cache};
+use headgate_config::{BackendProtocol, BackendTls, Version};
+use headgate_routing::Table;
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    net::TcpListener,
+    rc::Rc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    time::Instant,
+};
+use tokio::{
+    net::TcpStream,
+    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    task::AbortHandle,
+};
+
+/// One version of the routes as requests see it.
+pub struct Active {
+    /// Its version.
+    pub version: Version,
+    /// The compiled routes.
+    pub table: Table<Arc<Backend>>,
+    /// The compiled TLS.
+    pub tls: TlsTable,
+}
+
+/// What all cores share.
+pub struct Shared {
+    /// The one swap through which requests see routes.
+    pub active: Arc<ArcSwap<Active>>,
+    /// Bounds and limits of time.
+    pub limits: Limits,
+    /// Whose forwarding headers are believed.
+    pub trusted: TrustedHops,
+    /// Backends, which outlive Tables.
+    pub registry: Registry,
+    /// Metrics, log, ring.
+    pub telemetry: Telemetry,
+    ready: AtomicBool,
+    posts: Vec<UnboundedSender<Post>>,
+    /// Connections of each core, handed over or open.
+    loads: Vec<AtomicUsize>,
+    /// Idle connections to endpoints of bounded concurrency: a connection idle on another core could hold the only worker.
+    idle: Mutex<IdleSockets>,
+}
+
+type IdleSockets = HashMap<PoolKey, Vec<(std::net::TcpStream, Instant)>>;
+
+/// What a core is told. Bounded by what causes it: connections by their limit, the others by operations.
+pub enum Post {
+    /// Serve a socket that another core accepted on this port.
+    Connection(std::net::TcpStream, u16),
+    /// Accept on this socket for this port.
+    Listen(TcpListener, u16),
+    /// Stop accepting on this port.
+    Unlisten(u16),
+    /// Let go of the last version of the routes.
+    Refresh,
+    /// Drain until then.
+    Drain(Instant),
+    /// End the thread.
+    Stop,
+}
+
+impl Shared {
+    /// The shared part and the receiving end of each core.
+    pub fn new(
+        active: Active,
+        limits: Limits,
+        trusted: TrustedHops,
+        registry: Registry,
+        telemetry: Telemetry,
+        cores: usize,
+    ) -> (Arc<Self>, Vec<UnboundedReceiver<Post>>) {
+        let (posts, inboxes) = (0..cores).map(|_| tokio::sync::mpsc::unbounded_channel()).unzip();
+        let loads = (0..cores).map(|_| AtomicUsize::new(0)).collect();
+        let active = Arc::new(ArcSwap::from_pointee(active));
+        (Arc::new(Self { active, limits, trusted, registry, telemetry, ready: AtomicBool::new(false), posts, loads, idle: Mutex::default() }), inboxes)
+    }
+
+    /// Tells a core something; a core that has ended is not told.
+    pub fn post(&self, core: usize, post: Post) {
+        let _ = self.posts[core].send(post);
+    }
+
+    /// Whether the gateway should get traffic: it has routes, and does not drain.
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Relaxed)
+    }
+
+    /// Says whether the gateway should get traffic.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Relaxed);
+    }
+
+    /// Number of cores.
+    pub fn cores(&self) -> usize {
+        self.posts.len()
+    }
+
+    /// Open connections of all cores.
+    pub fn connections(&self) -> usize {
+        self.loads.iter().map(|load| load.load(Relaxed)).sum()
+    }
+
+    /// Counts a connection in, unless the limit is reached.
+    pub fn admit_connection(&self, core: usize) -> bool {
+        let room = self.connections() < self.limits.connections;
+        if room {
+            self.loads[core].fetch_add(1, Relaxed);
+        }
+        room
+    }
+
+    /// An idle connection to an endpoint of bounded concurrency, open and silent.
+    pub fn take_idle(&self, key: PoolKey) -> Option<std::net::TcpStream> {
+        let mut idle = self.idle.lock().expect("nothing panics while it holds this lock");
+        let sockets = idle.get_mut(&key)?;
+        while let Some((socket, _)) = sockets.pop() {
+            if matches!(socket.peek(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock) {
+                return Some(socket);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection to an endpoint of bounded concurrency for whichever core is next.
+    pub fn give_idle(&self, key: PoolKey, socket: std::net::TcpStream) {
+        const KEPT_MAX: usize = 256;
+        let mut idle = self.idle.lock().expect("nothing panics while it holds this lock");
+        let sockets = idle.entry(key).or_default();
+        if sockets.len() < KEPT_MAX {
+            sockets.push((socket, Instant::now()));
+        }
+    }
+
+    /// Closes what was idle for longer than the limit.
+    pub fn reap_idle(&self) {
+        let limit = self.limits.upstream_keep_alive;
+        let mut idle = self.idle.lock().expect("nothing panics while it holds this lock");
+        idle.retain(|_, sockets| {
+            sockets.retain(|(socket, since)| {
+                let silent = matches!(socket.peek(&mut [0]), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock);
+                silent && since.elapsed() < limit
+            });
+            !sockets.is_empty()
+        });
+    }
+
+    /// Counts a connection out.
+    pub fn release_connection(&self, core: usize) {
+        self.loads[core].fetch_sub(1, Relaxed);
+    }
+}
+
+/// Compiled backend policies kept per core; the oldest goes.
+const ENDPOINT_TLS_KEPT: usize = 256;
+
+/// What one core owns.
+pub struct Core {
+    /// From 0.
+    pub id: usize,
+    /// What all share.
+    pub shared: Arc<Shared>,
+    /// Idle connections to endpoints.
+    pub pool: Pool,
+    /// Read buffers.
+    pub buffers: Rc<Buffers>,
+    /// Rung when draining starts.
+    pub bell: Rc<Bell>,
+    /// This core's counters.
+    pub shard: Shard,
+    table: RefCell<Cache<Arc<ArcSwap<Active>>, Arc<Active>>>,
+    dice: RefCell<fastrand::Rng>,
+    endpoint_tls: RefCell<Vec<(BackendTls, BackendProtocol, Result<Rc<EndpointTls>, String>)>>,
+    accepting: RefCell<Vec<(u16, AbortHandle)>>,
+}
+
+impl Core {
+    fn new(id: usize, shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self {
+            id,
+            pool: Pool::default(),
+            buffers: Rc::default(),
+            bell: Rc::default(),
+            shard: shared.telemetry.shard(id),
+            table: RefCell::new(Cache::new(shared.active.clone())),
+            dice: RefCell::new(fastrand::Rng::new()),
+            accepting: RefCell::default(),
+            endpoint_tls: RefCell::default(),
+            shared,
+        })
+    }
+
+    /// Lends the routes of now: once per attempt to route, never across an await.
+    pub fn with_active<R>(&self, lend: impl FnOnce(&Active) -> R) -> R {
+        let mut cache = self.table.borrow_mut();
+        lend(cache.load())
+    }
+
+    /// Lets go of a retired version, so that the control thread can drop it.
+    fn refresh(&self) {
+        self.table.borrow_mut().load();
+    }
+
+    /// A random number.
+    pub fn roll(&self) -> u64 {
+        self.dice.borrow_mut().u64(..)
+    }
+
+    /// The hop that a request of a connection came over.
+    pub fn hop<'h>(&'h self, connection: &Connection, dice: &'h dyn Fn() -> u64) -> Hop<'h> {
+        Hop {
+            peer: connection.client.ip(),
+            scheme: connection.scheme,
+            port: connection.public_port,
+            trusted: &self.shared.trusted,
+            dice,
+        }
+    }
+
+    /// Whether a port speaks TLS.
+    pub fn speaks_tls(&self, port: u16) -> bool {
+        self.with_active(|active| active.tls.has(port))
+    }
+
+    /// How to speak TLS to the endpoints of a backend; compiled once per policy and core.
+    pub fn endpoint_tls(&self, tls: &BackendTls, protocol: BackendProtocol) -> Result<Rc<EndpointTls>, String> {
+        let mut known = self.endpoint_tls.borrow_mut();
+        if let Some((_, _, compiled)) = known.iter().find(|(of, spoken, _)| of == tls && *spoken == protocol) {
+            return compiled.clone();
+        }
+        let compiled = EndpointTls::compile(tls, protocol).map(Rc::new);
+        if known.len() >= ENDPOINT_TLS_KEPT {
+            drop(known.remove(0));
+        }
+        known.push((tls.clone(), protocol, compiled.clone()));
+        compiled
+    }
+
+    /// Of this core and another, the one with fewer connections.
+    pub fn less_loaded_of_two(&self) -> usize {
+        let cores = self.shared.cores();
+        if cores == 1 {
+            return self.id;
+        }
+        let other = (self.id + 1 + self.roll() as usize % (cores - 1)) % cores;
+        let load = |core: usize| self.shared.loads[core].load(Relaxed);
+        if load(other) < load(self.id) { other } else { self.id }
+    }
+
+    /// Serves a socket on this core; the connection has been counted in.
+    pub fn spawn_connection(self: &Rc<Self>, socket: TcpStream, port: u16) {
+        let core = self.clone();
+        tokio::task::spawn_local(async move {
+            core.shard.connection_opened();
+            let _counted = Counted(core.clone());
+            listen::serve(core, socket, port).await;
+        });
+    }
+
+    fn listen(self: &Rc<Self>, listener: TcpListener, port: u16) {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => {
+                let task = tokio::task::spawn_local(listen::accept_loop(self.clone(), listener, port));
+                self.accepting.borrow_mut().push((port, task.abort_handle()));
+            }
+            Err(error) => tracing::error!(%error, port, "cannot accept"),
+        }
+    }
+
+    fn unlisten(&self, goes: impl Fn(u16) -> bool) {
+        self.accepting.borrow_mut().retain(|(port, task)| {
+            let goes = goes(*port);
+            if goes {
+                task.abort();
+            }
+            !goes
+        });
+    }
+}
+
+struct Counted(Rc<Core>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.shard.connection_closed();
+        self.0.shared.release_connection(self.0.id);
+    }
+}
+
+/// A core's thread: does what it is told until `Stop`.
+pub fn run(id: usize, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Post>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(61)
+        .build_local(tokio::runtime::LocalOptions::default())
+        .expect("a runtime needs only an epoll descriptor");
+    runtime.block_on(async move {
+        let core = Core::new(id, shared);
+        core.pool.clone().spawn_reaper(core.shared.limits.upstream_keep_alive);
+        while let Some(post) = inbox.recv().await {
+            match post {
+                Post::Connection(socket, port) => match TcpStream::from_std(socket) {
+                    Ok(socket) => core.spawn_connection(socket, port),
+                    Err(_) => core.shared.release_connection(core.id),
+                },
+                Post::Listen(listener, port) => core.listen(listener, port),
+                Post::Unlisten(port) => core.unlisten(|p| p == port),
+                Post::Refresh => core.refresh(),
+                Post::Drain(until) => {
+                    core.unlisten(|_| true);
+                    core.bell.ring(until);
+                }
+                Post::Stop => return,
+            }
+        }
+    });
+}

@@ -1,0 +1,468 @@
+//! The halves over HTTP/1, around the strict codec. A connection is reused only if both messages ended exactly and no byte is left over.
+
+use super::{Fault, Outgoing};
+use crate::{buffers::Buffers, failure::Failure, io::SharedIo};
+use headgate_http1::{
+    Answer, Asked, BodyDecoder, BodyForm, Forward, Found, HeadLimits, HeadReader, Malformed, Upgrade, write_chunk_head,
+    write_chunk_tail, write_interim, write_last_chunk, write_request, write_response,
+};
+use headgate_message::{BadFraming, BadTarget, Chunk, Fields, Framing, Part, ResponseHead, Version};
+use std::{
+    future::poll_fn,
+    io,
+    ops::Range,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+/// Bytes of body that a waiting request may have read ahead: the end of the client shows behind them, and they can be replayed.
+const SPOOL_BYTES: usize = 64 * 1024;
+/// Answers up to this size leave in one write, head included.
+const COALESCED_BYTES: usize = 16 * 1024;
+
+/// Reads one message's body, or an answer with its heads.
+pub struct H1Rx {
+    io: SharedIo,
+    buffers: Rc<Buffers>,
+    buf: Vec<u8>,
+    at: usize,
+    stage: Stage,
+    asks: Option<Asks>,
+    outcome: AnswerFacts,
+}
+
+enum Stage {
+    Heads(HeadReader),
+    Body(BodyDecoder),
+    Ended,
+}
+
+/// What the answer answers; `None` in `H1Rx` for a client's side.
+struct Asks {
+    head: bool,
+    upgrade: Option<Box<str>>,
+}
+
+#[derive(Default)]
+struct AnswerFacts {
+    declared_length: Option<u64>,
+    keep_alive: bool,
+    upgraded: Option<Upgrade>,
+}
+
+impl H1Rx {
+    /// The body of a client's request, of which `buf` may hold the start.
+    pub fn of_client(io: SharedIo, buffers: Rc<Buffers>, buf: Vec<u8>, framing: Framing) -> Self {
+        let decoder = BodyDecoder::new(framing);
+        let stage = if decoder.is_done() { Stage::Ended } else { Stage::Body(decoder) };
+        Self { io, buffers, buf, at: 0, stage, asks: None, outcome: AnswerFacts::default() }
+    }
+
+    /// The answer of an endpoint.
+    pub fn of_endpoint(io: SharedIo, buffers: Rc<Buffers>, limits: HeadLimits, outgoing: &Outgoing<'_>) -> Self {
+        let asks = Asks {
+            head: outgoing.head.method == headgate_message::Method::Head,
+            upgrade: outgoing.upgrade.map(Into::into),
+        };
+        Self {
+            io,
+            buffers,
+            buf: Vec::new(),
+            at: 0,
+            stage: Stage::Heads(HeadReader::new(limits)),
+            asks: Some(asks),
+            outcome: AnswerFacts::default(),
+        }
+    }
+
+    /// The next part.
+    pub async fn recv(&mut self) -> Result<Part<'_>, Fault> {
+        loop {
+            match &mut self.stage {
+                Stage::Heads(_) => {
+                    if let Some(part) = self.next_head()? {
+                        return Ok(part);
+                    }
+                }
+                Stage::Body(decoder) => {
+                    let step = decoder.next(&self.buf[self.at..]).map_err(|why| fault_of(why, self.asks.is_some()))?;
+                    let base = self.at;
+                    self.at += step.used;
+                    match step.found {
+                        Found::Data(range) => return Ok(self.lend(range, base)),
+                        Found::Trailers(fields) => return Ok(Part::Trailers(fields)),
+                        Found::End => self.stage = Stage::Ended,
+                        Found::More => {}
+                    }
+                }
+                Stage::Ended => return Ok(Part::End),
+            }
+            if !matches!(self.stage, Stage::Ended) && poll_fn(|cx| self.poll_fill(cx)).await.unwrap_or(0) == 0 {
+                self.end_of_stream()?;
+            }
+        }
+    }
+
+    fn lend(&self, range: Range<usize>, base: usize) -> Part<'_> {
+        Part::Data(Chunk::Lent(&self.buf[base + range.start..base + range.end]))
+    }
+
+    fn next_head(&mut self) -> Result<Option<Part<'static>>, Fault> {
+        let (Stage::Heads(reader), Some(asks)) = (&mut self.stage, &self.asks) else { return Ok(None) };
+        if self.buf.is_empty() {
+            return Ok(None);
+        }
+        let asked = Asked { head: asks.head, upgrade: asks.upgrade.as_deref() };
+        let buffers = &self.buffers;
+        let read = reader.response(&mut self.buf, asked, || buffers.take_spent()).map_err(|why| fault_of(why, true))?;
+        let Some(response) = read else { return Ok(None) };
+        if response.head.is_interim() {
+            return Ok(Some(Part::Interim(response.head)));
+        }
+        self.outcome = AnswerFacts {
+            declared_length: response.declared_length,
+            keep_alive: response.keep_alive,
+            upgraded: response.upgraded,
+        };
+        let decoder = BodyDecoder::new(response.framing);
+        self.stage = if decoder.is_done() { Stage::Ended } else { Stage::Body(decoder) };
+        Ok(Some(Part::Final(response.head, response.framing)))
+    }
+
+    /// Reads more; 0 is the end. What was used is let go of first.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.at == self.buf.len() {
+            self.buf.clear();
+        } else if self.at > 0 {
+            self.buf.drain(..self.at);
+        }
+        self.at = 0;
+        if self.buf.capacity() > self.buf.len() {
+            return self.io.poll_fill(cx, &mut self.buf);
+        }
+        if self.buf.capacity() > 0 {
+            self.buf.reserve(self.buf.len());
+            return self.io.poll_fill(cx, &mut self.buf);
+        }
+        // No buffer is held while there is nothing to read.
+        let mut lent = self.buffers.take();
+        let polled = self.io.poll_fill(cx, &mut lent);
+        match polled {
+            Poll::Ready(Ok(1..)) => self.buf = lent,
+            _ => self.buffers.give(lent),
+        }
+        polled
+    }
+
+    fn end_of_stream(&mut self) -> Result<(), Fault> {
+        let is_answer = self.asks.is_some();
+        match &mut self.stage {
+            Stage::Heads(_) => Err(Failure::UpstreamClosedEarly.into()),
+            Stage::Body(decoder) if is_answer => {
+                decoder.finish_at_eof().map_err(|_| Fault::from(Failure::UpstreamTruncated))?;
+                self.stage = Stage::Ended;
+                Ok(())
+            }
+            Stage::Body(_) => Err(Failure::ClientGone.into()),
+            Stage::Ended => Ok(()),
+        }
+    }
+
+    /// Ready when the client has left. Reads ahead up to the spool's bound; behind a larger upload the end does not show.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.buf.len() - self.at < SPOOL_BYTES {
+            match self.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Pending
+    }
+
+    /// Gives an empty buffer back before a wait, and shrinks one that holds body.
+    pub fn park(&mut self) {
+        if self.at == self.buf.len() {
+            self.at = 0;
+            self.buffers.give(std::mem::take(&mut self.buf));
+        } else {
+            self.buf.drain(..self.at);
+            self.at = 0;
+            self.buf.shrink_to_fit();
+        }
+    }
+
+    /// Bytes held.
+    pub fn retained(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// Whether the message has been read to its end.
+    pub fn is_ended(&self) -> bool {
+        match &self.stage {
+            Stage::Ended => true,
+            Stage::Body(decoder) => decoder.is_done(),
+            Stage::Heads(_) => false,
+        }
+    }
+
+    pub(super) fn declared_length(&self) -> Option<u64> {
+        self.outcome.declared_length
+    }
+
+    /// The protocol that starts after a 101, named in its head's fields.
+    pub fn upgraded(&self) -> Option<Upgrade> {
+        self.outcome.upgraded
+    }
+
+    /// Whether the endpoint's connection can carry another exchange.
+    pub fn is_reusable(&self) -> bool {
+        self.outcome.keep_alive && self.is_ended() && self.at == self.buf.len()
+    }
+
+    /// The stream and what was read of it and not used.
+    pub fn into_parts(mut self) -> (SharedIo, Vec<u8>) {
+        self.buf.drain(..self.at);
+        (self.io, self.buf)
+    }
+
+    /// The same of a half that stays behind, spent: for a tunnel.
+    pub fn take_parts(&mut self) -> (SharedIo, Vec<u8>) {
+        self.buf.drain(..self.at);
+        self.at = 0;
+        self.stage = Stage::Ended;
+        (self.io.clone(), std::mem::take(&mut self.buf))
+    }
+
+    /// Reads and drops the rest of the body, if it is at most `limit` bytes; false if it is not, or broken.
+    pub async fn drain(&mut self, limit: usize) -> bool {
+        let mut dropped = 0;
+        loop {
+            match self.recv().await {
+                Ok(Part::End) => return true,
+                Ok(Part::Data(chunk)) => dropped += chunk.as_slice().len(),
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+            if dropped > limit {
+                return false;
+            }
+        }
+    }
+}
+
+/// Writes one message.
+pub struct H1Tx {
+    io: SharedIo,
+    out: Vec<u8>,
+    form: BodyForm,
+    kind: Kind,
+    started: bool,
+    /// Whether a write is under way; a half that was dropped inside of one cannot be used again.
+    writing: bool,
+    sent: bool,
+    aborted: bool,
+}
+
+enum Kind {
+    Answer(Client),
+    Request,
+}
+
+/// What an answer's client and request say.
+#[derive(Clone, Copy)]
+struct Client {
+    version: Version,
+    is_head: bool,
+    keep_alive: bool,
+}
+
+impl H1Tx {
+    /// The answer to a client.
+    pub fn to_client(io: SharedIo, out: Vec<u8>, version: Version, is_head: bool, keep_alive: bool) -> Self {
+        Self::new(io, out, Kind::Answer(Client { version, is_head, keep_alive }))
+    }
+
+    /// A request to an endpoint; its head is kept until the first flush.
+    pub fn to_endpoint(io: SharedIo, out: Vec<u8>, outgoing: &Outgoing<'_>) -> Self {
+        let mut tx = Self::new(io, out, Kind::Request);
+        let forward =
+            Forward { upgrade: outgoing.upgrade, expect_continue: false, te_trailers: outgoing.trailers };
+        tx.form = write_request(&mut tx.out, outgoing.head, outgoing.framing, forward);
+        tx.started = true;
+        tx
+    }
+
+    fn new(io: SharedIo, out: Vec<u8>, kind: Kind) -> Self {
+        Self { io, out, form: BodyForm::Nothing, kind, started: false, writing: false, sent: false, aborted: false }
+    }
+
+    pub(super) async fn interim(&mut self, head: &ResponseHead) -> Result<(), Fault> {
+        let Kind::Answer(Client { version: Version::Http11, .. }) = self.kind else { return Ok(()) };
+        write_interim(&mut self.out, head);
+        self.flush().await
+    }
+
+    pub(super) fn response(&mut self, head: &ResponseHead, framing: Framing, length: Option<u64>) -> Result<(), Fault> {
+        self.write_answer(head, framing, length, None)
+    }
+
+    /// The 101 that makes a tunnel of this connection.
+    pub async fn switch(&mut self, head: &ResponseHead, protocol: &str) -> Result<(), Fault> {
+        self.write_answer(head, Framing::NONE, None, Some(protocol))?;
+        self.flush().await
+    }
+
+    fn write_answer(
+        &mut self,
+        head: &ResponseHead,
+        framing: Framing,
+        declared_length: Option<u64>,
+        upgrade: Option<&str>,
+    ) -> Result<(), Fault> {
+        let Kind::Answer(client) = &mut self.kind else { return Err(Failure::Internal.into()) };
+        let answer = Answer {
+            version: client.version,
+            to_head: client.is_head,
+            keep_alive: client.keep_alive,
+            upgrade,
+            declared_length,
+        };
+        let dated = head.fields.has("date") || upgrade.is_some();
+        let written = write_response(&mut self.out, head, framing, answer);
+        if !dated {
+            insert_date(&mut self.out);
+        }
+        self.form = written.body;
+        client.keep_alive = written.keep_alive;
+        self.started = true;
+        Ok(())
+    }
+
+    pub(super) async fn data(&mut self, data: &[u8]) -> Result<(), Fault> {
+        if data.is_empty() || self.form == BodyForm::Nothing {
+            return Ok(());
+        }
+        let is_chunked = self.form == BodyForm::Chunked;
+        if is_chunked {
+            write_chunk_head(&mut self.out, data.len());
+        }
+        if self.out.len() + data.len() <= COALESCED_BYTES {
+            self.out.extend_from_slice(data);
+        } else {
+            self.write(data).await?;
+        }
+        if is_chunked {
+            write_chunk_tail(&mut self.out);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn flush(&mut self) -> Result<(), Fault> {
+        if self.out.is_empty() { Ok(()) } else { self.write(&[]).await }
+    }
+
+    async fn write(&mut self, data: &[u8]) -> Result<(), Fault> {
+        self.writing = true;
+        let mut done = 0;
+        let (io, out, sent) = (&self.io, &self.out, &mut self.sent);
+        let written = poll_fn(|cx| {
+            let polled = io.poll_write_all(cx, out, data, &mut done);
+            *sent |= done > 0;
+            polled
+        })
+        .await;
+        let gone = match self.kind {
+            Kind::Answer(_) => Failure::ClientGone,
+            Kind::Request => Failure::UpstreamReset,
+        };
+        written.map_err(|_| Fault::from(gone))?;
+        self.out.clear();
+        self.writing = false;
+        Ok(())
+    }
+
+    pub(super) async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), Fault> {
+        if self.form == BodyForm::Chunked {
+            write_last_chunk(&mut self.out, trailers);
+        }
+        self.form = BodyForm::Nothing;
+        self.flush().await
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        self.started
+    }
+
+    pub(super) fn is_sent(&self) -> bool {
+        self.sent
+    }
+
+    /// Lets the client see that the answer is incomplete: the connection ends without the last chunk or byte.
+    pub(super) fn abort(&mut self) {
+        self.out.clear();
+        self.aborted = true;
+        self.close_after();
+    }
+
+    /// This answer is the last of its connection.
+    pub fn close_after(&mut self) {
+        if let Kind::Answer(client) = &mut self.kind {
+            client.keep_alive = false;
+        }
+    }
+
+    /// Whether the answer was broken off.
+    pub fn is_aborted(&self) -> bool {
+        self.aborted
+    }
+
+    /// Whether everything was written and the connection goes on.
+    pub fn is_reusable(&self) -> bool {
+        let goes_on = match &self.kind {
+            Kind::Answer(client) => client.keep_alive,
+            Kind::Request => true,
+        };
+        goes_on && !self.writing && self.out.is_empty() && self.form == BodyForm::Nothing
+    }
+
+    /// The empty write buffer.
+    pub fn into_out(mut self) -> Vec<u8> {
+        self.out.clear();
+        self.out
+    }
+}
+
+/// Puts a Date field before the empty line that ends the head (RFC 9110 §6.6.1).
+fn insert_date(out: &mut Vec<u8>) {
+    out.truncate(out.len() - 2);
+    out.extend_from_slice(b"date: ");
+    crate::clock::with_http_date(|date| out.extend_from_slice(date.as_bytes()));
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
+/// The failure of a refused message: a client's own, or its endpoint's.
+pub fn fault_of(why: Malformed, is_endpoint: bool) -> Fault {
+    let failure = match why {
+        Malformed::LongHead | Malformed::ManyFields if is_endpoint => Failure::UpstreamHeadTooLarge,
+        Malformed::Switch => Failure::UpgradeFailed,
+        Malformed::Truncated if is_endpoint => Failure::UpstreamTruncated,
+        _ if is_endpoint => Failure::UpstreamMalformed,
+        Malformed::LongHead | Malformed::ManyFields | Malformed::LongTrailers => Failure::HeadTooLarge,
+        Malformed::LongTarget => Failure::TargetTooLong,
+        Malformed::Connect | Malformed::LongMethod => Failure::MethodNotSupported,
+        Malformed::Version => Failure::VersionNotSupported,
+        Malformed::Host | Malformed::HostMismatch => Failure::BadHost,
+        Malformed::Scheme => Failure::Misdirected,
+        Malformed::Target(BadTarget::Host | BadTarget::Port) => Failure::BadHost,
+        Malformed::Target(_) => Failure::BadTarget,
+        Malformed::Framing(BadFraming::Both | BadFraming::TransferEncoding | BadFraming::ContentLength) => {
+            Failure::AmbiguousFraming
+        }
+        Malformed::Expect => Failure::ExpectationFailed,
+        Malformed::ChunkSize | Malformed::ChunkExtension | Malformed::ChunkEnd | Malformed::Trailer => Failure::BadChunk,
+        Malformed::Truncated => Failure::ClientGone,
+        _ => Failure::MalformedRequest,
+    };
+    Fault::new(failure, why.as_str())
+}

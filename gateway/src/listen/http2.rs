@@ -1,0 +1,74 @@
+//! A client's HTTP/2 connection: streams become requests. Never more streams, bytes or control frames than the limits say.
+
+use super::Connection;
+use crate::{
+    core::Core,
+    deadline::Timer,
+    drain::Ear,
+    exchange::{DownRx, DownTx, H2DownTx, H2Rx, head_of_request},
+    io::Io,
+    meter::Metered,
+    proxy::{self, Down, Tools},
+};
+use bytes::Bytes;
+use headgate_message::Version;
+use std::{future::poll_fn, rc::Rc, time::Instant};
+
+/// Serves a connection whose first bytes, the preface included, may have been read already.
+pub async fn serve(core: Rc<Core>, io: Io, connection: Connection, first: Vec<u8>) {
+    let limits = &core.shared.limits;
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(limits.h2_streams)
+        .initial_window_size(limits.h2_stream_window)
+        .initial_connection_window_size(limits.h2_connection_window)
+        .max_header_list_size(limits.head_bytes as u32)
+        .max_pending_accept_reset_streams(limits.h2_resets_pending)
+        .max_local_error_reset_streams(Some(limits.h2_error_resets))
+        .max_send_buffer_size(limits.h2_send_buffer);
+    let metered = Metered::new(io, first, limits);
+    let handshake = tokio::time::timeout(limits.head_timeout, builder.handshake::<_, Bytes>(metered));
+    let Ok(Ok(mut streams)) = handshake.await else { return };
+
+    let ear = Ear::new(&core.bell);
+    let connection = Rc::new(connection);
+    let opened = Instant::now();
+    let mut closing = false;
+    loop {
+        let next = poll_fn(|cx| {
+            let over_age = limits.h2_age.is_some_and(|age| opened.elapsed() > age);
+            if !closing && (over_age || ear.poll_rung(cx).is_ready()) {
+                closing = true;
+                streams.graceful_shutdown();
+            }
+            streams.poll_accept(cx)
+        })
+        .await;
+        let Some(Ok((request, respond))) = next else { return };
+        let (core, connection) = (core.clone(), connection.clone());
+        tokio::task::spawn_local(async move { stream(core, &connection, request, respond).await });
+    }
+}
+
+async fn stream(
+    core: Rc<Core>,
+    connection: &Connection,
+    request: http::Request<h2::RecvStream>,
+    respond: h2::server::SendResponse<Bytes>,
+) {
+    let arrived = Instant::now();
+    let is_head = request.method() == http::Method::HEAD;
+    let expects = request.headers().get(http::header::EXPECT).is_some_and(|v| v.as_bytes() == b"100-continue");
+    let trailers = request.headers().get(http::header::TE).is_some_and(|v| v.as_bytes() == b"trailers");
+    let mut tx = DownTx::H2(H2DownTx::new(respond, is_head));
+    let (head, framing) = match head_of_request(&request, connection.scheme, core.buffers.take_spent()) {
+        Ok(head) => head,
+        Err(fault) => return proxy::refuse(&core, connection, &mut tx, Version::Http2, fault, arrived).await,
+    };
+    let rx = DownRx::H2(H2Rx::of_client(request.into_body()));
+    let version = Version::Http2;
+    let down = Down { head, framing, rx, tx, version, upgrade: None, expects, trailers, arrived, connection };
+    let (mut timer, ear) = (Timer::default(), Ear::new(&core.bell));
+    let left = proxy::serve(&core, down, Tools { timer: &mut timer, ear: &ear }).await;
+    core.buffers.give_spent(left.head.fields);
+}

@@ -1,0 +1,109 @@
+//! From an accepted socket to requests: sniffs what is spoken and serves it. Never decides where a request goes.
+
+mod accept;
+mod http1;
+mod http2;
+pub mod tls;
+
+pub use accept::{Inventory, accept_loop};
+
+use crate::{
+    core::Core,
+    deadline::Timer,
+    io::{Io, SharedIo},
+};
+use headgate_config::Scheme;
+use std::{
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::net::TcpStream;
+
+/// What is known of a connection; every request on it is judged by this.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The other end.
+    pub client: SocketAddr,
+    /// The port of the listener, as the API has it.
+    pub port: u16,
+    /// The port that clients use for it.
+    pub public_port: u16,
+    /// Plain or TLS.
+    pub scheme: Scheme,
+    /// The listener that the TLS server name chose: a request whose host chooses another is misdirected.
+    pub sni: Option<Arc<str>>,
+}
+
+/// The first bytes of HTTP/2 by prior knowledge (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves an accepted socket to its end.
+pub async fn serve(core: Rc<Core>, socket: TcpStream, port: u16) {
+    let (Ok(client), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
+    let _ = socket.set_nodelay(true);
+    let connection = Connection { client, port, public_port: local.port(), scheme: Scheme::Http, sni: None };
+    if core.speaks_tls(port) {
+        serve_tls(core, socket, connection).await;
+    } else {
+        sniff(core, SharedIo::new(Io::Tcp(socket)), connection).await;
+    }
+}
+
+async fn serve_tls(core: Rc<Core>, socket: TcpStream, connection: Connection) {
+    let limit = core.shared.limits.tls_handshake;
+    let Ok(Some(accepted)) = tokio::time::timeout(limit, tls::accept(&core, socket, connection.port)).await else { return };
+    let is_http2 = accepted.stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let connection = Connection { scheme: Scheme::Https, sni: accepted.server_name, ..connection };
+    let io = Io::TlsServer(Box::new(accepted.stream));
+    if is_http2 {
+        http2::serve(core, io, connection, Vec::new()).await;
+    } else {
+        http1::serve(core, SharedIo::new(io), connection, Vec::new()).await;
+    }
+}
+
+/// Reads until it is certain whether HTTP/2 is spoken: one differing byte is enough, so no request waits for 24 bytes.
+async fn sniff(core: Rc<Core>, io: SharedIo, connection: Connection) {
+    let mut read = core.buffers.take();
+    let mut timer = Timer::default();
+    let started = Instant::now();
+    let limit = core.shared.limits.keep_alive_idle;
+    loop {
+        let filled = timer
+            .bound(|| Some(started + limit), std::future::poll_fn(|cx| io.poll_fill(cx, &mut read)))
+            .await;
+        match filled {
+            Some(Ok(1..)) => {}
+            _ => return core.buffers.give(read),
+        }
+        let seen = read.len().min(PREFACE.len());
+        if read[..seen] != PREFACE[..seen] {
+            return http1::serve(core, io, connection, read).await;
+        }
+        if seen == PREFACE.len() {
+            let Some(io) = io.into_io() else { return };
+            return http2::serve(core, io, connection, read).await;
+        }
+    }
+}
+
+/// Reads and throws away what the client still sends, for a short time, so that closing does not destroy our last answer.
+async fn linger(io: &SharedIo) {
+    const LINGER: Duration = Duration::from_millis(500);
+    const LINGER_BYTES_MAX: usize = 256 * 1024;
+    let drained = async {
+        let _ = std::future::poll_fn(|cx| io.poll_shutdown(cx)).await;
+        let mut trash = Vec::with_capacity(16 * 1024);
+        let mut total = 0;
+        while total < LINGER_BYTES_MAX {
+            trash.clear();
+            match std::future::poll_fn(|cx| io.poll_fill(cx, &mut trash)).await {
+                Ok(read @ 1..) => total += read,
+                _ => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, drained).await;
+}

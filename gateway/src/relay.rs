@@ -1,0 +1,303 @@
+//! One try: the body goes up and the answer comes down, as two loops joined in one task. Never a spawn, never a channel, never a wait without a limit.
+
+use crate::{
+    connect::Upstream,
+    deadline::{Timer, earlier},
+    exchange::{DownRx, DownTx, Fault, UpRx, UpTx},
+    failure::Failure,
+    limits::Limits,
+    replay::Replay,
+};
+use headgate_message::{Chunk, Framing, Part, ResponseHead};
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Instant,
+};
+
+/// How a try ended.
+pub enum Outcome {
+    /// The answer went to the client, whole.
+    Complete {
+        /// Whether the request's body had been sent to its end by then.
+        upload_ended: bool,
+    },
+    /// The endpoint answered with a status that the rule tries again; nothing went to the client.
+    RetryStatus(u16),
+    /// The endpoint switched protocols: what follows is a tunnel.
+    Switched(ResponseHead),
+    /// Something broke.
+    Failed(Fault),
+}
+
+/// Limits of time of a try.
+#[derive(Clone, Copy)]
+pub struct Deadlines {
+    /// Of the request, over all tries.
+    pub request: Option<Instant>,
+    /// Of this try.
+    pub attempt: Option<Instant>,
+    /// Of the drain.
+    pub drain: Option<Instant>,
+}
+
+/// What a try tells while it goes on.
+#[derive(Default)]
+pub struct Progress {
+    /// When the final head came.
+    pub first_byte: Cell<Option<Instant>>,
+    /// Status of the final head.
+    pub status: Cell<u16>,
+    /// Bytes of the request's body read from the client.
+    pub bytes_up: Cell<u64>,
+    /// Bytes of the answer's body sent to the client.
+    pub bytes_down: Cell<u64>,
+    /// `grpc-status` of the trailers, where there is one.
+    pub grpc_status: Cell<Option<u8>>,
+    upload: Cell<Waits>,
+    download: Cell<Waits>,
+}
+
+/// Whom a loop waits for, and since when.
+#[derive(Clone, Copy, Default)]
+enum Waits {
+    #[default]
+    Nobody,
+    ClientBody(Instant),
+    ClientReads(Instant),
+    EndpointSends(Instant),
+}
+
+impl Progress {
+    fn deadline(&self, limits: &Limits, deadlines: &Deadlines) -> (Option<Instant>, Failure) {
+        let wait = |waits: Waits| match waits {
+            Waits::Nobody => None,
+            Waits::ClientBody(since) => Some((since + limits.body_idle, Failure::BodyTimeout)),
+            Waits::ClientReads(since) => Some((since + limits.write_stall, Failure::WriteStall)),
+            Waits::EndpointSends(since) => Some((since + limits.upstream_idle, Failure::UpstreamIdle)),
+        };
+        let named = |at: Option<Instant>, failure| at.map(|at| (at, failure));
+        let first = [
+            wait(self.upload.get()),
+            wait(self.download.get()),
+            named(deadlines.attempt, Failure::AttemptTimeout),
+            named(deadlines.request, Failure::RequestTimeout),
+            named(deadlines.drain, Failure::Draining),
+        ];
+        let next = first.into_iter().flatten().min_by_key(|(at, _)| *at);
+        (next.map(|(at, _)| at), next.map_or(Failure::Internal, |(_, failure)| failure))
+    }
+
+    fn add(cell: &Cell<u64>, bytes: usize) {
+        cell.set(cell.get() + bytes as u64);
+    }
+}
+
+/// The client's halves, and what becomes of the answer's head.
+pub struct Client<'a> {
+    /// Its body.
+    pub rx: &'a mut DownRx,
+    /// Its answer.
+    pub tx: &'a mut DownTx,
+    /// Whether the request has no body at all: then nothing is read.
+    pub bodiless: bool,
+    /// Edits the final head: filters of the answer.
+    pub edit: &'a mut dyn FnMut(&mut ResponseHead),
+    /// Statuses that are tried again; empty when no try is left.
+    pub retry_codes: &'a [u16],
+}
+
+/// Whether the failure of the request's upload is the endpoint's: then its answer may still come.
+struct Stopped {
+    fault: Fault,
+    by_endpoint: bool,
+}
+
+/// Relays one try.
+pub async fn relay(
+    client: Client<'_>,
+    up: &mut Upstream,
+    replay: &mut Replay,
+    progress: &Progress,
+    limits: &Limits,
+    deadlines: Deadlines,
+    timer: &mut Timer,
+) -> Outcome {
+    let Client { rx, tx, bodiless, edit, retry_codes } = client;
+    let mut upload_ended = false;
+    let mut upload_fault = None;
+    let mut upload = pin!(upload(rx, &mut up.tx, bodiless, replay, progress, limits));
+    let mut download = pin!(download(&mut up.rx, tx, edit, retry_codes, progress));
+    let outcome = poll_fn(|cx| {
+        if !upload_ended && upload_fault.is_none() {
+            match upload.as_mut().poll(cx) {
+                Poll::Ready(Ok(())) => upload_ended = true,
+                Poll::Ready(Err(Stopped { fault, by_endpoint: false })) => return Poll::Ready(Err(fault)),
+                Poll::Ready(Err(stopped)) => upload_fault = Some(stopped.fault),
+                Poll::Pending => {}
+            }
+        }
+        if let Poll::Ready(ended) = download.as_mut().poll(cx) {
+            return Poll::Ready(ended);
+        }
+        let (at, failure) = progress.deadline(limits, &deadlines);
+        timer.poll_expired(cx, at).map(|()| Err(failure.into()))
+    })
+    .await;
+    match outcome {
+        Ok(Ended::Complete) => Outcome::Complete { upload_ended },
+        Ok(Ended::Retry(status)) => Outcome::RetryStatus(status),
+        Ok(Ended::Switched(head)) => Outcome::Switched(head),
+        // An endpoint that broke off while it was sent to is named by that.
+        Err(fault) if fault.failure == Failure::UpstreamClosedEarly => Outcome::Failed(upload_fault.unwrap_or(fault)),
+        Err(fault) => Outcome::Failed(fault),
+    }
+}
+
+async fn upload(
+    rx: &mut DownRx,
+    tx: &mut UpTx,
+    bodiless: bool,
+    replay: &mut Replay,
+    progress: &Progress,
+    limits: &Limits,
+) -> Result<(), Stopped> {
+    let by_endpoint = |fault| Stopped { fault, by_endpoint: true };
+    let by_client = |fault: Fault| Stopped { fault, by_endpoint: false };
+    if bodiless {
+        return tx.end(None).await.map_err(by_endpoint);
+    }
+    if !replay.kept().is_empty() {
+        tx.data(Chunk::Lent(replay.kept())).await.map_err(by_endpoint)?;
+    }
+    if let Some(trailers) = replay.ended() {
+        return tx.end(trailers).await.map_err(by_endpoint);
+    }
+    loop {
+        let part = {
+            let mut recv = pin!(rx.recv());
+            match poll_fn(|cx| Poll::Ready(recv.as_mut().poll(cx))).await {
+                Poll::Ready(part) => part,
+                Poll::Pending => {
+                    tx.flush().await.map_err(by_endpoint)?;
+                    progress.upload.set(Waits::ClientBody(Instant::now()));
+                    recv.await
+                }
+            }
+        };
+        progress.upload.set(Waits::Nobody);
+        match part.map_err(by_client)? {
+            Part::Data(chunk) => {
+                Progress::add(&progress.bytes_up, chunk.as_slice().len());
+                if limits.body_bytes.is_some_and(|limit| progress.bytes_up.get() > limit as u64) {
+                    return Err(by_client(Failure::BodyTooLarge.into()));
+                }
+                replay.keep(chunk.as_slice());
+                tx.data(chunk).await.map_err(by_endpoint)?;
+            }
+            Part::Trailers(trailers) => {
+                replay.end(Some(trailers.clone()));
+                return tx.end(Some(trailers)).await.map_err(by_endpoint);
+            }
+            Part::End => {
+                replay.end(None);
+                return tx.end(None).await.map_err(by_endpoint);
+            }
+            Part::Interim(_) | Part::Final(..) => return Err(by_client(Failure::Internal.into())),
+        }
+    }
+}
+
+enum Ended {
+    Complete,
+    Retry(u16),
+    Switched(ResponseHead),
+}
+
+async fn download(
+    rx: &mut UpRx,
+    tx: &mut DownTx,
+    edit: &mut dyn FnMut(&mut ResponseHead),
+    retry_codes: &[u16],
+    progress: &Progress,
+) -> Result<Ended, Fault> {
+    let (mut head, framing) = loop {
+        match rx.recv().await? {
+            Part::Interim(head) => tx.interim(head).await?,
+            Part::Final(head, framing) => break (head, framing),
+            _ => return Err(Failure::Internal.into()),
+        }
+    };
+    progress.first_byte.set(Some(Instant::now()));
+    progress.status.set(head.status);
+    if retry_codes.contains(&head.status) {
+        return Ok(Ended::Retry(head.status));
+    }
+    if head.status == 101 {
+        return Ok(Ended::Switched(head));
+    }
+    progress.grpc_status.set(head.fields.get_str("grpc-status").and_then(|s| s.parse().ok()));
+    edit(&mut head);
+    let length = rx.declared_length();
+    tx.head(head, framing, length)?;
+    body(rx, tx, framing, progress).await?;
+    Ok(Ended::Complete)
+}
+
+async fn body(rx: &mut UpRx, tx: &mut DownTx, framing: Framing, progress: &Progress) -> Result<(), Fault> {
+    if framing.is_empty() {
+        progress.download.set(Waits::ClientReads(Instant::now()));
+        return tx.end(None).await;
+    }
+    loop {
+        let part = {
+            let mut recv = pin!(rx.recv());
+            match poll_fn(|cx| Poll::Ready(recv.as_mut().poll(cx))).await {
+                Poll::Ready(part) => part,
+                Poll::Pending => {
+                    progress.download.set(Waits::ClientReads(Instant::now()));
+                    tx.flush().await?;
+                    progress.download.set(Waits::EndpointSends(Instant::now()));
+                    recv.await
+                }
+            }
+        };
+        progress.download.set(Waits::ClientReads(Instant::now()));
+        match part? {
+            Part::Data(chunk) => {
+                Progress::add(&progress.bytes_down, chunk.as_slice().len());
+                tx.data(chunk).await?;
+            }
+            Part::Trailers(trailers) => {
+                progress.grpc_status.set(trailers.get_str("grpc-status").and_then(|s| s.parse().ok()));
+                return tx.end(Some(trailers)).await;
+            }
+            Part::End => return tx.end(None).await,
+            Part::Interim(_) | Part::Final(..) => return Err(Failure::Internal.into()),
+        }
+    }
+}
+
+/// The deadline of a try: the request's, or the try's own, whichever is first.
+pub fn attempt_deadline(attempt_ms: Option<u64>, now: Instant) -> Option<Instant> {
+    attempt_ms.filter(|ms| *ms > 0).map(|ms| now + std::time::Duration::from_millis(ms))
+}
+
+impl Deadlines {
+    /// Which of them had passed by `now`.
+    pub fn passed(&self, now: Instant) -> Failure {
+        let is_past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        match () {
+            () if is_past(self.request) => Failure::RequestTimeout,
+            () if is_past(self.attempt) => Failure::AttemptTimeout,
+            () => Failure::Draining,
+        }
+    }
+
+    /// The first of them.
+    pub fn first(&self) -> Option<Instant> {
+        earlier(earlier(self.request, self.attempt), self.drain)
+    }
+}

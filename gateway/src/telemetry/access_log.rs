@@ -1,0 +1,526 @@
+//! One line a request: JSON for machines, text for a terminal. Never blocks a core, and never lets a byte of a request break a line.
+
+use super::record::Record;
+use headgate_message::Version;
+use std::{
+    io::{IsTerminal, Write},
+    net::IpAddr,
+    str::FromStr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    thread::{JoinHandle, Thread},
+    time::Duration,
+};
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    #[default]
+    Auto,
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err(format!("{text:?} is no log format: write auto, text or json")),
+        }
+    }
+}
+
+impl LogFormat {
+    /// Whether lines to `sink` are JSON.
+    pub fn is_json(self, sink: &impl IsTerminal) -> bool {
+        match self {
+            Self::Auto => !sink.is_terminal(),
+            Self::Text => false,
+            Self::Json => true,
+        }
+    }
+}
+
+/// Lines of one core on their way to the writer.
+#[derive(Debug, Default)]
+pub(super) struct Lane {
+    waiting: Mutex<Vec<u8>>,
+    pub(super) dropped: AtomicU64,
+}
+
+/// A core's end of its lane.
+#[derive(Debug)]
+pub(super) struct Pen {
+    lane: Arc<Lane>,
+    writer: Thread,
+    /// Lines that found the lane locked; they go with the next.
+    unsent: Vec<u8>,
+    bytes_max: usize,
+    json: bool,
+}
+
+impl Pen {
+    pub(super) fn new(lane: Arc<Lane>, writer: Thread, bytes_max: usize, json: bool) -> Self {
+        Self { lane, writer, unsent: Vec::new(), bytes_max, json }
+    }
+
+    /// Writes a record's line; one that finds no room is dropped and counted.
+    pub(super) fn write(&mut self, record: &Record) {
+        let kept = self.unsent.len();
+        if self.json {
+            json_line(record, &mut self.unsent)
+        } else {
+            text_line(record, &mut self.unsent)
+        }
+        // The writer holds the lock for the length of a swap. A core does not wait even for that.
+        let Ok(mut waiting) = self.lane.waiting.try_lock() else {
+            if self.unsent.len() > self.bytes_max {
+                self.unsent.truncate(kept);
+                self.lane.dropped.fetch_add(1, Relaxed);
+            }
+            return;
+        };
+        if waiting.len() + self.unsent.len() > self.bytes_max {
+            let lines = self.unsent.iter().filter(|&&byte| byte == b'\n').count();
+            self.lane.dropped.fetch_add(lines as u64, Relaxed);
+        } else {
+            let was_empty = waiting.is_empty();
+            waiting.extend_from_slice(&self.unsent);
+            drop(waiting);
+            if was_empty {
+                self.writer.unpark();
+            }
+        }
+        self.unsent.clear();
+    }
+}
+
+impl Drop for Pen {
+    fn drop(&mut self) {
+        // The end of a core: here a wait is no harm.
+        if let Ok(mut waiting) = self.lane.waiting.lock() {
+            waiting.extend_from_slice(&self.unsent);
+        }
+        self.writer.unpark();
+    }
+}
+
+/// The thread that writes.
+#[derive(Debug)]
+pub(super) struct Writer {
+    thread: Option<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Lines are gathered for this long, so that a busy core wakes the writer seldom.
+const GATHERED: Duration = Duration::from_millis(5);
+
+impl Writer {
+    /// Starts it over the lanes of all cores.
+    pub(super) fn start(lanes: Vec<Arc<Lane>>, mut sink: Box<dyn Write + Send>) -> std::io::Result<Self> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let mut taken = Vec::new();
+        let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || {
+            loop {
+                let last = stopped.load(Relaxed);
+                for lane in &lanes {
+                    if let Ok(mut waiting) = lane.waiting.lock() {
+                        std::mem::swap(&mut *waiting, &mut taken);
+                    }
+                    // A sink that is gone (a closed pipe) must not stop the gateway; there is nobody to tell.
+                    let _ = sink.write_all(&taken).and_then(|()| sink.flush());
+                    taken.clear();
+                }
+                if last {
+                    return;
+                }
+                std::thread::park();
+                std::thread::sleep(GATHERED);
+            }
+        })?;
+        Ok(Self { thread: Some(thread), stop })
+    }
+
+    pub(super) fn thread(&self) -> Thread {
+        self.thread.as_ref().expect("it is taken only by drop").thread().clone()
+    }
+}
+
+impl Drop for Writer {
+    /// Writes what is left, and ends.
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // It panics only if the sink does.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One JSON object and a line end. What is not known is left out.
+pub(super) fn json_line(record: &Record, out: &mut Vec<u8>) {
+    let mut line = Object::begin(out);
+    line.text("time", timestamp(record.unix_ms).as_bytes());
+    line.text("request_id", record.request_id().as_bytes());
+    line.shown("client", record.client);
+    if let Some(method) = &record.method {
+        line.text("method", method.as_str().as_bytes());
+        line.text("host", record.host());
+        line.text("path", record.path());
+    }
+    line.text("protocol", protocol(record.version).as_bytes());
+    line.number("status", record.logged_status());
+    if let Some(code) = record.grpc_status {
+        line.number("grpc_status", code);
+    }
+    if let Some(failure) = record.failure {
+        line.text("failure", failure.name().as_bytes());
+    }
+    if let Some(detail) = &record.detail {
+        line.text("detail", detail.as_bytes());
+    }
+    line.number("routes", record.routes.0);
+    if let Some(rule) = &record.rule {
+        line.text("rule", rule.name().as_bytes());
+    }
+    if let Some(backend) = &record.backend {
+        line.text("backend", backend.name().as_bytes());
+    }
+    if let Some(endpoint) = record.endpoint {
+        line.shown("endpoint", endpoint);
+    }
+    line.number("attempts", record.attempts);
+    line.number("bytes_in", record.bytes_in);
+    line.number("bytes_out", record.bytes_out);
+    line.ms("total_ms", Some(record.total));
+    line.ms("wait_ms", record.waited);
+    line.ms("connect_ms", record.connecting);
+    line.ms("first_byte_ms", record.first_byte);
+    if !record.agent().is_empty() {
+        line.text("user_agent", record.agent());
+    }
+    line.end();
+}
+
+/// One line for a person: `12:00:01.123 GET a.io/path 200 12.3ms ns/svc:80 …`.
+pub(super) fn text_line(record: &Record, out: &mut Vec<u8>) {
+    let time = timestamp(record.unix_ms);
+    put(out, format_args!("{} ", &time[11..23]));
+    match &record.method {
+        Some(method) => {
+            put(out, format_args!("{method} "));
+            escape(record.host(), out);
+            escape(record.path(), out);
+        }
+        None => put(out, format_args!("- ")),
+    }
+    put(out, format_args!(" {} {}", record.logged_status(), Ms(record.total)));
+    if let Some(backend) = &record.backend {
+        put(out, format_args!(" {}", backend.name()));
+    }
+    if let Some(waited) = record.waited {
+        put(out, format_args!(" waited {}", Ms(waited)));
+    }
+    if record.attempts > 1 {
+        put(out, format_args!(" {} tries", record.attempts));
+    }
+    if let Some(code) = record.grpc_status {
+        put(out, format_args!(" grpc {code}"));
+    }
+    if let Some(failure) = record.failure {
+        put(out, format_args!(" ({failure}"));
+        if let Some(detail) = &record.detail {
+            out.extend_from_slice(b": ");
+            escape(detail.as_bytes(), out);
+        }
+        out.push(b')');
+    }
+    put(out, format_args!(" {}\n", record.request_id()));
+}
+
+struct Ms(Duration);
+
+impl std::fmt::Display for Ms {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1}ms", self.0.as_secs_f64() * 1000.0)
+    }
+}
+
+const fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::Http10 => "HTTP/1.0",
+        Version::Http11 => "HTTP/1.1",
+        Version::Http2 => "HTTP/2",
+    }
+}
+
+/// RFC 3339 with milliseconds, in UTC; on the stack.
+fn timestamp(unix_ms: u64) -> Stack {
+    let (days, ms) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
+    let (year, month, day) = date(days);
+    let (s, ms) = (ms / 1000, ms % 1000);
+    let mut text = Stack { bytes: [0; 32], len: 0 };
+    let mut rest = &mut text.bytes[..];
+    let (hour, minute, second) = (s / 3600, s / 60 % 60, s % 60);
+    let written = write!(rest, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z");
+    let left = rest.len();
+    text.len = if written.is_ok() { 32 - left } else { 0 };
+    text
+}
+
+struct Stack {
+    bytes: [u8; 32],
+    len: usize,
+}
+
+impl std::ops::Deref for Stack {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar.
+fn date(days: u64) -> (u64, u64, u64) {
+    // Years are counted from March, so that the leap day is the last of its year; an era is 400 years.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day_of_year = day - (365 * year + year / 4 - year / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day_of_month = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day_of_month)
+}
+
+/// A JSON object under way.
+struct Object<'o> {
+    out: &'o mut Vec<u8>,
+    started: bool,
+}
+
+impl<'o> Object<'o> {
+    fn begin(out: &'o mut Vec<u8>) -> Self {
+        out.push(b'{');
+        Self { out, started: false }
+    }
+
+    fn key(&mut self, key: &str) {
+        if std::mem::replace(&mut self.started, true) {
+            self.out.push(b',');
+        }
+        put(self.out, format_args!("\"{key}\":"));
+    }
+
+    fn text(&mut self, key: &str, value: &[u8]) {
+        self.key(key);
+        self.out.push(b'"');
+        escape(value, self.out);
+        self.out.push(b'"');
+    }
+
+    /// What prints as plain ASCII.
+    fn shown(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.key(key);
+        put(self.out, format_args!("\"{value}\""));
+    }
+
+    fn number(&mut self, key: &str, value: impl std::fmt::Display) {
+        self.key(key);
+        put(self.out, format_args!("{value}"));
+    }
+
+    fn ms(&mut self, key: &str, time: Option<Duration>) {
+        if let Some(time) = time {
+            self.number(key, format_args!("{:.3}", time.as_secs_f64() * 1000.0));
+        }
+    }
+
+    fn end(self) {
+        self.out.extend_from_slice(b"}\n");
+    }
+}
+
+fn put(out: &mut Vec<u8>, what: std::fmt::Arguments<'_>) {
+    // A Vec takes every write.
+    let _ = out.write_fmt(what);
+}
+
+/// Writes bytes so that they stay inside a JSON string and inside a line, and move no terminal: quotes, backslashes, controls
+/// (C0, DEL, C1), U+2028 and U+2029 are escaped, and what is no UTF-8 becomes U+FFFD.
+fn escape(bytes: &[u8], out: &mut Vec<u8>) {
+    // Nearly all texts are plain.
+    if bytes.iter().all(|&b| (0x20..0x7f).contains(&b) && b != b'"' && b != b'\\') {
+        return out.extend_from_slice(bytes);
+    }
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => out.extend([b'\\', c as u8]),
+                _ if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+                    put(out, format_args!("\\u{:04x}", c as u32));
+                }
+                _ => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        if !chunk.invalid().is_empty() {
+            out.extend_from_slice("\u{fffd}".as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{request, series};
+    use super::*;
+    use crate::failure::Failure;
+    use std::{sync::mpsc, time::Instant};
+
+    fn record(path: &str, agent: &[u8]) -> Record {
+        let mut head = request("GET", "a.io", path);
+        head.fields.push("user-agent", agent);
+        head.fields.push("authorization", b"Bearer s3cret");
+        let arrived = Instant::now();
+        let peer: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut record = Record::begin(peer, 80, &head, Version::Http11, arrived);
+        record.unix_ms = 1_774_000_000_123;
+        record.set_request_id("id-1");
+        record.status = 200;
+        record.attempts = 1;
+        record.end(arrived + Duration::from_micros(12_345));
+        record
+    }
+
+    fn json(record: &Record) -> String {
+        let mut out = Vec::new();
+        json_line(record, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_has_what_is_known() {
+        let mut full = record("/a?token=s3cret", b"curl/8");
+        assert_eq!(
+            json(&full),
+            "{\"time\":\"2026-03-20T09:46:40.123Z\",\"request_id\":\"id-1\",\"client\":\"192.0.2.1\",\"method\":\"GET\",\
+             \"host\":\"a.io\",\"path\":\"/a\",\"protocol\":\"HTTP/1.1\",\"status\":200,\"routes\":0,\"attempts\":1,\
+             \"bytes_in\":0,\"bytes_out\":0,\"total_ms\":12.345,\"user_agent\":\"curl/8\"}\n"
+        );
+        let (rule, backend) = series();
+        full.rule = Some(rule);
+        full.backend = Some(backend);
+        full.routes = headgate_config::Version(7);
+        full.endpoint = Some("10.0.0.1:8080".parse().unwrap());
+        full.status = 503;
+        full.failure = Some(Failure::ActivationFailed);
+        full.detail = Some("exit 1".into());
+        full.waited = Some(Duration::from_millis(800));
+        full.connecting = Some(Duration::from_micros(300));
+        full.first_byte = Some(Duration::from_millis(810));
+        full.grpc_status = Some(14);
+        full.attempts = 2;
+        let value: serde_json::Value = serde_json::from_str(&json(&full)).unwrap();
+        for (key, expected) in [
+            ("failure", "\"activation_failed\""),
+            ("detail", "\"exit 1\""),
+            ("rule", "\"HTTPRoute/default/hello/0\""),
+            ("backend", "\"default/hello:80\""),
+            ("endpoint", "\"10.0.0.1:8080\""),
+            ("routes", "7"),
+            ("attempts", "2"),
+            ("grpc_status", "14"),
+            ("wait_ms", "800.0"),
+            ("connect_ms", "0.3"),
+            ("first_byte_ms", "810.0"),
+        ] {
+            assert_eq!(value[key].to_string(), expected, "{key}");
+        }
+        let mut line = Vec::new();
+        text_line(&full, &mut line);
+        assert_eq!(
+            String::from_utf8(line).unwrap(),
+            "09:46:40.123 GET a.io/a 503 12.3ms default/hello:80 waited 800.0ms 2 tries grpc 14 (activation_failed: exit 1) id-1\n"
+        );
+    }
+
+    #[test]
+    fn bytes_of_a_request_break_no_line() {
+        for agent in [
+            &b"a\"b\\c"[..],
+            b"a\x1b[31mb\x07\x7f",
+            "\u{2028}\u{2029}\u{85}\u{e9}".as_bytes(),
+            b"a\xff\xfeb\xc3",
+            b"\t",
+        ] {
+            let line = json(&record("/", agent));
+            assert_eq!(line.bytes().filter(|b| *b < 0x20 || *b == 0x7f).count(), 1, "{line:?}");
+            assert!(!line.contains(['\u{2028}', '\u{2029}', '\u{85}']), "{line:?}");
+            let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(value["user_agent"].as_str().unwrap(), String::from_utf8_lossy(agent), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_logged_and_long_texts_are_cut() {
+        let line = json(&record(&format!("/{}?token=s3cret", "a".repeat(9000)), &[b'u'; 9000]));
+        assert!(!line.contains("s3cret") && line.len() < 3000, "{}", line.len());
+    }
+
+    #[test]
+    fn dates_are_right() {
+        for (unix_ms, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_709_251_199_000, "2024-02-29T23:59:59.000Z"),
+            (1_735_689_599_001, "2024-12-31T23:59:59.001Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(&*timestamp(unix_ms), text);
+        }
+    }
+
+    struct Slow(mpsc::Receiver<()>, mpsc::Sender<Vec<u8>>);
+
+    impl Write for Slow {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            let _ = self.1.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stuck_sink_costs_lines_and_no_time() {
+        let (go, gate) = mpsc::channel();
+        let (sent, written) = mpsc::channel();
+        let lane = Arc::new(Lane::default());
+        let writer = Writer::start(vec![lane.clone()], Box::new(Slow(gate, sent))).unwrap();
+        let mut pen = Pen::new(lane.clone(), writer.thread(), 4096, true);
+        let line = json(&record("/", b"")).len() as u64;
+        (0..1000).for_each(|_| pen.write(&record("/", b"")));
+        drop(go);
+        drop(pen);
+        drop(writer);
+        let bytes: u64 = written.iter().map(|bytes| bytes.len() as u64).sum();
+        assert_eq!(bytes % line, 0);
+        assert_eq!(bytes / line + lane.dropped.load(Relaxed), 1000);
+        assert!(bytes <= 3 * 4096 && bytes > 0, "{bytes}");
+    }
+}

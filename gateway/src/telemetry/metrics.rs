@@ -1,0 +1,309 @@
+//! What `/metrics` says: the counters of all cores, folded at scrape. Labels are rules, backends, ports and names of our own tables, never what a client sent.
+
+use super::{
+    Hub, Lane,
+    counters::{BUCKETS_MS, BackendSeries, CLASSES, Count, Folded, RuleSeries, WAIT_ENDS},
+};
+use crate::failure::Failure;
+use headgate_config::BackendName;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text},
+    metrics::MetricType,
+    registry::{Registry, Unit},
+};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+/// What a backend is doing at the time of a scrape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackendGauges {
+    /// Which.
+    pub name: BackendName,
+    /// Requests that are being served.
+    pub in_flight: u64,
+    /// Requests that wait.
+    pub queued: u64,
+    /// Bytes that they keep.
+    pub queued_bytes: u64,
+    /// Endpoints.
+    pub endpoints: u64,
+    /// Those that get requests.
+    pub endpoints_ready: u64,
+}
+
+/// The whole text, in the OpenMetrics format.
+pub(super) fn encode(hub: &Arc<Hub>, backends: Vec<BackendGauges>) -> String {
+    let mut registry = Registry::with_prefix("headgate");
+    registry.register_collector(Box::new(Scrape { hub: hub.clone(), backends }));
+    let mut out = String::new();
+    // A String takes every write.
+    let _ = text::encode(&mut out, &registry);
+    out
+}
+
+#[derive(Debug)]
+struct Scrape {
+    hub: Arc<Hub>,
+    backends: Vec<BackendGauges>,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut sheet = Sheet(encoder);
+        self.process(&mut sheet)?;
+        self.connections(&mut sheet)?;
+        self.requests(&mut sheet)?;
+        self.backends(&mut sheet)?;
+        self.gauges(&mut sheet)?;
+        self.cold_starts(&mut sheet)
+    }
+}
+
+impl Scrape {
+    fn process(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let control = self.hub.control();
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        sheet.gauges("build_info", "Always 1; the version of the program", [(version, 1)])?;
+        sheet.gauges("table_version", "Version of the routes that are served", [(NO_LABELS, control.table_version)])?;
+        sheet.gauges("table_rules", "Rules that are served", [(NO_LABELS, control.rules)])?;
+        let reloads = [([("result", "applied")], control.reloads), ([("result", "refused")], control.reloads_refused)];
+        sheet.counters("reloads", "Changes of the routes", reloads)
+    }
+
+    fn connections(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let opened = self.sum(|core| core.opened.get());
+        let closed = self.sum(|core| core.closed.get());
+        let refused = self.hub.refused_connections.load(Relaxed);
+        let results = [([("result", "accepted")], opened), ([("result", "refused")], refused)];
+        sheet.counters("connections", "Connections of clients", results)?;
+        sheet.gauges(
+            "connections_open",
+            "Open connections of clients",
+            [(NO_LABELS, opened.saturating_sub(closed))],
+        )?;
+        let dropped = self.sum(|core| core.lane.dropped.load(Relaxed));
+        sheet.counters("log_lines_dropped", "Lines of the access log that found no room", [(NO_LABELS, dropped)])
+    }
+
+    fn requests(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let begun = self.sum(|core| core.begun.get());
+        let told = self.sum(|core| core.told.get());
+        sheet.gauges("requests_active", "Requests that are not over", [(NO_LABELS, begun.saturating_sub(told))])?;
+
+        let mut rules: BTreeMap<String, RuleSum> = BTreeMap::new();
+        self.each_rule(|rule| rules.entry(rule.name().to_owned()).or_default().add(rule));
+        let answers = rules.iter().flat_map(|(rule, sum)| by_class("rule", rule, &sum.answers));
+        sheet.counters("requests", "Requests that a rule took, by the status of their answer", answers)?;
+        let bytes_in = rules.iter().map(|(rule, sum)| ([("rule", rule.as_str())], sum.bytes_in));
+        sheet.counters("request_bytes", "Bytes of request bodies", bytes_in)?;
+        let bytes_out = rules.iter().map(|(rule, sum)| ([("rule", rule.as_str())], sum.bytes_out));
+        sheet.counters("response_bytes", "Bytes of answer bodies", bytes_out)?;
+
+        let failures = Failure::ALL.iter().filter_map(|failure| {
+            let count = self.sum(|core| core.failures[failure.id()].get());
+            (count > 0).then_some(([("failure", failure.name())], count))
+        });
+        sheet.counters("failures", "Answers of the gateway's own, by reason", failures)?;
+        let mirrors = ["sent", "failed", "dropped"].into_iter().enumerate();
+        let mirrors = mirrors.map(|(at, end)| ([("result", end)], self.sum(|core| core.mirrors[at].get())));
+        sheet.counters("mirrors", "Copies of requests", mirrors)?;
+
+        let mut ports: BTreeMap<u16, Folded> = BTreeMap::new();
+        for core in &self.hub.cores {
+            for (port, series) in core.ports().iter() {
+                ports.entry(*port).or_default().add(&series.times);
+            }
+        }
+        let times = ports.iter().map(|(port, times)| ([("port", port.to_string())], times));
+        sheet.histograms("request_duration", "From a request's head to the end of its answer, by listener port", times)
+    }
+
+    fn backends(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let mut sums: BTreeMap<String, BackendSum> = BTreeMap::new();
+        self.each_backend(|backend| sums.entry(backend.name().to_owned()).or_default().add(backend));
+        let answers = sums.iter().flat_map(|(name, sum)| by_class("backend", name, &sum.answers));
+        sheet.counters("backend_requests", "Requests that a backend was chosen for, by status", answers)?;
+        let times = sums.iter().map(|(name, sum)| ([("backend", name.as_str())], &sum.times));
+        sheet.histograms("backend_request_duration", "The same as request_duration, by backend", times)?;
+        let connects = sums.iter().flat_map(|(name, sum)| {
+            let labels = |how| [("backend", name.as_str()), ("connection", how)];
+            [(labels("new"), sum.connects), (labels("reused"), sum.reuses)]
+        });
+        sheet.counters("backend_connections", "Connections taken for requests", connects)?;
+        let retries = sums.iter().map(|(name, sum)| ([("backend", name.as_str())], sum.retries));
+        sheet.counters("backend_retries", "Tries after the first", retries)?;
+        let waits = sums.iter().flat_map(|(name, sum)| {
+            let ends = WAIT_ENDS.into_iter().zip(&sum.waits).filter(|(_, times)| **times != Folded::default());
+            ends.map(move |(end, times)| ([("backend", name.as_str()), ("end", end)], times))
+        });
+        sheet.histograms("queue_wait", "How long requests waited for an endpoint", waits)
+    }
+
+    fn gauges(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let names: Vec<_> = self.backends.iter().map(|backend| backend.name.to_string()).collect();
+        let mut gauge = |name, help, value: fn(&BackendGauges) -> u64| {
+            let values = names.iter().zip(&self.backends);
+            sheet.gauges(name, help, values.map(|(name, backend)| ([("backend", name.as_str())], value(backend))))
+        };
+        gauge("backend_in_flight", "Requests that are being served", |backend| backend.in_flight)?;
+        gauge("queue_depth", "Requests that wait for an endpoint", |backend| backend.queued)?;
+        gauge("queue_bytes", "What they keep", |backend| backend.queued_bytes)?;
+        gauge("backend_endpoints", "Endpoints", |backend| backend.endpoints)?;
+        gauge("backend_endpoints_ready", "Endpoints that get requests", |backend| backend.endpoints_ready)
+    }
+
+    fn cold_starts(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let control = self.hub.control();
+        let counts = control.cold_starts.iter().map(|(name, starts)| ([("backend", name.as_str())], starts.count));
+        sheet.counters("cold_starts", "Starts from zero that got ready", counts)?;
+        let phases = control.cold_starts.iter().flat_map(|(name, starts)| {
+            let phases = ["ready", "dispatched", "first_byte"].into_iter().zip(&starts.phases);
+            phases.map(move |(phase, times)| ([("backend", name.as_str()), ("phase", phase)], times))
+        });
+        sheet.histograms("cold_start_duration", "From the first request that waited to each phase of the start", phases)
+    }
+
+    fn sum(&self, of: impl Fn(&super::CoreCounters) -> u64) -> u64 {
+        self.hub.cores.iter().map(|core| of(core)).sum()
+    }
+
+    fn each_rule(&self, mut each: impl FnMut(&RuleSeries)) {
+        self.hub.cores.iter().for_each(|core| core.rules().iter().for_each(|rule| each(rule)));
+    }
+
+    fn each_backend(&self, mut each: impl FnMut(&BackendSeries)) {
+        self.hub.cores.iter().for_each(|core| core.backends().iter().for_each(|backend| each(backend)));
+    }
+}
+
+#[derive(Default)]
+struct RuleSum {
+    answers: [u64; CLASSES.len()],
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+impl RuleSum {
+    fn add(&mut self, rule: &RuleSeries) {
+        rule.answers.fold_into(&mut self.answers);
+        self.bytes_in += rule.bytes_in.get();
+        self.bytes_out += rule.bytes_out.get();
+    }
+}
+
+#[derive(Default)]
+struct BackendSum {
+    answers: [u64; CLASSES.len()],
+    times: Folded,
+    waits: [Folded; WAIT_ENDS.len()],
+    connects: u64,
+    reuses: u64,
+    retries: u64,
+}
+
+impl BackendSum {
+    fn add(&mut self, backend: &BackendSeries) {
+        backend.answers.fold_into(&mut self.answers);
+        self.times.add(&backend.times);
+        self.waits.iter_mut().zip(&backend.waits).for_each(|(sum, waits)| sum.add(waits));
+        self.connects += backend.connects.get();
+        self.reuses += backend.reuses.get();
+        self.retries += backend.retries.get();
+    }
+}
+
+const NO_LABELS: [(&str, &str); 0] = [];
+
+type TwoLabels<'a> = [(&'static str, &'a str); 2];
+
+/// Only classes that occurred: most rules never see a 1xx.
+fn by_class<'a>(
+    label: &'static str,
+    name: &'a str,
+    sums: &'a [u64; CLASSES.len()],
+) -> impl Iterator<Item = (TwoLabels<'a>, u64)> {
+    let occurred = CLASSES.into_iter().zip(sums).filter(|(_, count)| **count > 0);
+    occurred.map(move |(class, count)| ([(label, name), ("code_class", class)], *count))
+}
+
+/// Writes one metric after the other.
+struct Sheet<'e>(DescriptorEncoder<'e>);
+
+impl Sheet<'_> {
+    fn counters<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            metric.encode_family(&labels)?.encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
+        }
+        Ok(())
+    }
+
+    fn gauges<L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, u64)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (labels, value) in values {
+            metric.encode_family(&labels)?.encode_gauge(&value)?;
+        }
+        Ok(())
+    }
+
+    /// Durations, in seconds as Prometheus wants them.
+    fn histograms<'h, L: EncodeLabelSet>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, &'h Folded)>,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (labels, folded) in values {
+            encode_histogram(metric.encode_family(&labels)?, folded)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_histogram(mut metric: MetricEncoder<'_>, folded: &Folded) -> fmt::Result {
+    let bounds = BUCKETS_MS.iter().map(|ms| ms / 1000.0).chain([f64::MAX]);
+    let buckets: Vec<_> = bounds.zip(folded.counts).collect();
+    let count = folded.counts.iter().sum();
+    metric.encode_histogram::<NoLabelSet>(folded.sum_us as f64 / 1e6, count, &buckets, None)
+}
+
+/// Counters of a core that belong to no rule, backend or port.
+#[derive(Debug)]
+pub(super) struct CoreFixed {
+    pub opened: Count,
+    pub closed: Count,
+    pub begun: Count,
+    pub told: Count,
+    pub failures: Box<[Count]>,
+    pub mirrors: [Count; 3],
+    pub lane: Arc<Lane>,
+}
+
+impl CoreFixed {
+    pub(super) fn new(lane: Arc<Lane>) -> Self {
+        Self {
+            opened: Count::default(),
+            closed: Count::default(),
+            begun: Count::default(),
+            told: Count::default(),
+            failures: Failure::ALL.iter().map(|_| Count::default()).collect(),
+            mirrors: Default::default(),
+            lane,
+        }
+    }
+}

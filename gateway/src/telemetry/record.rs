@@ -1,0 +1,180 @@
+//! What is remembered of one request, for metrics, log and `explain --request-id`. Never a header value but the user agent, never a query.
+
+use super::counters::{BackendSeries, RuleSeries};
+use crate::failure::Failure;
+use headgate_config as config;
+use headgate_message::{Method, RequestHead, Span, Version};
+use std::{
+    cell::RefCell,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+/// Longer texts are cut, in bytes.
+const PATH_BYTES_MAX: usize = 2048;
+const AGENT_BYTES_MAX: usize = 256;
+/// Spent buffers that a core keeps, so that a warm request allocates none.
+const SPARES_MAX: usize = 256;
+
+thread_local! {
+    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// One request. Made when its head is complete, told once when all is over.
+#[derive(Debug)]
+pub struct Record {
+    arrived: Instant,
+    pub(super) unix_ms: u64,
+    pub(super) total: Duration,
+    pub(super) port: u16,
+    pub(super) version: Version,
+    pub(super) method: Option<Method>,
+    // Host, path, agent and id: the head may be rewritten, or spent, before the record is told.
+    text: Vec<u8>,
+    host: Span,
+    path: Span,
+    agent: Span,
+    id: Span,
+    /// Who asks, once the hops are sorted out.
+    pub client: IpAddr,
+    /// The version of the routes that it was routed by.
+    pub routes: config::Version,
+    /// The rule that took it.
+    pub rule: Option<Arc<RuleSeries>>,
+    /// Where it went, or waited.
+    pub backend: Option<Arc<BackendSeries>>,
+    /// The last endpoint it was sent to.
+    pub endpoint: Option<SocketAddr>,
+    /// Tries, the first included.
+    pub attempts: u32,
+    /// Of the answer that was begun; 0 where none was.
+    pub status: u16,
+    /// `grpc-status`, where the answer has one.
+    pub grpc_status: Option<u8>,
+    /// Why the answer is one of our own, or was cut.
+    pub failure: Option<Failure>,
+    /// More of it.
+    pub detail: Option<Arc<str>>,
+    /// Bytes of body that came in.
+    pub bytes_in: u64,
+    /// Bytes of body that went out.
+    pub bytes_out: u64,
+    /// How long it waited for an endpoint.
+    pub waited: Option<Duration>,
+    /// How long the last connect took; `None` where a connection was idle.
+    pub connecting: Option<Duration>,
+    /// From arrival to the head of the answer.
+    pub first_byte: Option<Duration>,
+}
+
+impl Record {
+    /// Of a request whose head is complete, received on `port` over `version` at `arrived`.
+    pub fn begin(peer: IpAddr, port: u16, head: &RequestHead, version: Version, arrived: Instant) -> Self {
+        let mut record = Self::headless(peer, port, version, arrived);
+        record.method = Some(head.method.clone());
+        record.host = record.keep(head.authority().as_bytes(), PATH_BYTES_MAX);
+        record.path = record.keep(head.path().as_bytes(), PATH_BYTES_MAX);
+        record.agent = record.keep(head.fields.get("user-agent").unwrap_or_default(), AGENT_BYTES_MAX);
+        record
+    }
+
+    /// Of bytes that made no head.
+    pub fn headless(peer: IpAddr, port: u16, version: Version, arrived: Instant) -> Self {
+        let age = arrived.elapsed().as_millis() as u64;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        Self {
+            arrived,
+            unix_ms: now.saturating_sub(age),
+            total: Duration::ZERO,
+            port,
+            version,
+            method: None,
+            text: SPARES.with_borrow_mut(Vec::pop).unwrap_or_default(),
+            host: Span::default(),
+            path: Span::default(),
+            agent: Span::default(),
+            id: Span::default(),
+            client: peer.to_canonical(),
+            routes: config::Version::default(),
+            rule: None,
+            backend: None,
+            endpoint: None,
+            attempts: 0,
+            status: 0,
+            grpc_status: None,
+            failure: None,
+            detail: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            waited: None,
+            connecting: None,
+            first_byte: None,
+        }
+    }
+
+    /// Its id, as `x-request-id` has it.
+    pub fn set_request_id(&mut self, id: &str) {
+        self.id = self.keep(id.as_bytes(), AGENT_BYTES_MAX);
+    }
+
+    /// Its id; empty before it has one.
+    pub fn request_id(&self) -> &str {
+        std::str::from_utf8(self.id.of(&self.text)).unwrap_or_default()
+    }
+
+    /// Milliseconds since 1970 at which its head was complete.
+    pub fn unix_ms(&self) -> u64 {
+        self.unix_ms
+    }
+
+    /// The answer's head came.
+    pub fn head_came(&mut self, now: Instant) {
+        self.first_byte = Some(now.saturating_duration_since(self.arrived));
+    }
+
+    /// All is over.
+    pub fn end(&mut self, now: Instant) {
+        self.total = now.saturating_duration_since(self.arrived);
+    }
+
+    pub(super) fn host(&self) -> &[u8] {
+        self.host.of(&self.text)
+    }
+
+    pub(super) fn path(&self) -> &[u8] {
+        self.path.of(&self.text)
+    }
+
+    pub(super) fn agent(&self) -> &[u8] {
+        self.agent.of(&self.text)
+    }
+
+    /// The status for log and metrics: 499 where the client left before it got one.
+    pub(super) fn logged_status(&self) -> u16 {
+        match (self.status, self.failure) {
+            (0, Some(failure)) => failure.row().status,
+            (status, _) => status,
+        }
+    }
+
+    fn keep(&mut self, bytes: &[u8], most: usize) -> Span {
+        let start = self.text.len();
+        self.text.extend_from_slice(&bytes[..bytes.len().min(most)]);
+        Span::new(start, self.text.len())
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        // A thread that ends has no spares any more.
+        let _ = SPARES.try_with(|spares| {
+            let mut spares = spares.borrow_mut();
+            if spares.len() < SPARES_MAX && text.capacity() > 0 {
+                spares.push(text);
+            }
+        });
+    }
+}
