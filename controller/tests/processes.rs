@@ -1,5 +1,7 @@
 //! Function replicas as real processes: what a user sees of starts, output, stops and crashes, and that nothing is left behind.
 
+#![expect(clippy::unwrap_used, reason = "a test says by panicking")]
+
 use headgate_config::{Activation, BackendName};
 use headgate_controller::{
     runtimes::{Event, Exit, Launch, Line, Processes, ReplicaId, Stream, supervise},
