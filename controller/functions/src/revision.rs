@@ -90,7 +90,8 @@ pub struct Seen {
     pub failed_starts: u32,
     /// The last end that nobody ordered.
     pub last_exit: Option<Exit>,
-    /// All gateways have acknowledged that it is closing.
+    /// All gateways have acknowledged the closing that the last plan ordered, or none of them knows the revision; false again as
+    /// soon as it is not closing.
     pub closing_acknowledged: bool,
 }
 

@@ -295,10 +295,8 @@ fn read_v1beta1(function: &Function, serving: &mut Serving, places: &mut Places<
     };
     let inputs = places.each("inputs", workload::read_io);
     let outputs = places.each("outputs", workload::read_io);
-    if let Some(at) = places.get("triggers") {
-        if at.value().is_object() {
-            at.error("is a list of KEDA triggers in v1beta1", "write apiVersion: core.openfunction.io/v1beta2");
-        }
+    if let Some(at) = places.get("triggers").filter(|at| at.value().is_object()) {
+        at.error("is a list of KEDA triggers in v1beta1", "write apiVersion: core.openfunction.io/v1beta2");
     }
     if let Some(states) = places.get("states") {
         serving.states =
@@ -402,7 +400,9 @@ fn read_route(at: &Reader<'_>, report: &Report) -> Route {
     }
     let hostnames = fields.texts("hostnames", 0..=16, Form::HOSTNAME);
     route.hostnames = (!hostnames.is_empty()).then_some(hostnames);
-    let rules = fields.get("rules").map(|at| parts::read_rules(&at, report)).unwrap_or_default();
+    // an empty list is none: OpenFunction takes it so
+    let rules = fields.get("rules").filter(|at| at.value().as_array().is_none_or(|rules| !rules.is_empty()));
+    let rules = rules.map(|at| parts::read_rules(&at, report)).unwrap_or_default();
     route.rules = (!rules.is_empty()).then_some(rules);
     route
 }
