@@ -2,18 +2,18 @@
 
 use crate::{
     kinds::{Function, GatewayTarget, NamespacedName, OfGateway},
-    plan::{Plan, plan},
+    plan::{Plan, plan, retire},
     revision::{Observed, Revision},
-    route::{FunctionRoute, Place, SERVICE_PORT, lost, route},
+    route::{FunctionRoute, SERVICE_PORT, lost, route},
 };
 use headgate_config::{BackendProtocol, Probe};
 use headgate_translate::{
     AliasArm, Objects, ServiceTraits,
-    kinds::{HTTPRoute, Object, ObjectMeta, Service, ServicePort, TargetPort},
+    kinds::{HTTPMatch, HTTPRoute, Object, ObjectMeta, Service, ServicePort, TargetPort},
     schema::{FieldPath, Problem},
 };
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What functions are expanded with.
 #[derive(Clone, Copy)]
@@ -39,6 +39,8 @@ pub struct Input<'a> {
 pub struct Defaults {
     /// Domain of the built-in gateway `openfunction/openfunction`.
     pub domain: String,
+    /// Port of its listeners.
+    pub port: u16,
     /// Class of Gateways that are made.
     pub class: String,
     /// Make the Gateway that a `gatewayRef` names where there is none: without a cluster nobody else would.
@@ -48,7 +50,7 @@ pub struct Defaults {
 impl Default for Defaults {
     /// Those of a machine with no cluster.
     fn default() -> Self {
-        Self { domain: "localhost".into(), class: "headgate".into(), make_gateways: true }
+        Self { domain: "localhost".into(), port: 80, class: "headgate".into(), make_gateways: true }
     }
 }
 
@@ -57,7 +59,7 @@ impl Default for Defaults {
 pub struct Expansion {
     /// Gateways, HTTPRoutes, Services, traits and aliases; see [`Expansion::merge_into`].
     pub objects: Objects,
-    /// What should run, by function.
+    /// What should run, by function; also of functions that are gone, until nothing of them runs.
     pub plans: BTreeMap<NamespacedName, Plan>,
     /// Where functions are found; those that HTTP does not call have none.
     pub routes: BTreeMap<NamespacedName, FunctionRoute>,
@@ -82,15 +84,22 @@ pub fn expand(input: &Input<'_>) -> Expansion {
         expansion.add_gateway(gateway, input);
     }
     let none = (Vec::new(), Observed::default());
+    let names: BTreeSet<NamespacedName> = input.functions.iter().map(Function::reference).collect();
     for function in input.functions {
         let name = function.reference();
         let revisions = input.revisions.get(&name).unwrap_or(&none.0);
         let plan = plan(function, revisions, input.observed.get(&name).unwrap_or(&none.1), input.now_ms);
         if function.http().is_some() {
-            expansion.add_services(function, &plan, input);
+            expansion.add_services(function, &plan, &names, input);
             expansion.add_route(function, &plan, &gateways, input);
         }
         expansion.plans.insert(name, plan);
+    }
+    for (name, revisions) in input.revisions {
+        if !revisions.is_empty() && !expansion.plans.contains_key(name) {
+            let observed = input.observed.get(name).unwrap_or(&none.1);
+            expansion.plans.insert(name.clone(), retire(&name.name, revisions, observed, input.now_ms));
+        }
     }
     expansion.find_collisions(input.functions);
     expansion
@@ -102,7 +111,8 @@ fn all_gateways(input: &Input<'_>) -> Vec<OfGateway> {
         gateway: NamespacedName::new("openfunction", "openfunction"),
         class: input.defaults.class.clone(),
     };
-    let built_in = OfGateway::built_in(&input.defaults.domain, target);
+    let mut built_in = OfGateway::built_in(&input.defaults.domain, target);
+    built_in.listeners.iter_mut().for_each(|listener| listener.port = input.defaults.port);
     let wanted =
         input.functions.iter().filter_map(Function::http).any(|(_, http)| http.route.gateway == built_in.reference());
     let mut gateways = input.gateways.to_vec();
@@ -138,7 +148,13 @@ impl Expansion {
     }
 
     /// Services, traits and aliases.
-    fn add_services(&mut self, function: &Function, plan: &Plan, input: &Input<'_>) {
+    fn add_services(
+        &mut self,
+        function: &Function,
+        plan: &Plan,
+        functions: &BTreeSet<NamespacedName>,
+        input: &Input<'_>,
+    ) {
         let namespace = &function.meta.namespace;
         let key = |name: &str| (namespace.clone(), name.to_owned());
         for revision in plan.revisions.iter().filter(|revision| !revision.dropped) {
@@ -146,12 +162,12 @@ impl Expansion {
             self.objects.traits.insert(key(&revision.name), traits(function, revision));
         }
         for (alias, arms) in &plan.aliases {
-            let other = |other: &&Function| other.meta.namespace == *namespace && other.meta.name == *alias;
             let is_function = *alias == function.meta.name;
             let taken = if input.objects.services.contains_key(&key(alias)) {
                 Some("a Service")
             } else {
-                input.functions.iter().find(other).filter(|_| !is_function).map(|_| "another function")
+                let other = NamespacedName::new(namespace.clone(), alias.clone());
+                (!is_function && functions.contains(&other)).then_some("another function")
             };
             if let Some(taken) = taken {
                 let field = if is_function { "metadata.name" } else { "spec.version" };
@@ -205,16 +221,18 @@ impl Expansion {
     fn find_collisions(&mut self, functions: &[Function]) {
         let mut order: Vec<&Function> = functions.iter().collect();
         order.sort_by_key(|function| (function.meta.created, function.reference()));
-        let mut owners: Vec<(Place, NamespacedName)> = Vec::new();
+        let mut owners: BTreeMap<String, Vec<(HTTPMatch, NamespacedName)>> = BTreeMap::new();
         for function in order {
             let Some(route) = self.routes.get(&function.reference()) else { continue };
-            for place in route.places() {
-                match owners.iter().find(|(owned, _)| *owned == place) {
+            for (host, matching) in route.places() {
+                let of_host = owners.entry(host.clone()).or_default();
+                match of_host.iter().find(|(owned, _)| *owned == matching) {
                     Some((_, owner)) if *owner != function.reference() => {
-                        self.problems.push((Subject::Function(function.reference()), lost(function, &place, owner)));
+                        let problem = lost(function, &host, &matching, owner);
+                        self.problems.push((Subject::Function(function.reference()), problem));
                     }
                     Some(_) => {}
-                    None => owners.push((place, function.reference())),
+                    None => of_host.push((matching, function.reference())),
                 }
             }
         }

@@ -6,7 +6,7 @@
 //! comes back.
 
 use crate::{
-    kinds::Function,
+    kinds::{Function, Scale},
     revision::{Observed, Revision, Seen, State, revision_name, version_alias},
     template::Template,
 };
@@ -131,18 +131,49 @@ enum Role {
 
 /// Plans one function. `revisions` are the records of the last plan, `now_ms` is in milliseconds since 1970 and never goes back.
 pub fn plan(function: &Function, revisions: &[Revision], observed: &Observed, now_ms: u64) -> Plan {
-    let mut planning =
-        Planning { function, observed, now_ms, revisions: revisions.to_vec(), created: Vec::new(), steps: Vec::new() };
-    planning.note_proofs();
-    let wanted = Template::of(function).map(|template| planning.find_or_create(template));
-    planning.choose_serving(wanted);
-    planning.choose_kept(wanted);
-    planning.turn_states(wanted);
-    planning.finish(wanted)
+    let planning = Planning {
+        function: &function.meta.name,
+        scale: function.serving.as_ref().map(|serving| serving.scale).unwrap_or_default(),
+        idle_ms: function.settings.idle_ms,
+        why_not_http: if function.serving.is_some() { ASYNC_ONLY } else { BUILD_ONLY },
+        observed,
+        now_ms,
+        revisions: revisions.to_vec(),
+        created: Vec::new(),
+        steps: Vec::new(),
+    };
+    planning.run(Template::of(function))
 }
 
+/// Plans a function that is gone: what runs of it drains and stops. The plan without revisions is the last one.
+pub fn retire(function: &str, revisions: &[Revision], observed: &Observed, now_ms: u64) -> Plan {
+    let planning = Planning {
+        function,
+        scale: Scale::default(),
+        idle_ms: 0,
+        why_not_http: GONE,
+        observed,
+        now_ms,
+        revisions: revisions.to_vec(),
+        created: Vec::new(),
+        steps: Vec::new(),
+    };
+    planning.run(None)
+}
+
+/// Reason and message of functions of which nothing runs.
+const ASYNC_ONLY: (&str, &str) = (
+    "AsyncOnly",
+    "only Dapr components trigger it: it has no route, and this gateway starts no replica of it; add triggers.http for one",
+);
+const BUILD_ONLY: (&str, &str) = ("BuildOnly", "it is only built: without spec.serving nothing runs");
+const GONE: (&str, &str) = ("Gone", "it was deleted: what runs of it finishes its requests and stops");
+
 struct Planning<'a> {
-    function: &'a Function,
+    function: &'a str,
+    scale: Scale,
+    idle_ms: u64,
+    why_not_http: (&'static str, &'static str),
     observed: &'a Observed,
     now_ms: u64,
     revisions: Vec<Revision>,
@@ -161,6 +192,15 @@ static NOTHING: Seen = Seen {
 };
 
 impl Planning<'_> {
+    fn run(mut self, template: Option<Template>) -> Plan {
+        self.note_proofs();
+        let wanted = template.map(|template| self.find_or_create(template));
+        self.choose_serving(wanted);
+        self.choose_kept(wanted);
+        self.turn_states(wanted);
+        self.finish(wanted)
+    }
+
     fn seen(&self, revision: &Revision) -> &Seen {
         self.observed.0.get(&revision.name).unwrap_or(&NOTHING)
     }
@@ -184,7 +224,7 @@ impl Planning<'_> {
             return index;
         }
         let taken: Vec<&str> = self.revisions.iter().map(|revision| revision.name.as_str()).collect();
-        let name = revision_name(&self.function.meta.name, &template, &taken);
+        let name = revision_name(self.function, &template, &taken);
         self.created.push(name.clone());
         self.revisions.push(Revision {
             name,
@@ -203,7 +243,7 @@ impl Planning<'_> {
     fn choose_serving(&mut self, wanted: Option<usize>) {
         let before = self.revisions.iter().position(|revision| revision.serving);
         let newest_proven = || {
-            let proven = self.revisions.iter().enumerate().filter(|(_, revision)| revision.proven);
+            let proven = self.revisions.iter().enumerate().filter(|(_, revision)| revision.proven && !revision.dropped);
             proven.max_by_key(|(_, revision)| revision.turn).map(|(index, _)| index)
         };
         let serving = wanted.map(|wanted| {
@@ -324,31 +364,22 @@ impl Planning<'_> {
     }
 
     fn wants(&self, seen: &Seen, role: Role) -> bool {
-        seen.demand() > 0 || (role == Role::Serving && self.min() > 0)
-    }
-
-    fn min(&self) -> u32 {
-        self.function.serving.as_ref().map_or(0, |serving| serving.scale.min)
-    }
-
-    fn max(&self) -> u32 {
-        self.function.serving.as_ref().map_or(0, |serving| serving.scale.max)
+        seen.demand() > 0 || (role == Role::Serving && self.scale.min > 0)
     }
 
     fn idle_ms(&self, role: Role) -> u64 {
-        let own_ms = self.function.settings.idle_ms;
-        if role == Role::Serving { own_ms } else { own_ms.min(OLD_IDLE_MS) }
+        if role == Role::Serving { self.idle_ms } else { self.idle_ms.min(OLD_IDLE_MS) }
     }
 
     fn target(&self, index: usize, role: Role) -> Target {
         let revision = &self.revisions[index];
         let seen = self.seen(revision);
         let start_not_before_ms = seen.start_not_before_ms();
-        let least = if role == Role::Serving { self.min().max(1) } else { 1 };
+        let least = if role == Role::Serving { self.scale.min.max(1) } else { 1 };
         let (min, max) = match revision.state {
-            State::New | State::Cold => (0, if role == Role::Dropped { 0 } else { self.max() }),
+            State::New | State::Cold => (0, if role == Role::Dropped { 0 } else { self.scale.max }),
             State::Proving => (1, 1),
-            State::Waking | State::Warm | State::Idle => (least, self.max()),
+            State::Waking | State::Warm | State::Idle => (least, self.scale.max),
             State::Closing { stopping: false } => (seen.running, seen.running),
             State::Closing { stopping: true } | State::Broken => (0, 0),
         };
@@ -402,7 +433,7 @@ impl Planning<'_> {
 
     /// `<function>` names the split; `<function>-<version>` names the newest proven revision of a version, or the newest.
     fn aliases(&self, weights: &[(String, u32)]) -> BTreeMap<String, Vec<(String, u32)>> {
-        let function = &self.function.meta.name;
+        let function = self.function;
         let mut newest: BTreeMap<String, &Revision> = BTreeMap::new();
         for revision in self.revisions.iter().filter(|revision| !revision.dropped) {
             let Some(alias) = version_alias(function, &revision.template.version) else { continue };
@@ -416,7 +447,7 @@ impl Planning<'_> {
             newest.into_iter().map(|(alias, revision)| (alias, vec![(revision.name.clone(), 100)])).collect();
         aliases.retain(|alias, _| self.revisions.iter().all(|revision| revision.name != *alias));
         if !weights.is_empty() {
-            aliases.insert(function.clone(), weights.to_vec());
+            aliases.insert(function.to_owned(), weights.to_vec());
         }
         aliases
     }
@@ -463,13 +494,7 @@ impl Planning<'_> {
     }
 
     fn status_without_http(&self) -> Status {
-        let (reason, message) = match &self.function.serving {
-            Some(_) => (
-                "AsyncOnly",
-                "only Dapr components trigger it: it has no route, and this gateway starts no replica of it; add triggers.http for one",
-            ),
-            None => ("BuildOnly", "it is only built: without spec.serving nothing runs"),
-        };
+        let (reason, message) = self.why_not_http;
         Status { state: "Skipped".into(), reason: reason.into(), message: message.into(), ..Status::default() }
     }
 }

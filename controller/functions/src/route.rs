@@ -179,20 +179,16 @@ fn listener_hosts(gateway: &OfGateway) -> String {
     hosts.join(" and ")
 }
 
-/// What two functions collide in: host and match.
-pub(crate) type Place = (String, HTTPMatch);
-
 impl FunctionRoute {
     /// All hosts with all matches.
-    pub(crate) fn places(&self) -> impl Iterator<Item = Place> + '_ {
+    pub(crate) fn places(&self) -> impl Iterator<Item = (String, HTTPMatch)> + '_ {
         let matches = self.http_route.rules.iter().flat_map(|rule| &rule.matches);
         matches.flat_map(|matching| self.hosts.iter().map(|host| (host.clone(), matching.clone())))
     }
 }
 
 /// A warning for a function that loses a place to another.
-pub(crate) fn lost(function: &Function, place: &Place, winner: &NamespacedName) -> Problem {
-    let (host, matching) = place;
+pub(crate) fn lost(function: &Function, host: &str, matching: &HTTPMatch, winner: &NamespacedName) -> Problem {
     let message = format!(
         "{host}{} ({}) is also a place of function {winner}, which is older or first by name and gets the requests",
         matching.path.value,

@@ -184,10 +184,37 @@ pub const TABLE: &[Row] = &[
         default: "the gateway's",
         apply: |settings, text| set(&mut settings.request_ms, Some(duration(text)?)),
     },
+    Row {
+        key: "autoscaling.knative.dev/min-scale",
+        meaning: "replicas at least; spec.serving.scaleOptions.minReplicas wins",
+        default: "0",
+        apply: elsewhere,
+    },
+    Row {
+        key: "autoscaling.knative.dev/max-scale",
+        meaning: "replicas at most, 0 is no bound; spec.serving.scaleOptions.maxReplicas wins",
+        default: "10",
+        apply: elsewhere,
+    },
+    Row {
+        key: "autoscaling.knative.dev/container-concurrency",
+        meaning: "requests at once per replica, 0 is no bound; part of a revision",
+        default: "0",
+        apply: elsewhere,
+    },
+    Row { key: "headgate.dev/concurrency", meaning: "the same, and wins", default: "0", apply: elsewhere },
+    Row {
+        key: "headgate.dev/protocol",
+        meaning: "`http1` or `h2c`: what the function speaks; part of a revision",
+        default: "http1",
+        apply: elsewhere,
+    },
 ];
 
-/// Annotations that are read elsewhere: `container-concurrency`, `protocol` (both are part of a revision) and scale bounds.
-const ELSEWHERE: &[&str] = &["headgate.dev/concurrency", "headgate.dev/protocol"];
+/// Of bounds and of what is part of a revision: read with the Function, and here for the table.
+fn elsewhere(_: &mut Settings, _: &str) -> Result<(), String> {
+    Ok(())
+}
 
 impl Settings {
     /// Reads the annotations of one place over what `self` has; `found` tells where each stands.
@@ -203,7 +230,7 @@ impl Settings {
                 ));
             }
         }
-        let known = || TABLE.iter().map(|row| row.key).chain(ELSEWHERE.iter().copied());
+        let known = || TABLE.iter().map(|row| row.key);
         for (key, (_, path)) in annotations.iter().filter(|(key, _)| key.starts_with("headgate.dev/")) {
             if !known().any(|k| k == key) {
                 let ours = known().filter(|k| k.starts_with("headgate.dev/")).collect::<Vec<_>>();

@@ -169,7 +169,8 @@ fn what_the_webhooks_refuse_is_an_error_with_its_path() {
 
 #[test]
 fn known_defects_are_warnings_and_their_meaning_holds() {
-    let cases: &[(&str, Value, &[&str], fn(&Function) -> bool)] = &[
+    type Case = (&'static str, Value, &'static [&'static str], fn(&Function) -> bool);
+    let cases: &[Case] = &[
         (
             "v1beta2",
             json!({"image": "x", "serving": {"runtime": "knative"}}),

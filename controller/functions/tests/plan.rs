@@ -89,7 +89,7 @@ fn the_first_revision_serves_at_once_and_starts_on_demand_only() {
     let mut story = Story::new();
     let plan = story.plan(&version("v1"));
     let name = story.named("v1");
-    assert_eq!(plan.created, [name.clone()]);
+    assert_eq!(plan.created, std::slice::from_ref(&name));
     assert_eq!(plan.weights, [(name.clone(), 100)]);
     assert_eq!((plan.targets[&name].state, plan.targets[&name].replicas.min), (State::Cold, 0));
     assert_eq!(plan.targets[&name].replicas.max, 10);
@@ -367,6 +367,35 @@ fn functions_without_http_run_nothing() {
 }
 
 #[test]
+fn a_function_that_is_gone_drains_and_stops() {
+    let mut story = Story::new();
+    story.live("v1");
+    let name = story.named("v1");
+    story.see(&name, Seen { in_flight: 1, ..ready() });
+    let mut last = |seen: Seen| {
+        story.see(&name, seen);
+        let plan = headgate_functions::retire("hello", &story.revisions, &story.observed, story.now_ms);
+        story.revisions.clone_from(&plan.revisions);
+        (plan.targets.get(&name).map(|target| target.replicas.max), plan.weights.len(), plan.removed.len())
+    };
+    assert_eq!(last(Seen { in_flight: 1, ..ready() }), (Some(1), 0, 0), "it works on a request");
+    assert_eq!(last(Seen { closing_acknowledged: true, ..ready() }), (Some(0), 0, 0));
+    assert_eq!(last(Seen::default()), (None, 0, 1));
+}
+
+#[test]
+fn a_function_that_was_not_called_by_http_meanwhile_starts_anew() {
+    let asynchronous = function(json!({"image": "x", "serving": {"triggers": {"dapr": [{"name": "cron"}]}}}));
+    let mut story = Story::new();
+    story.live("v1");
+    story.plan(&asynchronous);
+    let plan = story.plan(&version("v2"));
+    assert_eq!(plan.weights, [(story.named("v2"), 100)], "what drains gets nothing");
+    let plan = story.plan(&version("v1"));
+    assert_eq!(plan.weights, [(story.named("v1"), 100)]);
+}
+
+#[test]
 fn names_are_short_stable_and_fit_a_service() {
     let template = Template::of(&version("v1")).expect("called by HTTP");
     let name = headgate_functions::revision_name("hello", &template, &[]);
@@ -497,7 +526,7 @@ impl<'a> World<'a> {
         assert_eq!(plan.weights.iter().map(|(_, weight)| weight).sum::<u32>(), 100, "the weights are whole");
         for (name, _) in &plan.weights {
             let weighted = record(name).expect("a weighted revision has a record");
-            let none_proven = plan.revisions.iter().all(|revision| !revision.proven);
+            let none_proven = plan.revisions.iter().all(|revision| !revision.proven || revision.dropped);
             assert!(weighted.proven || none_proven, "{name} has weight and is not proven");
             assert!(!weighted.dropped);
         }
