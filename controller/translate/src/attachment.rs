@@ -39,7 +39,7 @@ pub(crate) fn attach(
     let allowed = |index: &usize| allows(lookup, route, gateway, &gateway.listeners[*index]);
     let allowing: Vec<usize> = named.into_iter().filter(allowed).collect();
     if allowing.is_empty() {
-        let message = format!("no listener allows a {} from namespace {}", route.kind.as_str(), route.meta.namespace);
+        let message = format!("no listener allows {} from namespace {}", route.kind.as_str(), route.meta.namespace);
         return refused(Reason::NotAllowedByListeners, at.clone(), message);
     }
     let hosts = |index: usize| (index, hosts(route.hostnames, &gateway.listeners[index].hostname));

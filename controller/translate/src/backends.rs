@@ -66,7 +66,13 @@ impl<'l, 'a> Backends<'l, 'a> {
         let to = ObjectRef::new("", "Service", namespace, &reference.name);
         if !self.lookup.permits(from.kind.as_str(), from.namespace, &to) {
             let message = format!("{to} is in another namespace, and no grant allows to use it");
-            return Err(wrong(Reason::RefNotPermitted, at.clone(), message));
+            let remedy = format!(
+                "add a ReferenceGrant in namespace {namespace}: from {} of namespace {} to Service {}",
+                from.kind.as_str(),
+                from.namespace,
+                reference.name
+            );
+            return Err(wrong(Reason::RefNotPermitted, at.clone(), message).remedy(remedy));
         }
         let key = (namespace.to_owned(), reference.name.clone());
         if let Some(arms) = self.lookup.objects.aliases.get(&key) {

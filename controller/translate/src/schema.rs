@@ -455,9 +455,14 @@ pub fn suggestion(word: &str, allowed: impl Iterator<Item = &'static str> + Clon
     }
 }
 
-/// The word nearest to `word`, if it is near enough to be meant: other case, or up to a third of its letters wrong.
+/// The word nearest to `word`, if it is near enough to be meant: other case, up to a third of its letters wrong, or a part of it.
 pub fn nearest(word: &str, allowed: impl Iterator<Item = &'static str>) -> Option<&'static str> {
-    let scored = allowed.map(|candidate| (distance(&word.to_lowercase(), &candidate.to_lowercase()), candidate));
+    let word = word.to_lowercase();
+    let score = |candidate: &str| match candidate {
+        part if word.len() >= 4 && part.contains(&word) => 1,
+        other => distance(&word, other),
+    };
+    let scored = allowed.map(|candidate| (score(&candidate.to_lowercase()), candidate));
     let (errors, best) = scored.min_by_key(|(errors, _)| *errors)?;
     (errors <= (best.chars().count() / 3).clamp(1, 4)).then_some(best)
 }

@@ -400,8 +400,7 @@ fn route_conditions(parent: &Parent<'_>, resolved: &Resolved, generation: i64) -
     let mut accepted = Condition::fine(ConditionType::Accepted, Reason::Accepted, generation);
     accepted.message = parent.note.to_owned();
     let mut conditions = vec![accepted, resolved_refs];
-    let partial =
-        |finding: &&Finding| matches!(finding.kind, ConditionType::Accepted | ConditionType::PartiallyInvalid);
+    let partial = |finding: &&Finding| finding.kind == ConditionType::Accepted;
     if let Some(first) = findings.iter().find(partial) {
         let message = format!("Dropped Rule: {}", first.text());
         conditions.push(Condition::wrong(ConditionType::PartiallyInvalid, first.reason, message, generation));

@@ -282,7 +282,7 @@ impl HeaderModifier {
         Self {
             set: read_headers(&mut fields, "set"),
             add: read_headers(&mut fields, "add"),
-            remove: fields.texts("remove", 0..=16, Form::ANY),
+            remove: read_set(&mut fields, "remove", 16, Form::ANY),
         }
     }
 }
@@ -295,6 +295,13 @@ fn read_headers(fields: &mut Fields<'_>, key: &'static str) -> Vec<(String, Stri
     let report = fields.at().report();
     refuse_repeats(report, &fields.at().path().key(key), pairs.iter().map(|(name, _)| name), "name");
     pairs
+}
+
+/// A list whose elements the API keeps distinct.
+fn read_set(fields: &mut Fields<'_>, key: &'static str, most: usize, form: Form) -> Vec<String> {
+    let texts = fields.texts(key, 0..=most, form);
+    refuse_repeats(fields.at().report(), &fields.at().path().key(key), texts.iter(), "element");
+    texts
 }
 
 impl Mirror {
@@ -384,12 +391,14 @@ impl Cors {
     fn read(at: &Reader<'_>) -> Self {
         let mut fields = at.fields();
         let methods: Vec<CorsMethod> = fields.each("allowMethods", 0..=9, Reader::choice);
+        let path = at.path().key("allowMethods");
+        refuse_repeats(at.report(), &path, methods.iter().map(CorsMethod::as_str), "method");
         let cors = Self {
-            allow_origins: fields.texts("allowOrigins", 0..=64, Form::ORIGIN),
+            allow_origins: read_set(&mut fields, "allowOrigins", 64, Form::ORIGIN),
             allow_credentials: fields.flag("allowCredentials").unwrap_or_default(),
             allow_methods: methods.iter().map(|method| method.as_str().to_owned()).collect(),
-            allow_headers: fields.texts("allowHeaders", 0..=64, Form::HEADER_NAME),
-            expose_headers: fields.texts("exposeHeaders", 0..=64, Form::HEADER_NAME),
+            allow_headers: read_set(&mut fields, "allowHeaders", 64, Form::HEADER_NAME),
+            expose_headers: read_set(&mut fields, "exposeHeaders", 64, Form::HEADER_NAME),
             max_age_s: fields
                 .number("maxAge", 1..=i64::from(i32::MAX))
                 .map_or(5, |seconds| u32::try_from(seconds).unwrap_or_default()),
@@ -434,12 +443,12 @@ impl ExternalAuth {
             }
         }
         if let Some(grpc) = grpc {
-            auth.allowed_headers = grpc.fields().texts("allowedHeaders", 0..=64, Form::ANY);
+            auth.allowed_headers = read_set(&mut grpc.fields(), "allowedHeaders", 64, Form::ANY);
         }
         if let Some(http) = http {
             let mut fields = http.fields();
-            auth.allowed_headers = fields.texts("allowedHeaders", 0..=64, Form::ANY);
-            auth.allowed_response_headers = fields.texts("allowedResponseHeaders", 0..=64, Form::ANY);
+            auth.allowed_headers = read_set(&mut fields, "allowedHeaders", 64, Form::ANY);
+            auth.allowed_response_headers = read_set(&mut fields, "allowedResponseHeaders", 64, Form::ANY);
             auth.path = fields.text("path", Form::PATH);
         }
         let size = |at: Reader<'_>| at.fields().number("maxSize", 0..=i64::from(i32::MAX)).unwrap_or_default();
