@@ -4,7 +4,6 @@ use super::record::Record;
 use headgate_message::Version;
 use std::{
     io::{IsTerminal, Write},
-    net::IpAddr,
     str::FromStr,
     sync::{
         Arc, Mutex,
@@ -55,6 +54,18 @@ impl LogFormat {
 pub(super) struct Lane {
     waiting: Mutex<Vec<u8>>,
     pub(super) dropped: AtomicU64,
+}
+
+impl Lane {
+    fn swap(&self, taken: &mut Vec<u8>) {
+        if let Ok(mut waiting) = self.waiting.lock() {
+            std::mem::swap(&mut *waiting, taken);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.lock().is_ok_and(|waiting| waiting.is_empty())
+    }
 }
 
 /// A core's end of its lane.
@@ -134,9 +145,7 @@ impl Writer {
             loop {
                 let last = stopped.load(Relaxed);
                 for lane in &lanes {
-                    if let Ok(mut waiting) = lane.waiting.lock() {
-                        std::mem::swap(&mut *waiting, &mut taken);
-                    }
+                    lane.swap(&mut taken);
                     // A sink that is gone (a closed pipe) must not stop the gateway; there is nobody to tell.
                     let _ = sink.write_all(&taken).and_then(|()| sink.flush());
                     taken.clear();
@@ -144,7 +153,10 @@ impl Writer {
                 if last {
                     return;
                 }
-                std::thread::park();
+                // The sink may park too, and so eat a wake-up: what came meanwhile is looked for before this thread parks.
+                if !stopped.load(Relaxed) && lanes.iter().all(|lane| lane.is_empty()) {
+                    std::thread::park();
+                }
                 std::thread::sleep(GATHERED);
             }
         })?;
@@ -386,7 +398,7 @@ mod tests {
     use super::super::tests::{request, series};
     use super::*;
     use crate::failure::Failure;
-    use std::{sync::mpsc, time::Instant};
+    use std::{net::IpAddr, sync::mpsc, time::Instant};
 
     fn record(path: &str, agent: &[u8]) -> Record {
         let mut head = request("GET", "a.io", path);

@@ -68,8 +68,8 @@ impl Scrape {
         let control = self.hub.control();
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         sheet.gauges("build_info", "Always 1; the version of the program", [(version, 1)])?;
-        sheet.gauges("table_version", "Version of the routes that are served", [(NO_LABELS, control.table_version)])?;
-        sheet.gauges("table_rules", "Rules that are served", [(NO_LABELS, control.rules)])?;
+        sheet.gauge("table_version", "Version of the routes that are served", control.table_version)?;
+        sheet.gauge("table_rules", "Rules that are served", control.rules)?;
         let reloads = [([("result", "applied")], control.reloads), ([("result", "refused")], control.reloads_refused)];
         sheet.counters("reloads", "Changes of the routes", reloads)
     }
@@ -80,19 +80,15 @@ impl Scrape {
         let refused = self.hub.refused_connections.load(Relaxed);
         let results = [([("result", "accepted")], opened), ([("result", "refused")], refused)];
         sheet.counters("connections", "Connections of clients", results)?;
-        sheet.gauges(
-            "connections_open",
-            "Open connections of clients",
-            [(NO_LABELS, opened.saturating_sub(closed))],
-        )?;
+        sheet.gauge("connections_open", "Open connections of clients", opened.saturating_sub(closed))?;
         let dropped = self.sum(|core| core.lane.dropped.load(Relaxed));
-        sheet.counters("log_lines_dropped", "Lines of the access log that found no room", [(NO_LABELS, dropped)])
+        sheet.counter("log_lines_dropped", "Lines of the access log that found no room", dropped)
     }
 
     fn requests(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
         let begun = self.sum(|core| core.begun.get());
         let told = self.sum(|core| core.told.get());
-        sheet.gauges("requests_active", "Requests that are not over", [(NO_LABELS, begun.saturating_sub(told))])?;
+        sheet.gauge("requests_active", "Requests that are not over", begun.saturating_sub(told))?;
 
         let mut rules: BTreeMap<String, RuleSum> = BTreeMap::new();
         self.each_rule(|rule| rules.entry(rule.name().to_owned()).or_default().add(rule));
@@ -216,8 +212,6 @@ impl BackendSum {
     }
 }
 
-const NO_LABELS: [(&str, &str); 0] = [];
-
 type TwoLabels<'a> = [(&'static str, &'a str); 2];
 
 /// Only classes that occurred: most rules never see a 1xx.
@@ -260,6 +254,15 @@ impl Sheet<'_> {
         Ok(())
     }
 
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        metric.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
     /// Durations, in seconds as Prometheus wants them.
     fn histograms<'h, L: EncodeLabelSet>(
         &mut self,
@@ -276,7 +279,7 @@ impl Sheet<'_> {
 }
 
 fn encode_histogram(mut metric: MetricEncoder<'_>, folded: &Folded) -> fmt::Result {
-    let bounds = BUCKETS_MS.iter().map(|ms| ms / 1000.0).chain([f64::MAX]);
+    let bounds = BUCKETS_MS.iter().map(|ms| ms / 1000.0).chain([f64::INFINITY]);
     let buckets: Vec<_> = bounds.zip(folded.counts).collect();
     let count = folded.counts.iter().sum();
     metric.encode_histogram::<NoLabelSet>(folded.sum_us as f64 / 1e6, count, &buckets, None)
