@@ -79,8 +79,9 @@ pub enum Subject {
 /// Expands all functions.
 pub fn expand(input: &Input<'_>) -> Expansion {
     let mut expansion = Expansion::default();
-    let gateways = all_gateways(input);
-    for gateway in &gateways {
+    let mut gateways = input.gateways.to_vec();
+    gateways.extend(built_in(input));
+    for gateway in gateways.iter().filter(|gateway| !is_adopted(gateway, input)) {
         expansion.add_gateway(gateway, input);
     }
     let none = (Vec::new(), Observed::default());
@@ -105,21 +106,27 @@ pub fn expand(input: &Input<'_>) -> Expansion {
     expansion
 }
 
-/// The gateways that were written, and the built-in one if a function wants it and nobody wrote it.
-fn all_gateways(input: &Input<'_>) -> Vec<OfGateway> {
+/// The built-in gateway, if a function wants it and nobody wrote it.
+fn built_in(input: &Input<'_>) -> Option<OfGateway> {
     let target = GatewayTarget::Made {
         gateway: NamespacedName::new("openfunction", "openfunction"),
         class: input.defaults.class.clone(),
     };
-    let mut built_in = OfGateway::built_in(&input.defaults.domain, target);
-    built_in.listeners.iter_mut().for_each(|listener| listener.port = input.defaults.port);
-    let wanted =
-        input.functions.iter().filter_map(Function::http).any(|(_, http)| http.route.gateway == built_in.reference());
-    let mut gateways = input.gateways.to_vec();
-    if wanted && gateways.iter().all(|gateway| gateway.reference() != built_in.reference()) {
-        gateways.push(built_in);
+    let mut gateway = OfGateway::built_in(&input.defaults.domain, input.defaults.port, target);
+    let own = gateway.reference();
+    let wanted = input.functions.iter().filter_map(Function::http).any(|(_, http)| http.route.gateway == own);
+    let written = input.gateways.iter().any(|gateway| gateway.reference() == own);
+    if is_adopted(&gateway, input) {
+        gateway.take_any_host();
     }
-    gateways
+    (wanted && !written).then_some(gateway)
+}
+
+/// Where nobody wrote a Gateway of any kind, `translate` has one of its own for any host, which adopts routes whose Gateway does
+/// not exist: those of functions and those of people alike. Making one for functions would leave people's routes without.
+fn is_adopted(gateway: &OfGateway, input: &Input<'_>) -> bool {
+    let nothing_written = input.gateways.is_empty() && input.objects.gateways.is_empty();
+    nothing_written && input.defaults.make_gateways && matches!(gateway.target, GatewayTarget::Made { .. })
 }
 
 impl Expansion {

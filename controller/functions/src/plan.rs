@@ -269,7 +269,7 @@ impl Planning<'_> {
     /// Of the others the newest proven ones are kept; what was never proven is not worth a rollback.
     fn choose_kept(&mut self, wanted: Option<usize>) {
         let mut old: Vec<usize> = (0..self.revisions.len())
-            .filter(|&index| !self.revisions[index].serving && Some(index) != wanted)
+            .filter(|&index| !self.revisions[index].serving && !self.revisions[index].dropped && Some(index) != wanted)
             .collect();
         old.sort_by_key(|&index| std::cmp::Reverse((self.revisions[index].proven, self.revisions[index].turn)));
         for (place, index) in old.into_iter().enumerate() {

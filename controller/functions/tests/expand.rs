@@ -1,6 +1,6 @@
 //! Functions among other objects: names, routes, gateways, and what collides.
 
-use headgate_config::{ColdArm, Probe};
+use headgate_config::{Action, ArmTarget, ColdArm, Probe};
 use headgate_functions::{
     Defaults, Expansion, Input, Subject, expand,
     kinds::{Decoded, Function, NamespacedName, Object, OfGateway, decode},
@@ -62,6 +62,13 @@ fn kubernetes(value: &Value) -> kinds::Object {
     }
 }
 
+fn edge() -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "edge", "namespace": "net"},
+        "spec": {"gatewayClassName": "theirs", "listeners": [{"name": "web", "protocol": "HTTP", "port": 8080}]},
+    })
+}
+
 #[test]
 fn a_function_alone_stands_on_the_built_in_gateway() {
     let expansion = expanded(&[routed("hello", json!({}))], &[], &Objects::default());
@@ -86,9 +93,7 @@ fn a_function_alone_stands_on_the_built_in_gateway() {
     assert_eq!(traits.scales.as_deref(), Some(format!("shop/{revision}").as_str()));
     assert_eq!((traits.cold, traits.wait.limit_ms, &traits.probe), (ColdArm::Shift, Some(9_000), &Probe::Tcp));
     assert!(objects.service("shop", &revision).is_some() && objects.service("shop", "hello-v1").is_some());
-    let gateway = &objects.gateways[&("openfunction".into(), "openfunction".into())];
-    assert_eq!(gateway.class, "headgate");
-    assert_eq!(gateway.listeners.len(), 2);
+    assert!(objects.gateways.is_empty(), "the built-in Gateway of routes serves functions too");
     assert_eq!(expansion.status(&hello())["serving"], json!({"state": "Running", "service": revision}));
 }
 
@@ -128,7 +133,13 @@ fn own_rules_and_filters_stay_as_they_are() {
 #[test]
 fn hosts_outside_the_listeners_are_named() {
     let functions = [routed("hello", json!({"hostnames": ["podinfo.com", "a.localhost"]}))];
-    let expansion = expanded(&functions, &[], &Objects::default());
+    assert_eq!(warnings(&expanded(&functions, &[], &Objects::default())), Vec::<String>::new(), "any host is taken");
+
+    let mut objects = Objects::default();
+    objects.insert(kubernetes(&edge()));
+    let expansion = expanded(&functions, &[], &objects);
+    let made = &expansion.objects.gateways[&("openfunction".into(), "openfunction".into())];
+    assert_eq!((made.class.as_str(), made.listeners.len()), ("headgate", 2));
     let said = warnings(&expansion);
     assert_eq!(said.len(), 1, "{said:#?}");
     assert!(
@@ -193,12 +204,8 @@ fn listeners_are_added_to_the_gateway_that_is_there() {
         },
     });
     let Object::Gateway(own) = object(&own) else { panic!("a gateway") };
-    let edge = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": "edge", "namespace": "net"},
-        "spec": {"gatewayClassName": "theirs", "listeners": [{"name": "web", "protocol": "HTTP", "port": 8080}]},
-    });
     let mut objects = Objects::default();
-    objects.insert(kubernetes(&edge));
+    objects.insert(kubernetes(&edge()));
     let functions = [routed("hello", json!({}))];
     let names = |gateway: &kinds::Gateway| gateway.listeners.iter().map(|l| l.name.clone()).collect::<Vec<_>>();
     let expansion = expanded(&functions, std::slice::from_ref(&*own), &objects);
@@ -239,4 +246,40 @@ fn functions_without_route_say_why() {
     assert!(
         warnings(&expansion)[0].contains("route.gatewayRef: names OpenFunction Gateway n/gone, which does not exist")
     );
+}
+
+#[test]
+fn translate_serves_functions_and_splits_over_their_names() {
+    let canary = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "split", "namespace": "shop"},
+        "spec": {"hostnames": ["split.localhost"], "rules": [{"backendRefs": [
+            {"name": "hello-v1", "port": 80, "weight": 9}, {"name": "other", "port": 80, "weight": 1},
+        ]}]},
+    });
+    let mut objects = Objects::default();
+    objects.insert(kubernetes(&canary));
+    let functions = [routed("hello", json!({})), routed("other", json!({"hostnames": ["own.example.com"]}))];
+    let expansion = expanded(&functions, &[], &objects);
+    expansion.merge_into(&mut objects);
+    let translation = headgate_translate::translate(&objects, &headgate_translate::Settings::standalone());
+    let arms = |route: &str| {
+        let rule = translation.snapshot.rules.values().find(|rule| rule.name.route == route).expect(route);
+        let Action::Forward(split) = &rule.action else { panic!("{route}: {:?}", rule.action) };
+        let arms = split.arms.iter().map(|arm| match &arm.target {
+            ArmTarget::Backend(name) => (name.service.clone(), arm.weight),
+            ArmTarget::Invalid(reason) => panic!("{route}: {reason}"),
+        });
+        arms.collect::<Vec<_>>()
+    };
+    let revision = |name: &str| expansion.plans[&NamespacedName::new("shop", name)].weights[0].0.clone();
+    let shares = |arms: Vec<(String, u32)>| {
+        let sum: u32 = arms.iter().map(|(_, weight)| weight).sum();
+        arms.into_iter().map(|(name, weight)| (name, weight * 100 / sum)).collect::<Vec<_>>()
+    };
+    assert_eq!(shares(arms("hello")), [(revision("hello"), 100)]);
+    assert_eq!(shares(arms("other")), [(revision("other"), 100)]);
+    assert_eq!(shares(arms("split")), [(revision("hello"), 90), (revision("other"), 10)]);
+    let scales: Vec<_> = translation.snapshot.backends.values().filter_map(|backend| backend.scales.clone()).collect();
+    assert_eq!(scales.len(), 2, "each revision is one scale target");
+    assert_eq!(translation.problems, Vec::new());
 }

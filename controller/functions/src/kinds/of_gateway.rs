@@ -70,8 +70,8 @@ impl GatewayTarget {
 }
 
 impl OfGateway {
-    /// The gateway `openfunction/openfunction` where nobody wrote one.
-    pub fn built_in(domain: &str, target: GatewayTarget) -> Self {
+    /// The gateway `openfunction/openfunction` where nobody wrote one, with its listeners on `port`.
+    pub fn built_in(domain: &str, port: u16, target: GatewayTarget) -> Self {
         let mut gateway = Self {
             meta: ObjectMeta {
                 name: DEFAULT_GATEWAY.into(),
@@ -84,10 +84,18 @@ impl OfGateway {
             path_template: parsed(DEFAULT_PATH_TEMPLATE, PATH_VARIABLES),
             label_key: DEFAULT_LABEL.into(),
             target,
-            listeners: vec![Listener { name: EXTERNAL_LISTENER.into(), port: 80, ..open_listener() }],
+            listeners: vec![Listener { name: EXTERNAL_LISTENER.into(), port, ..open_listener() }],
         };
         gateway.default_listeners();
+        gateway.listeners.iter_mut().for_each(|listener| listener.port = port);
         gateway
+    }
+
+    /// Takes every host, not only those below its domain: for a machine that has one gateway for all.
+    pub(crate) fn take_any_host(&mut self) {
+        for listener in self.listeners.iter_mut().filter(|listener| listener.name != INTERNAL_LISTENER) {
+            listener.hostname = None;
+        }
     }
 
     /// Its namespace and name.
@@ -173,7 +181,7 @@ pub(super) fn read(value: &Value, report: &Report) -> OfGateway {
     let mut top = Reader::new(value, report).fields();
     ["apiVersion", "kind", "metadata", "status"].into_iter().for_each(|key| top.skip(key));
     let target = GatewayTarget::Existing(NamespacedName::new("", ""));
-    let mut gateway = OfGateway { meta, ..OfGateway::built_in("", target) };
+    let mut gateway = OfGateway { meta, ..OfGateway::built_in("", 80, target) };
     let Some(spec) = top.need("spec") else { return gateway };
     let mut spec = spec.fields();
     gateway.domain = spec.need("domain").map(|at| at.text(DOMAIN)).unwrap_or_default();
