@@ -48,7 +48,6 @@ impl Wake for Flag {
 /// One who waits.
 struct Client {
     number: u64,
-    ticket: Ticket,
     waiting: Waiting,
     woken: Arc<Flag>,
     has_tried: bool,
@@ -135,7 +134,7 @@ impl World {
         }
         match self.backend.enqueue(&mut ticket, self.now) {
             Ok(waiting) => {
-                let mut client = Client { number, ticket, waiting, woken: Arc::default(), has_tried };
+                let mut client = Client { number, waiting, woken: Arc::default(), has_tried };
                 let answer = poll(&mut client, self.now);
                 self.clients.push(client);
                 if let Poll::Ready(answer) = answer {
@@ -247,10 +246,9 @@ impl World {
     fn look_at_the_woken(&mut self) {
         for at in (0..self.clients.len()).rev() {
             // Some are slow to look.
-            if self.clients[at].woken.0.load(Relaxed) && self.dice.u8(..8) > 0 {
-                if let Poll::Ready(answer) = poll(&mut self.clients[at], self.now) {
-                    self.answer(at, answer);
-                }
+            let looks = self.clients[at].woken.0.load(Relaxed) && self.dice.u8(..8) > 0;
+            if looks && let Poll::Ready(answer) = poll(&mut self.clients[at], self.now) {
+                self.answer(at, answer);
             }
         }
     }

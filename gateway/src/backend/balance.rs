@@ -16,7 +16,7 @@ pub fn choose(count: usize, dice: u64, load: impl Fn(usize) -> u32, may: impl Fn
 
 /// Two different indices below `count`; the same one twice where there is only one.
 fn draw_two(count: usize, dice: u64) -> Option<(usize, usize)> {
-    let below = |bits: u64, bound: usize| ((bits & 0xffff_ffff) * bound as u64 >> 32) as usize;
+    let below = |bits: u64, bound: usize| (((bits & 0xffff_ffff) * bound as u64) >> 32) as usize;
     match count {
         0 => None,
         1 => Some((0, 0)),

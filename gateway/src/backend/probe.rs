@@ -20,7 +20,9 @@ const OVERLAPPING_MOST: usize = 5;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 /// After an answer that was no "ready", ask again so late: the application is there and need not be pestered.
 const NOT_READY_INTERVAL: Duration = Duration::from_millis(20);
-/// A status line is shorter.
+/// How long the rest of a probe's answer is read.
+const READ_OUT_TIME: Duration = Duration::from_secs(1);
+/// What of an answer says whether it is ready.
 const STATUS_BYTES: usize = "HTTP/1.1 200".len();
 
 /// Keeps all backends for ever: probes endpoints that are not known to be ready, ends ramps and ejections, forgets retired
@@ -82,7 +84,7 @@ impl Backend {
         let state = self.lock();
         let needed = state.members.has_unprobed() || state.next_event().is_some();
         // Whoever made it needed after the store has asked for attention itself.
-        !(needed && !self.kept.swap(true, SeqCst))
+        !needed || self.kept.swap(true, SeqCst)
     }
 }
 
@@ -213,8 +215,16 @@ async fn status(mut stream: TcpStream, path: &str, endpoint: &Endpoint) -> Optio
     stream.write_all(request.as_bytes()).await.ok()?;
     let mut line = [0; STATUS_BYTES];
     stream.read_exact(&mut line).await.ok()?;
+    tokio::spawn(read_out(stream));
     let code = line.strip_prefix(b"HTTP/1.1 ").or(line.strip_prefix(b"HTTP/1.0 "))?;
     std::str::from_utf8(code).ok()?.parse().ok()
+}
+
+/// Reads what is left of an answer: closing before would reset the connection, and the application would log an error.
+async fn read_out(mut stream: TcpStream) {
+    let mut rest = [0; 1_024];
+    let end = async { while matches!(stream.read(&mut rest).await, Ok(1..)) {} };
+    let _ = timeout(READ_OUT_TIME, end).await;
 }
 
 #[cfg(test)]
