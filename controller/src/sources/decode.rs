@@ -1,6 +1,7 @@
 //! Tells kinds apart and hands each to the crate that reads it. It never judges a field itself.
 
 use super::findings::Severity;
+use headgate_functions::kinds as functions;
 use headgate_translate::{
     kinds::{self, ObjectRef},
     schema::{self, Problem},
@@ -13,6 +14,8 @@ use std::collections::BTreeMap;
 pub enum Content {
     /// A kind of Kubernetes or of Gateway API.
     Kubernetes(kinds::Object),
+    /// A kind of OpenFunction.
+    OpenFunction(functions::Object),
 }
 
 /// The name of an object as far as it can be read from one that is broken.
@@ -40,13 +43,29 @@ pub fn decode(value: &Value) -> Outcome {
     if value.get("apiVersion").is_none() && value.get("kind").is_none() {
         return Outcome::Foreign(String::new());
     }
-    match kinds::decode(value) {
+    let kubernetes = match kinds::decode(value) {
         Ok(kinds::Decoded::Known(object, warnings)) => {
-            Outcome::Known(object.reference(), Content::Kubernetes(object), warnings)
+            return Outcome::Known(object.reference(), Content::Kubernetes(object), warnings);
         }
-        Ok(kinds::Decoded::UnknownKind { api_version, kind }) => Outcome::Foreign(format!("{api_version} {kind}")),
+        Ok(kinds::Decoded::UnknownKind { api_version, kind }) => format!("{api_version} {kind}"),
+        Err(problems) => return Outcome::Refused(identity(value), problems),
+    };
+    match functions::decode(value) {
+        Ok(functions::Decoded::Known(object, warnings)) => {
+            Outcome::Known(reference(&object), Content::OpenFunction(object), warnings)
+        }
+        Ok(functions::Decoded::UnknownKind { .. }) => Outcome::Foreign(kubernetes),
         Err(problems) => Outcome::Refused(identity(value), problems),
     }
+}
+
+fn reference(object: &functions::Object) -> ObjectRef {
+    let (group, kind) = match object {
+        functions::Object::Function(_) => (functions::FUNCTION_GROUP, "Function"),
+        functions::Object::Gateway(_) => (functions::OF_GATEWAY_GROUP, "Gateway"),
+    };
+    let name = object.reference();
+    ObjectRef::new(group, kind, &name.namespace, &name.name)
 }
 
 /// The name of a value, if it says enough.
@@ -77,7 +96,7 @@ pub fn describe(value: &Value) -> String {
 
 /// Whether a problem is about a field that should not be there, so that its name is to be shown rather than its value.
 pub fn is_about_key(problem: &Problem) -> bool {
-    problem.message.starts_with("is not a field")
+    ["is not a field", "is a field of", "stands too"].iter().any(|start| problem.message.starts_with(start))
 }
 
 impl Identity {

@@ -7,7 +7,7 @@ use super::{
     tree::{self, Found, Stamp, Tree},
     yaml::{self, Broken, Document, Hint, Parsed, Place, Position},
 };
-use headgate_translate::kinds::ObjectRef;
+use headgate_translate::kinds::{self, ObjectRef};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -125,6 +125,22 @@ impl Loaded {
             files: self.files.len(),
             objects: self.objects.len(),
         }
+    }
+
+    /// The live objects of Kubernetes and of Gateway API.
+    pub fn kubernetes(&self) -> impl Iterator<Item = &kinds::Object> {
+        self.objects.values().filter_map(|object| match &object.content {
+            Content::Kubernetes(object) => Some(object),
+            Content::OpenFunction(_) => None,
+        })
+    }
+
+    /// The live objects of OpenFunction.
+    pub fn openfunction(&self) -> impl Iterator<Item = &headgate_functions::kinds::Object> {
+        self.objects.values().filter_map(|object| match &object.content {
+            Content::OpenFunction(object) => Some(object),
+            Content::Kubernetes(_) => None,
+        })
     }
 
     /// Whether objects or findings differ.
@@ -414,16 +430,16 @@ impl Text<'_> {
                 (State::Live(Arc::new(SourceObject { name, content, origin })), problems)
             }
         };
-        let object = decode::describe(value);
+        let object = match &state {
+            State::Live(object) => object.name.to_string(),
+            _ => decode::describe(value),
+        };
         let findings = problems.into_iter().map(|problem| {
             let field = problem.path.to_string();
             let (found, _) = place.find(&field);
+            let position = found.key.filter(|_| decode::is_about_key(&problem)).unwrap_or_else(|| found.pointer());
             let severity = problem.severity.into();
-            Finding {
-                severity,
-                field,
-                ..self.finding(found.pointer(), object.clone(), problem.message, problem.remedy)
-            }
+            Finding { severity, field, ..self.finding(position, object.clone(), problem.message, problem.remedy) }
         });
         Slot { document: self.document, findings: findings.collect(), state }
     }

@@ -275,3 +275,91 @@ impl Paint {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn finding(line_text: &str, line: u32, column: u32) -> Finding {
+        Finding {
+            severity: Severity::Error,
+            file: "dir/a.yaml".into(),
+            position: Some(Position { line, column }),
+            line_text: line_text.to_owned(),
+            object: "HTTPRoute default/hello".to_owned(),
+            field: "spec.x".to_owned(),
+            message: "is wrong".to_owned(),
+            remedy: "write what is right".to_owned(),
+            kept: false,
+        }
+    }
+
+    #[test]
+    fn text_shows_the_line_and_the_remedy() {
+        let expected = "dir/a.yaml:12:6: error: HTTPRoute default/hello: spec.x: is wrong\n  12 |   x: y\n     |      ^\n  help: write what is right\n";
+        assert_eq!(finding("  x: y", 12, 6).text(false), expected);
+        let kept = Finding {
+            kept: true,
+            remedy: String::new(),
+            position: None,
+            severity: Severity::Warning,
+            ..finding("", 0, 0)
+        };
+        let expected = "dir/a.yaml: warning: HTTPRoute default/hello: spec.x: is wrong\n  note: the last good version stays live\n";
+        assert_eq!(kept.text(false), expected);
+    }
+
+    #[test]
+    fn colours_follow_the_terminal_and_no_color() {
+        assert!(finding("  x: y", 12, 6).text(true).contains("\x1b[1;31merror\x1b[0m"));
+        assert!(colours(true, None) && colours(true, Some(OsStr::new(""))));
+        assert!(!colours(true, Some(OsStr::new("1"))) && !colours(false, None));
+    }
+
+    #[test]
+    fn a_line_cannot_write_to_the_terminal_and_long_ones_are_cut_around_the_caret() {
+        assert!(!finding("a: \x1b[2J", 1, 4).text(false).contains('\x1b'));
+        let long = format!("{}!{}", "x".repeat(500), "y".repeat(500));
+        let text = finding(&long, 1, 501).text(false);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].chars().count() < 140);
+        assert_eq!(lines[1].chars().position(|c| c == '!'), lines[2].chars().position(|c| c == '^'));
+        assert_eq!(window("\ta: x", 5).1, "\t   ", "a tab stays a tab, so that the caret stands right");
+        assert_eq!(window("ab", 4).1, "   ", "beyond the end of the line");
+    }
+
+    #[test]
+    fn github_gets_workflow_commands() {
+        let mut finding = finding("  x: y", 12, 6);
+        finding.file = "a,b.yaml".into();
+        finding.message = "is 100%\nwrong".to_owned();
+        let report = Report { findings: &[finding], skipped: &[], files: 1, objects: 3 };
+        let expected = "::error file=a%2Cb.yaml,line=12,col=6::HTTPRoute default/hello: spec.x: is 100%25%0Awrong%0Ahelp: write what is right\n1 error; 3 objects in 1 file\n";
+        assert_eq!(report.render(Output::Github), expected);
+    }
+
+    #[test]
+    fn json_is_one_document() {
+        let skipped = [Skipped { kind: "apps/v1 Deployment".to_owned(), objects: 2 }];
+        let report = Report { findings: &[finding("  x: y", 12, 6)], skipped: &skipped, files: 2, objects: 3 };
+        let document: serde_json::Value = serde_json::from_str(&report.render(Output::Json)).unwrap();
+        let expected = serde_json::json!({
+            "severity": "error", "file": "dir/a.yaml", "line": 12, "column": 6, "text": "  x: y",
+            "object": "HTTPRoute default/hello", "field": "spec.x", "message": "is wrong", "remedy": "write what is right",
+        });
+        assert_eq!(document["findings"][0], expected);
+        assert_eq!(document["skipped"][0], serde_json::json!({"kind": "apps/v1 Deployment", "objects": 2}));
+        assert_eq!(document["counts"], serde_json::json!({"errors": 1, "warnings": 0, "objects": 3, "files": 2}));
+    }
+
+    #[test]
+    fn a_report_closes_with_what_was_skipped_and_counted() {
+        let skipped = [
+            Skipped { kind: String::new(), objects: 1 },
+            Skipped { kind: "apps/v1 Deployment".to_owned(), objects: 2 },
+        ];
+        let report = Report { findings: &[], skipped: &skipped, files: 1, objects: 0 };
+        let expected = "skipped 1 document without apiVersion and kind: no Kubernetes object\nskipped kind apps/v1 Deployment (2 objects): Headgate does not use it\nno problems; 0 objects in 1 file\n";
+        assert_eq!(report.render(Output::Text { colours: false }), expected);
+    }
+}

@@ -339,3 +339,70 @@ impl Heard {
         done.map_or(Due::Never, Due::At)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use notify::event::{CreateKind, DataChange};
+    use std::path::Path;
+
+    const WRITTEN: EventKind = EventKind::Modify(ModifyKind::Data(DataChange::Any));
+    const CLOSED: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
+    const CREATED: EventKind = EventKind::Create(CreateKind::File);
+
+    fn event(kind: EventKind, path: &str) -> notify::Result<Event> {
+        Ok(Event::new(kind).add_path(Path::new(path).to_owned()))
+    }
+
+    fn ms(milliseconds: u64) -> Duration {
+        Duration::from_millis(milliseconds)
+    }
+
+    /// What is told, and when, in milliseconds after the start: each file once it may be read.
+    fn told(events: &[(u64, EventKind, &str)]) -> Vec<(u64, Vec<String>)> {
+        let (start, mut heard, mut told) = (Instant::now(), Heard::default(), Vec::new());
+        for at in 0..1000 {
+            for (_, kind, path) in events.iter().filter(|(when, ..)| *when == at) {
+                heard.take_in(event(*kind, path), start + ms(at));
+            }
+            if let Due::Now { paths, .. } = heard.due(start + ms(at)) {
+                told.push((at, paths.iter().map(|path| path.display().to_string()).collect()));
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn a_change_is_told_once_files_are_quiet() {
+        let file = |name: &str| vec![name.to_owned()];
+        assert_eq!(told(&[(0, CREATED, "a")]), [(8, file("a"))]);
+        assert_eq!(told(&[(0, CREATED, "a"), (5, CREATED, "a")]), [(13, file("a"))]);
+        let busy: Vec<_> = (0..12).map(|at| (at * 5, CREATED, "a")).collect();
+        assert_eq!(told(&busy)[0].0, DELAY_MS_MAX, "someone who never rests does not hold it up for ever");
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_waited_for() {
+        let file = |name: &str| vec![name.to_owned()];
+        assert_eq!(told(&[(0, WRITTEN, "a"), (60, WRITTEN, "a"), (70, CLOSED, "a")]), [(78, file("a"))]);
+        assert_eq!(told(&[(0, WRITTEN, "a")]), [(HALF_WRITTEN_MS_MAX, file("a"))], "for a while only");
+        assert_eq!(
+            told(&[(0, WRITTEN, "a"), (2, CREATED, "b"), (20, CLOSED, "a")]),
+            [(10, file("b")), (28, file("a"))]
+        );
+    }
+
+    #[test]
+    fn reading_a_file_is_no_change_and_a_lost_event_may_be_any() {
+        let mut heard = Heard::default();
+        assert!(!heard.take_in(event(EventKind::Access(AccessKind::Open(AccessMode::Any)), "a"), Instant::now()));
+        assert!(matches!(heard.due(Instant::now()), Due::Never));
+        let now = Instant::now();
+        assert!(heard.take_in(Err(notify::Error::generic("lost")), now));
+        assert!(matches!(heard.due(now + ms(QUIET_MS)), Due::Now { anything: true, .. }));
+        for at in 0..=TOUCHED_MAX {
+            heard.take_in(event(CREATED, &at.to_string()), now);
+        }
+        assert!(heard.paths.is_empty() && heard.anything, "too many files are anything");
+    }
+}

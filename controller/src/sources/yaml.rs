@@ -292,6 +292,7 @@ impl Tree {
         span: Span,
     ) -> Result<(), Fault> {
         let at = position(span.start);
+        let tag_at = span.tag_start().map_or(at, position);
         let plain = style == ScalarStyle::Plain;
         if self.expects_key() {
             let open = self.open.last_mut().expect("a key is expected in an open map only");
@@ -302,7 +303,7 @@ impl Tree {
             return Ok(());
         }
         let value = match tag {
-            Some(tag) => tagged(&text, tag, at)?,
+            Some(tag) => tagged(&text, tag, tag_at)?,
             None if plain => self.plain(&text, at)?,
             None => Value::String(text.into_owned()),
         };
@@ -326,7 +327,7 @@ impl Tree {
     fn begin(&mut self, value: Value, parts: Parts, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Stop> {
         let at = position(span.start);
         if let Some(tag) = tag.filter(|tag| tag.is_custom()) {
-            return Err(Stop::Fault(unknown_tag(tag, at)));
+            return Err(Stop::Fault(unknown_tag(tag, span.tag_start().map_or(at, position))));
         }
         if self.expects_key() {
             return Err(Stop::Fault(fault(
@@ -549,7 +550,8 @@ fn tagged(text: &str, tag: &Tag, at: Position) -> Result<Value, Fault> {
         Some("bool") => resolve(text).filter(Value::is_boolean),
         Some("int") => resolve(text).filter(|value| value.is_i64() || value.is_u64()),
         Some("float") => resolve(text).filter(Value::is_number),
-        None if tag.suffix().is_empty() => Some(Value::String(text.to_owned())),
+        // `!` alone asks for the text as it is written (YAML 1.2.2 §6.9.1).
+        None if tag.original() == "!" => Some(Value::String(text.to_owned())),
         _ => return Err(unknown_tag(tag, at)),
     };
     value.ok_or_else(|| {
@@ -709,4 +711,195 @@ fn ran_out(kind: &ErrorKind) -> bool {
             | Kind::UnexpectedEofFlowMapping
             | Kind::UnexpectedEofFlowSequence
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn value(text: &str) -> Value {
+        match parse(text).as_slice() {
+            [Parsed::Document(document)] => document.value.clone(),
+            other => panic!("{text:?} gave {other:?}"),
+        }
+    }
+
+    fn fault(text: &str) -> Fault {
+        match parse(text).into_iter().find_map(|parsed| match parsed {
+            Parsed::Broken(broken) => Some(broken.fault),
+            Parsed::Document(_) => None,
+        }) {
+            Some(fault) => fault,
+            None => panic!("{text:?} is no fault"),
+        }
+    }
+
+    #[test]
+    fn scalars_are_read_by_the_core_schema() {
+        let cases = [
+            ("a: yes", json!("yes")),
+            ("a: on", json!("on")),
+            ("a: true", json!(true)),
+            ("a: False", json!(false)),
+            ("a: ~", json!(null)),
+            ("a:", json!(null)),
+            ("a: 8080", json!(8080)),
+            ("a: -1", json!(-1)),
+            ("a: +7", json!(7)),
+            ("a: 010", json!(10)),
+            ("a: 0x1F", json!(31)),
+            ("a: 0o17", json!(15)),
+            ("a: 18446744073709551615", json!(u64::MAX)),
+            ("a: 1.5", json!(1.5)),
+            ("a: .5", json!(0.5)),
+            ("a: 1e3", json!(1000.0)),
+            ("a: 1.2.3", json!("1.2.3")),
+            ("a: 10s", json!("10s")),
+            ("a: 1_000", json!("1_000")),
+            ("a: e5", json!("e5")),
+            ("a: '80'", json!("80")),
+            ("a: \"true\"", json!("true")),
+            ("a: !!str 80", json!("80")),
+            ("a: ! 80", json!("80")),
+            ("a: !!int \"80\"", json!(80)),
+            ("a: |\n  x\n  y\n", json!("x\ny\n")),
+            ("a: >-\n  x\n  y\n", json!("x y")),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(value(text), json!({ "a": expected }), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_kubectl_reads_differently_is_hinted() {
+        let cases = [
+            ("on", Some("true")),
+            ("No", Some("false")),
+            ("010", Some("8")),
+            ("1_000", Some("1000")),
+            ("0b11", Some("3")),
+        ];
+        let same = ["true", "10", "0", "\"on\"", "onwards", "09", "1.5", "_1"].map(|text| (text, None));
+        for (text, expected) in cases.into_iter().chain(same) {
+            let [Parsed::Document(document)] = &parse(&format!("a: {text}"))[..] else { panic!("{text}") };
+            assert_eq!(document.hints.first().map(|hint| hint.elsewhere.as_str()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn json_is_yaml() {
+        let text = "{\n\t\"a\": [1, \"x\\u0041\\/\", {\"b\": null}],\n\t\"c\":true\n}\n";
+        assert_eq!(value(text), json!({"a": [1, "xA/", {"b": null}], "c": true}));
+    }
+
+    #[test]
+    fn documents_without_content_are_left_out() {
+        let text = "# nothing\n---\na: 1\n---\n---\n# a comment\n---\nb: 2\n...\n";
+        let values: Vec<Value> = parse(text)
+            .into_iter()
+            .map(|parsed| match parsed {
+                Parsed::Document(document) => document.value,
+                Parsed::Broken(broken) => panic!("{broken:?}"),
+            })
+            .collect();
+        assert_eq!(values, [json!({"a": 1}), json!({"b": 2})]);
+    }
+
+    #[test]
+    fn a_broken_document_costs_only_itself_and_says_what_it_could() {
+        let text = "a: 1\n---\nkind: X\nmetadata:\n  name: n\nspec: [1, 2\n---\nb: 2\n";
+        let parsed = parse(text);
+        assert!(matches!(&parsed[0], Parsed::Document(document) if document.value == json!({"a": 1})));
+        let Parsed::Broken(broken) = &parsed[1] else { panic!("{:?}", parsed[1]) };
+        assert_eq!(broken.before, json!({"kind": "X", "metadata": {"name": "n"}}));
+        assert_eq!(broken.fault.position, Position { line: 6, column: 7 });
+        assert!(matches!(&parsed[2], Parsed::Document(document) if document.value == json!({"b": 2})));
+    }
+
+    #[test]
+    fn merge_keys_give_way_to_the_map_and_to_earlier_ones() {
+        let text = "a: &a {x: 1, y: 1}\nb: &b {y: 2, z: 2}\nc:\n  <<: [*a, *b]\n  x: 0\nd: {<<: *a}\n";
+        assert_eq!(value(text)["c"], json!({"x": 0, "y": 1, "z": 2}));
+        assert_eq!(value(text)["d"], json!({"x": 1, "y": 1}));
+        assert_eq!(value("\"<<\": 1"), json!({"<<": 1}));
+    }
+
+    #[test]
+    fn faults_of_our_own_name_the_place() {
+        let cases = [
+            ("a: 1\nb: 2\na: 3\n", (3, 1), "the key `a` stands twice in this map, first on line 1"),
+            ("a: &a [*a]\n", (1, 8), "this alias stands inside what it names, so it would never end"),
+            ("a: .inf\n", (1, 4), "`.inf` is no number that JSON has"),
+            ("a: !foo x\n", (1, 4), "the tag `!foo` means nothing here"),
+            ("{a: 1}: b\n", (1, 1), "a map or list stands where a key must be"),
+            ("<<: 1\n", (1, 1), "`<<` merges maps only"),
+        ];
+        for (text, (line, column), message) in cases {
+            let fault = fault(text);
+            assert_eq!((fault.position, fault.message.as_str()), (Position { line, column }, message), "{text}");
+        }
+    }
+
+    #[test]
+    fn aliases_unfold_within_bounds() {
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..12 {
+            let alias = format!("*a{}", level - 1);
+            text += &format!("a{level}: &a{level} [{}]\n", [alias.as_str(); 9].join(", "));
+        }
+        assert!(fault(&text).message.contains("unfold to more than 100000 values"), "{:?}", fault(&text));
+        let large = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), ["*a"; 9].join(", "));
+        assert!(fault(&large).message.contains("or 4 MiB"));
+    }
+
+    #[test]
+    fn depth_and_length_are_bounded() {
+        for (open, close) in [("[", "]"), ("{a: ", "}")] {
+            let deep = |levels: usize| format!("{}1{}", open.repeat(levels), close.repeat(levels));
+            assert!(matches!(parse(&deep(DEPTH_MAX))[..], [Parsed::Document(_)]));
+            assert!(fault(&deep(DEPTH_MAX + 1)).message.contains("nest"), "{open}");
+        }
+        let block: String = (0..=DEPTH_MAX).map(|level| format!("{}a:\n", "  ".repeat(level))).collect();
+        assert!(fault(&block).message.contains("nest"));
+        assert!(fault(&"#".repeat(TEXT_BYTES_MAX + 1)).message.contains("longer than 4 MiB"));
+    }
+
+    #[test]
+    fn places_are_found_by_path() {
+        let text = "metadata:\n  labels:\n    app.kubernetes.io/name: x\nspec:\n  rules:\n  - name: a\n    ports: [80, 81]\n  - name: b\n";
+        let [Parsed::Document(document)] = &parse(text)[..] else { panic!() };
+        let cases = [
+            ("", (1, 1), true),
+            ("spec.rules[1].name", (8, 11), true),
+            (".spec.rules[0].ports[1]", (7, 17), true),
+            ("spec.rules[0].ports", (7, 5), true),
+            ("metadata.labels[app.kubernetes.io/name]", (3, 29), true),
+            ("metadata.labels[\"app.kubernetes.io/name\"]", (3, 29), true),
+            ("metadata.labels.app.kubernetes.io/name", (3, 29), true),
+            ("spec.rules[1].backendRefs[0].port", (8, 5), false),
+            ("spec.rules[7]", (5, 3), false),
+            ("spec.rule", (4, 1), false),
+        ];
+        for (path, (line, column), there) in cases {
+            let (place, exact) = document.places.find(path);
+            assert_eq!((place.pointer(), exact), (Position { line, column }, there), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_ends_too_early_is_told_apart() {
+        let cases = [
+            ("a: [1, 2", true),
+            ("a: \"x", true),
+            ("a: 1\nb", true),
+            ("a:\n  b: {c", true),
+            ("a: b: c\nd: 1\n", false),
+            ("a: 1\n\tb: 1\nc: 1\n", false),
+        ];
+        for (text, expected) in cases {
+            let [Parsed::Broken(broken)] = &parse(text)[..] else { panic!("{text}") };
+            assert_eq!(broken.cut_off, expected, "{text}: {:?}", broken.fault);
+        }
+    }
 }
