@@ -68,7 +68,10 @@ fn allows(lookup: &Lookup<'_>, route: Candidate<'_>, gateway: &GatewayView<'_>, 
     let from_namespace = match &allowed.from {
         From::All => true,
         From::Same => route.meta.namespace == gateway.gateway.meta.namespace,
-        From::Selector => allowed.selector.selects(&lookup.namespace_labels(&route.meta.namespace)),
+        From::Selector => {
+            let labels = lookup.namespace_labels(&route.meta.namespace);
+            allowed.selector.as_ref().is_some_and(|selector| selector.selects(&labels))
+        }
         From::None | From::Unknown(_) => false,
     };
     from_namespace && listener.supported_kinds.iter().any(kind)
@@ -81,7 +84,11 @@ fn hosts(declared: &[String], listener: &HostPattern) -> Vec<Host> {
     }
     let parsed = declared.iter().filter_map(|text| text.parse::<HostPattern>().ok());
     let both = |declared: HostPattern| Some(Host { pattern: declared.intersect(listener)?, declared });
-    let mut hosts: Vec<Host> = parsed.filter_map(both).collect();
-    hosts.dedup();
+    let mut hosts: Vec<Host> = Vec::with_capacity(declared.len());
+    for host in parsed.filter_map(both) {
+        if !hosts.contains(&host) {
+            hosts.push(host);
+        }
+    }
     hosts
 }

@@ -311,3 +311,38 @@ fn write_parent<S: Serializer>(parent: &ParentRef, serializer: S) -> Result<S::O
     }
     map.end()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_is_written_as_the_api_has_it() {
+        let condition = Condition::wrong(ConditionType::Accepted, Reason::NoMatchingParent, "m", 3);
+        let parent_ref =
+            ParentRef { section: Some("http".into()), port: Some(80), ..ParentRef::gateway("infra", "web") };
+        let parent = ParentStatus { parent_ref, controller_name: "a.io/b".into(), conditions: vec![condition] };
+        assert_eq!(
+            json!(Status::Route(RouteStatus { parents: vec![parent] })),
+            json!({"parents": [{
+                "parentRef": {
+                    "group": "gateway.networking.k8s.io", "kind": "Gateway", "namespace": "infra", "name": "web",
+                    "sectionName": "http", "port": 80,
+                },
+                "controllerName": "a.io/b",
+                "conditions": [{
+                    "type": "Accepted", "status": "False", "reason": "NoMatchingParent", "message": "m",
+                    "observedGeneration": 3,
+                }],
+            }]})
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_true_where_the_type_names_a_fault() {
+        assert!(Condition::wrong(ConditionType::Conflicted, Reason::HostnameConflict, "", 0).status);
+        assert!(!Condition::fine(ConditionType::Conflicted, Reason::NoConflicts, 0).status);
+        assert!(!Condition::wrong(ConditionType::ResolvedRefs, Reason::InvalidKind, "", 0).status);
+    }
+}

@@ -1,14 +1,22 @@
 //! Endpoints of Backends from EndpointSlices. They travel apart from routes and never make a new version of them.
 
 use crate::{
+    Objects,
     kinds::{AddressFamily, EndpointSlice, ServicePort, SliceEndpoint, TargetPort},
     lookup::Lookup,
 };
-use headgate_config::{Activation, BackendName, Endpoint, Endpoints, Probe};
+use headgate_config::{Activation, BackendName, Endpoint, Endpoints, Probe, Snapshot};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
 };
+
+/// Endpoints of all Backends of a Snapshot whose Services have slices, without translating anything else: for a change of slices
+/// alone.
+pub fn endpoints_of(objects: &Objects, snapshot: &Snapshot) -> Vec<Endpoints> {
+    let lookup = Lookup::new(objects);
+    snapshot.backends.keys().filter_map(|backend| endpoints(&lookup, backend)).collect()
+}
 
 /// Endpoints of one Backend; `None` for a Service that has no slices, whose endpoints another source knows or nobody.
 ///

@@ -81,6 +81,14 @@ impl Form {
         |t| t.is_empty() || is_label_value(t),
         "use letters, digits, '-', '_' and '.', at most 63, starting and ending with a letter or digit",
     );
+    /// A key of a label or annotation.
+    pub const LABEL_KEY: Self =
+        Self::new(1, 317, is_label_key, "write a name of at most 63 characters, perhaps with a domain and / before it");
+    /// Where an address can be reached from.
+    pub const ROUTABILITY: Self =
+        Self::new(0, 253, |t| t.is_empty() || t == "Cluster" || is_routability(t), "write Cluster, or leave it out");
+    /// A path of requests to an authorization service.
+    pub const AUTH_PATH: Self = Self::new(1, 1024, is_path, "write a path without a query");
     /// A URI with scheme and host, such as a SPIFFE identity.
     pub const URI: Self = Self::new(1, 253, is_uri, "write a URI such as spiffe://example.com/name");
     /// `System` or a domain-prefixed name.
@@ -141,6 +149,18 @@ pub fn is_subdomain(text: &str) -> bool {
 fn is_kind(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic())
         && framed(text, |b| b.is_ascii_alphanumeric(), |b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn is_label_key(text: &str) -> bool {
+    let (prefix, name) = text.split_once('/').map_or((None, text), |(prefix, name)| (Some(prefix), name));
+    name.len() <= 63 && is_label_value(name) && prefix.is_none_or(|prefix| prefix.len() < 253 && is_subdomain(prefix))
+}
+
+/// A name of an implementation; those of Kubernetes are reserved.
+fn is_routability(text: &str) -> bool {
+    text.split_once('/').is_some_and(|(domain, name)| {
+        is_subdomain(domain) && domain != "k8s.io" && !domain.ends_with(".k8s.io") && !name.is_empty()
+    })
 }
 
 fn is_label_value(text: &str) -> bool {
@@ -234,6 +254,8 @@ mod tests {
                 &["a.io", "https://a.io/x", "ftp://a"],
             ),
             (Form::CONTROLLER, &["headgate.dev/controller"], &["headgate", "a/"]),
+            (Form::LABEL_KEY, &["app", "a.io/b_c"], &["", "/b", "a.io/", "A.io/b"]),
+            (Form::ROUTABILITY, &["", "Cluster", "a.io/Public"], &["Public", "k8s.io/x"]),
             (Form::URI, &["spiffe://a.io/x"], &["a.io/x", ":///"]),
         ];
         for (form, good, bad) in table {

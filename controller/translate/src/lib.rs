@@ -18,5 +18,6 @@ mod route;
 pub mod schema;
 mod translate;
 
+pub use endpoints::endpoints_of;
 pub use objects::{AliasArm, Key, Objects, ServiceTraits};
 pub use translate::{ObjectProblem, Settings, Translation, builtin_gateway, translate};

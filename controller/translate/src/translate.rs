@@ -214,10 +214,11 @@ impl<'w> Work<'w, '_> {
     fn parents(&mut self, route: Route<'_>) -> Vec<Parent<'w>> {
         let mut parents = Vec::new();
         for (index, reference) in route.parents().iter().enumerate() {
+            let at = FieldPath::of("spec.parentRefs").index(index);
             if reference.group != GATEWAY_GROUP || reference.kind != "Gateway" {
+                self.warn_of_kind(route, reference, &at);
                 continue;
             }
-            let at = FieldPath::of("spec.parentRefs").index(index);
             let namespace = reference.namespace.as_ref().unwrap_or(&route.meta().namespace);
             let key = (namespace.clone(), reference.name.clone());
             if let Some(&gateway) = self.by_name.get(&key) {
@@ -255,6 +256,15 @@ impl<'w> Work<'w, '_> {
         let any_listener = ParentRef::gateway(&namespace, &name);
         let result = attach(self.lookup, route.candidate(), &any_listener, view, at);
         Some(Parent { reference, gateway, result, note: "attached to the built-in Gateway" })
+    }
+
+    /// A parent of the Gateway API that is no Gateway; parents of other groups are other people's.
+    fn warn_of_kind(&mut self, route: Route<'_>, reference: &ParentRef, at: &FieldPath) {
+        if reference.group == GATEWAY_GROUP {
+            let message = format!("parents of kind {} are not supported", reference.kind);
+            let problem = Problem::warning(at.key("kind"), message, "name a Gateway");
+            self.done.problems.push(ObjectProblem { object: route.reference(), problem });
+        }
     }
 
     fn warn_of_missing(&mut self, route: Route<'_>, (namespace, name): &Key, at: &FieldPath) {

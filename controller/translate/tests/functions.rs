@@ -88,3 +88,27 @@ fn services_that_scale_carry_their_traits() {
     let headgate_config::Action::Forward(split) = &rule.action else { panic!("{rule:?}") };
     assert_eq!(split.cold, ColdArm::Shift);
 }
+
+#[test]
+fn endpoints_are_found_without_a_translation() {
+    let mut objects = objects(json!([{"name": "hello-v1", "port": 80}, {"name": "plain", "port": 80}]));
+    for service in ["hello-v1", "plain"] {
+        let slice = json!({
+            "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "metadata": {"name": service, "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv6", "ports": [{"port": 8080}],
+            "endpoints": [{"addresses": ["::1"], "conditions": {"ready": false}}],
+        });
+        let Ok(Decoded::Known(object, _)) = decode(&slice) else { panic!("{slice} is taken") };
+        objects.insert(object);
+    }
+    let translation = translate(&objects, &Settings::standalone());
+    let found = headgate_translate::endpoints_of(&objects, &translation.snapshot);
+    assert_eq!(found, translation.endpoints);
+    // one that is not ready is asked only where the Service scales
+    assert_eq!(
+        found[0].list.iter().map(|e| (e.address.to_string(), e.ready)).collect::<Vec<_>>(),
+        [("[::1]:8080".into(), false)]
+    );
+    assert_eq!(found[1].list, []);
+}

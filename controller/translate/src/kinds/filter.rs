@@ -449,7 +449,7 @@ impl ExternalAuth {
             let mut fields = http.fields();
             auth.allowed_headers = read_set(&mut fields, "allowedHeaders", 64, Form::ANY);
             auth.allowed_response_headers = read_set(&mut fields, "allowedResponseHeaders", 64, Form::ANY);
-            auth.path = fields.text("path", Form::PATH);
+            auth.path = fields.text("path", Form::AUTH_PATH);
         }
         let size = |at: Reader<'_>| at.fields().number("maxSize", 0..=i64::from(i32::MAX)).unwrap_or_default();
         auth.body_max_bytes = fields.get("forwardBody").map(|at| u32::try_from(size(at)).unwrap_or_default());

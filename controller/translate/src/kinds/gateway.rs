@@ -92,8 +92,8 @@ choices! {
 pub struct AllowedRoutes {
     /// From which namespaces; Same by default.
     pub from: From,
-    /// For Selector.
-    pub selector: LabelSelector,
+    /// For Selector; none selects nothing.
+    pub selector: Option<LabelSelector>,
     /// Kinds; those of the protocol where none is written.
     pub kinds: Vec<RouteGroupKind>,
 }
@@ -139,13 +139,13 @@ pub struct Infrastructure {
 pub struct AllowedListeners {
     /// From which namespaces; None by default.
     pub from: From,
-    /// For Selector.
-    pub selector: LabelSelector,
+    /// For Selector; none selects nothing.
+    pub selector: Option<LabelSelector>,
 }
 
 impl Default for AllowedListeners {
     fn default() -> Self {
-        Self { from: From::None, selector: LabelSelector::default() }
+        Self { from: From::None, selector: None }
     }
 }
 
@@ -338,11 +338,15 @@ impl AllowedListeners {
     }
 }
 
-fn read_namespaces(fields: &mut Fields<'_>, default: From) -> (From, LabelSelector) {
-    let Some(at) = fields.get("namespaces") else { return (default, LabelSelector::default()) };
+fn read_namespaces(fields: &mut Fields<'_>, default: From) -> (From, Option<LabelSelector>) {
+    let Some(at) = fields.get("namespaces") else { return (default, None) };
     let mut fields = at.fields();
     let from = fields.choice("from").unwrap_or(default);
-    (from, fields.get("selector").map(|at| LabelSelector::read(&at)).unwrap_or_default())
+    let selector = fields.get("selector").map(|at| LabelSelector::read(&at));
+    if from == From::Selector && selector.is_none() {
+        at.warn("has from: Selector without a selector, which selects nothing", "write selector: with matchLabels");
+    }
+    (from, selector)
 }
 
 impl RouteGroupKind {
@@ -361,7 +365,7 @@ fn read_addresses(spec: &mut Fields<'_>) -> Vec<Address> {
         let address = Address {
             kind: fields.text("type", Form::NAME).unwrap_or_else(|| "IPAddress".into()),
             value: fields.text("value", Form::custom(0, 253, |_| true, "write at most 253 characters")),
-            routability: fields.text("routability", Form::custom(0, 253, |_| true, "write Cluster, or leave it out")),
+            routability: fields.text("routability", Form::ROUTABILITY),
         };
         if let ("Hostname", Some(value)) = (address.kind.as_str(), &address.value)
             && let Err(message) = Form::HOSTNAME.check(value)
@@ -393,6 +397,13 @@ impl Infrastructure {
             parameters: fields.get("parametersRef").map(|at| ObjectReference::read_local(&at)),
         };
         let sizes = [("labels", infrastructure.labels.len(), 8), ("annotations", infrastructure.annotations.len(), 16)];
+        let keys = [("labels", &infrastructure.labels), ("annotations", &infrastructure.annotations)];
+        for (field, key) in keys.into_iter().flat_map(|(field, map)| map.keys().map(move |key| (field, key))) {
+            if let Err(message) = Form::LABEL_KEY.check(key) {
+                let path = at.path().key(field).key(key.clone());
+                at.report().add(Problem::error(path, message, Form::LABEL_KEY.remedy));
+            }
+        }
         for (field, count, most) in sizes {
             if count > most {
                 let message = format!("has {count} entries, {most} are allowed");
@@ -426,9 +437,18 @@ impl FrontendValidation {
             let mut fields = at.fields();
             let authorities = fields.need("caCertificateRefs").map(|at| at.list(1..=16)).unwrap_or_default();
             Self {
-                authorities: authorities.iter().map(ObjectReference::read_full).collect(),
+                authorities: authorities.iter().map(read_authority).collect(),
                 mode: fields.choice("mode").unwrap_or_default(),
             }
         })
     }
+}
+
+fn read_authority(at: &Reader<'_>) -> ObjectReference {
+    let reference = ObjectReference::read_full(at);
+    let bundle = (reference.group.as_str(), reference.kind.as_str()) == ("certificates.k8s.io", "ClusterTrustBundle");
+    if bundle && reference.namespace.is_some() {
+        at.error("names a namespace, but a ClusterTrustBundle has none", "leave out namespace");
+    }
+    reference
 }
