@@ -1,0 +1,77 @@
+//! A certificate authority for one test: certificates as PEM for manifests, and both ends of TLS. Its keys are worth nothing.
+
+use crate::within;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{PrivateKeyDer, ServerName, pem::PemObject};
+use std::{net::SocketAddr, sync::Arc};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+
+/// An authority that a test trusts.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
+    }
+}
+
+impl Authority {
+    /// Its certificate.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    /// A certificate for names, and its key.
+    pub fn issue(&self, names: &[&str]) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    /// A Secret with a certificate for names.
+    pub fn secret(&self, name: &str, names: &[&str]) -> String {
+        let (certificate, key) = self.issue(names);
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
+            indented(&certificate),
+            indented(&key)
+        )
+    }
+
+    /// A ConfigMap with its own certificate, for a BackendTLSPolicy.
+    pub fn config_map(&self, name: &str) -> String {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  ca.crt: |\n{}", indented(&self.pem()))
+    }
+
+    /// Accepts TLS with a certificate for names.
+    pub fn acceptor(&self, names: &[&str], alpn: &[&str]) -> TlsAcceptor {
+        let (certificate, key) = self.issue(names);
+        let chain = vec![rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Arc::new(config).into()
+    }
+
+    /// Connects with TLS and trusts nobody else.
+    pub async fn connect(&self, to: SocketAddr, name: &str, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let socket = within("connecting", TcpStream::connect(to)).await?;
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, socket)).await
+    }
+}
+
+fn indented(pem: &str) -> String {
+    pem.lines().map(|line| format!("    {line}\n")).collect()
+}
