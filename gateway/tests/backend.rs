@@ -70,7 +70,7 @@ async fn admitted(backend: &Backend, core: usize, dice: u64) -> Slot {
 }
 
 fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
 #[test]

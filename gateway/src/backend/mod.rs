@@ -41,8 +41,8 @@ pub use waiting::{Waited, Waiting};
 
 use crate::{failure::Failure, limits::Limits};
 use arc_swap::ArcSwap;
-use endpoint::{Roster, Row};
-use gate::Gate;
+use endpoint::{Roster, Row, Seat};
+use gate::{Gate, Reading};
 use headgate_config as config;
 use queue::Key;
 use registry::Shared;
@@ -121,8 +121,14 @@ impl Backend {
 
     /// The hot path; `None` where the lock must decide.
     fn pass_open_gate(&self, ticket: &Ticket, dice: u64) -> Option<Slot> {
-        let before = self.gate.read();
-        if !before.is_open() {
+        let (reading, seat) = self.choose_seat(ticket, dice)?;
+        self.take_seat(reading, seat)
+    }
+
+    /// A seat at an endpoint, if the gate is open, and what the gate said before.
+    fn choose_seat(&self, ticket: &Ticket, dice: u64) -> Option<(Reading, Arc<Seat>)> {
+        let reading = self.gate.read();
+        if !reading.is_open() {
             return None;
         }
         let roster = self.roster.load();
@@ -130,11 +136,14 @@ impl Backend {
         let untried = |at: usize| !ticket.tried.has(roster[at].endpoint.id);
         let chosen = balance::choose(roster.len(), dice, load, untried)
             .or_else(|| balance::choose(roster.len(), dice, load, |_| true))?;
-        let seat = &roster[chosen].seats[ticket.core.0];
+        Some((reading, Arc::clone(&roster[chosen].seats[ticket.core.0])))
+    }
+
+    /// Counts the request, unless the gate was turned meanwhile: then the slot, dropped, takes the count back.
+    fn take_seat(&self, reading: Reading, seat: Arc<Seat>) -> Option<Slot> {
         seat.enter();
         let slot = Slot::uncounted(seat);
-        // Shut meanwhile: the slot, dropped, takes the count back.
-        (self.gate.read() == before).then_some(slot)
+        (self.gate.read() == reading).then_some(slot)
     }
 
     /// Puts the request in line, at its place by arrival. It waits until its own cap or the backend's wait limit, whichever is
@@ -333,5 +342,72 @@ impl Report {
     /// Requests in flight.
     pub fn in_flight(&self) -> u64 {
         self.endpoints.iter().map(|endpoint| u64::from(endpoint.in_flight)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> config::Backend {
+        let name = config::BackendName { namespace: "a".into(), service: "b".into(), port: 80, uid: String::new() };
+        config::Backend {
+            name,
+            protocol: config::BackendProtocol::Http1,
+            tls: None,
+            concurrency: 0,
+            queue: config::QueueBounds::default(),
+            scales: Some("a/b".into()),
+            wait: config::Wait::default(),
+        }
+    }
+
+    fn endpoints(ports: &[u16], activation: config::Activation) -> config::Endpoints {
+        let endpoint = |port: &u16| config::Endpoint {
+            address: ([127, 0, 0, 1], *port).into(),
+            ready: true,
+            probe: config::Probe::Tcp,
+        };
+        config::Endpoints { backend: spec().name, list: ports.iter().map(endpoint).collect(), activation }
+    }
+
+    type Change<'c> = (&'c str, &'c dyn Fn(&Backend));
+
+    /// A core stops between its look at the gate and its count, and everything changes.
+    #[test]
+    fn who_was_about_to_pass_a_gate_that_turned_does_not() {
+        let now = Instant::now();
+        let bounded = |backend: &Backend| backend.set_config(&config::Backend { concurrency: 1, ..spec() }, now);
+        let cases: [Change<'_>; 4] = [
+            ("closing", &|backend| backend.set_endpoints(&endpoints(&[1], config::Activation::Closing), now)),
+            ("removed", &|backend| backend.set_endpoints(&endpoints(&[2], config::Activation::Ready), now)),
+            ("bounded", &bounded),
+            ("there and back", &|backend| {
+                backend.set_endpoints(&endpoints(&[], config::Activation::Ready), now);
+                backend.set_endpoints(&endpoints(&[1], config::Activation::Ready), now);
+            }),
+        ];
+        for (what, change) in cases {
+            let registry = Registry::new(1, Limits::default(), 1);
+            let backend = registry.get_or_insert(&spec(), now);
+            backend.set_endpoints(&endpoints(&[1], config::Activation::Ready), now);
+            let ticket = Ticket::new(CoreId(0), None);
+            let (reading, seat) = backend.choose_seat(&ticket, 0).expect("open");
+            change(&backend);
+            assert!(backend.take_seat(reading, seat).is_none(), "{what}");
+            assert_eq!(backend.report().in_flight(), 0, "{what}");
+
+            // Who had passed before is counted until it is done, also where its endpoint is listed no more.
+            let backend = registry.get_or_insert(
+                &config::Backend { name: config::BackendName { port: 81, ..spec().name }, ..spec() },
+                now,
+            );
+            backend.set_endpoints(&endpoints(&[1], config::Activation::Ready), now);
+            let slot = backend.pass_open_gate(&ticket, 0).expect("open");
+            change(&backend);
+            assert_eq!(backend.report().in_flight(), 1, "{what}");
+            drop(slot);
+            assert!(backend.is_idle(), "{what}");
+        }
     }
 }

@@ -33,8 +33,8 @@ impl Slot {
     }
 
     /// A slot whose seat was entered.
-    pub(super) fn uncounted(seat: &Arc<Seat>) -> Self {
-        Self { seat: Arc::clone(seat), counted: false, core: PhantomData }
+    pub(super) fn uncounted(seat: Arc<Seat>) -> Self {
+        Self { seat, counted: false, core: PhantomData }
     }
 
     /// Where to send the request.
