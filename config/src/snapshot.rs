@@ -21,7 +21,7 @@ pub struct Snapshot {
     pub listeners: BTreeMap<ListenerName, Listener>,
     /// Rules by name.
     pub rules: BTreeMap<RuleName, Rule>,
-    /// Backends by name: each that an arm or a mirror names, and no other.
+    /// Backends by name: each that an arm or a mirror names, and revisions that are being proved or closed.
     pub backends: BTreeMap<BackendName, Backend>,
 }
 

@@ -187,6 +187,8 @@ pub struct Core {
     pub bell: Rc<Bell>,
     /// This core's counters.
     pub shard: Shard,
+    /// Counted by its clones: one per copy that is being sent to a mirror.
+    pub mirrors: Rc<()>,
     table: RefCell<Cache<Arc<ArcSwap<Active>>, Arc<Active>>>,
     dice: RefCell<fastrand::Rng>,
     endpoint_tls: RefCell<Vec<(BackendTls, BackendProtocol, Result<Rc<EndpointTls>, String>)>>,
@@ -203,6 +205,7 @@ impl Core {
             shard: shared.telemetry.shard(id),
             table: RefCell::new(Cache::new(shared.active.clone())),
             dice: RefCell::new(fastrand::Rng::new()),
+            mirrors: Rc::new(()),
             accepting: RefCell::default(),
             endpoint_tls: RefCell::default(),
             shared,

@@ -4,7 +4,6 @@ use bytes::BufMut;
 use std::{
     cell::RefCell,
     io,
-    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -23,21 +22,6 @@ pub enum Io {
     TlsServer(Box<server::TlsStream<TcpStream>>),
     /// To an endpoint.
     TlsClient(Box<client::TlsStream<TcpStream>>),
-}
-
-impl Io {
-    fn tcp(&self) -> &TcpStream {
-        match self {
-            Self::Tcp(tcp) => tcp,
-            Self::TlsServer(tls) => tls.get_ref().0,
-            Self::TlsClient(tls) => tls.get_ref().0,
-        }
-    }
-
-    /// The other end.
-    pub fn peer(&self) -> io::Result<SocketAddr> {
-        self.tcp().peer_addr()
-    }
 }
 
 impl AsyncRead for Io {

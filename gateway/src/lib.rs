@@ -19,6 +19,7 @@ mod io;
 pub mod limits;
 mod listen;
 mod meter;
+mod mirror;
 mod pool;
 mod proxy;
 mod relay;
@@ -30,18 +31,18 @@ mod tunnel;
 pub use subscribe::{Binding, Published};
 
 use crate::{
-    backend::{Board, Registry},
+    backend::{Board, ColdStart, Registry},
     core::{Active, Post, Shared},
     forwarded::TrustedHops,
     limits::Limits,
     subscribe::Subscriber,
     telemetry::{LogSink, Telemetry},
 };
-use headgate_config::{Certificate, CertificateName, Endpoints, Snapshot, Version};
+use headgate_config::{BackendName, Certificate, CertificateName, Endpoints, Snapshot, Version};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -67,8 +68,7 @@ pub struct Settings {
 pub struct Gateway {
     shared: Arc<Shared>,
     commands: mpsc::Sender<Command>,
-    cores: Vec<JoinHandle<()>>,
-    control: Option<JoinHandle<()>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
     admin: Option<SocketAddr>,
 }
 
@@ -90,21 +90,22 @@ impl Gateway {
         let (shared, inboxes) = Shared::new(active, limits, trusted, registry, telemetry, cores);
         let admin = admin.map(std::net::TcpListener::bind).transpose()?;
         let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
-        let cores = inboxes
+        let mut threads = inboxes
             .into_iter()
             .enumerate()
             .map(|(id, inbox)| {
                 let shared = shared.clone();
                 std::thread::Builder::new().name(format!("core-{id}")).spawn(move || core::run(id, shared, inbox))
             })
-            .collect::<std::io::Result<_>>()?;
+            .collect::<std::io::Result<Vec<_>>>()?;
         let (commands, inbox) = mpsc::channel(16);
         let subscriber = Subscriber::new(shared.clone(), binding);
         let control_shared = shared.clone();
         let control = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || control(control_shared, subscriber, inbox, admin))?;
-        Ok(Self { shared, commands, cores, control: Some(control), admin: admin_address })
+        threads.push(control);
+        Ok(Self { shared, commands, threads: Mutex::new(threads), admin: admin_address })
     }
 
     /// Makes a Snapshot live: atomically, under load, for waiting requests too.
@@ -139,8 +140,27 @@ impl Gateway {
         self.admin
     }
 
+    /// Requests that a backend was asked and that are over, since its routes are known.
+    pub fn requests_to(&self, backend: &BackendName) -> u64 {
+        self.shared.telemetry.requests_to(&backend.to_string())
+    }
+
+    /// Returns once there are cold starts to take. For one reader.
+    pub async fn cold_started(&self) {
+        self.shared.registry.board().cold_started().await;
+    }
+
+    /// The cold starts since the last call; they are counted here.
+    pub fn take_cold_starts(&self) -> Vec<ColdStart> {
+        let starts = self.shared.registry.board().take_cold_starts();
+        for start in &starts {
+            self.shared.telemetry.cold_started(&start.backend, start.ready, start.dispatched, start.first_byte);
+        }
+        starts
+    }
+
     /// Stops accepting, lets what runs and waits end within `grace`, then ends the threads. Returns how many connections were cut.
-    pub async fn drain(mut self, grace: Duration) -> usize {
+    pub async fn drain(&self, grace: Duration) -> usize {
         const POLL: Duration = Duration::from_millis(5);
         /// What still waits is answered this long before the end, so that the answer gets out.
         const MARGIN: Duration = Duration::from_millis(200);
@@ -154,7 +174,7 @@ impl Gateway {
         let cut = self.shared.connections();
         (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Stop));
         let _ = self.commands.send(Command::Stop).await;
-        let threads: Vec<_> = self.cores.drain(..).chain(self.control.take()).collect();
+        let threads = std::mem::take(&mut *self.threads.lock().expect("nothing panics while it holds this lock"));
         let _ = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|thread| drop(thread.join()))).await;
         cut
     }

@@ -11,12 +11,13 @@ use crate::{
     filters::{self, Applied, Context, Verdict},
     forwarded::{self, RequestId},
     listen::Connection,
+    mirror,
     relay::{self, Client, Deadlines, Outcome, Progress, attempt_deadline},
     replay::Replay,
     telemetry::{Record, WaitEnd},
     tunnel,
 };
-use headgate_config::{ColdArm, Filter, PathMatch};
+use headgate_config::{BackendName, ColdArm, Filter, PathMatch};
 use headgate_http1::Upgrade;
 use headgate_message::{Chunk, Framing, RequestHead, ResponseHead, Version};
 use headgate_routing::{self as routing, CompiledRule, Failed, Table};
@@ -140,7 +141,7 @@ async fn story(
         return Ok(Told::Here(head));
     }
     let mut ticket = Ticket::new(CoreId(core.id), plan.deadline);
-    let mut tries = Tries::new(&plan, down, core);
+    let mut tries = Tries::new(&plan, down, &applied, core);
     loop {
         let slot = match admit(core, &mut plan, &mut ticket, down, tools, record).await? {
             Admitted::Slot(slot) => slot,
@@ -161,9 +162,12 @@ async fn story(
         }
         let outcome = attempt(core, &plan, &slot, &applied, &mut tries, down, tools, record, progress).await;
         match outcome {
-            Outcome::Complete { .. } => return Ok(Told::Answered),
+            Outcome::Complete { .. } => {
+                mirror_body(core, &plan, &applied, down, &tries);
+                return Ok(Told::Answered);
+            }
             Outcome::Switched(_) => return Ok(Told::Tunnelled),
-            Outcome::RetryStatus(_) => {}
+            Outcome::RetryStatus => {}
             Outcome::Failed(fault) => {
                 tell_health(&slot, &fault);
                 if down.tx.is_started() || !tries.may_follow(&fault, down) {
@@ -194,6 +198,13 @@ impl Plan {
     fn backend(&self) -> Result<&Arc<Backend>, Fault> {
         let arm = self.arm.ok_or(Failure::NoBackend)?;
         self.rule.arms()[arm].target().map_err(|why| Fault::new(Failure::BackendInvalid, why.to_owned()))
+    }
+
+    /// The backend of a mirror filter of the rule or the arm.
+    fn mirror(&self, name: &BackendName) -> Option<&Arc<Backend>> {
+        let of_arm = self.arm.map_or(&[][..], |arm| &self.rule.arms()[arm].mirrors);
+        let all = self.rule.mirrors().iter().chain(of_arm).filter_map(|mirror| mirror.backend.as_ref());
+        all.into_iter().find(|backend| backend.config().name == *name)
     }
 
     fn arm_filters(&self) -> &[Filter] {
@@ -434,6 +445,9 @@ async fn attempt(
     };
     let opening = Instant::now();
     let opened = tools.timer.bound(|| deadlines.first(), connect::open(core, backend, slot, &outgoing)).await;
+    if record.attempts == 1 && down.framing.is_empty() {
+        mirror(core, plan, applied, &down.head, &[]);
+    }
     let mut up = match opened {
         Some(Ok(up)) => up,
         Some(Err(fault)) => return Outcome::Failed(fault),
@@ -472,6 +486,23 @@ async fn attempt(
         }
         Outcome::Switched(head) => tunnel_through(core, down, up, head, tools, progress).await,
         other => other,
+    }
+}
+
+/// Sends the copies of a request with a body, which is known only now that it was sent on.
+fn mirror_body(core: &Rc<Core>, plan: &Plan, applied: &Applied, down: &Down<'_>, tries: &Tries) {
+    if !down.framing.is_empty()
+        && let Some(body) = tries.replay.whole()
+    {
+        mirror(core, plan, applied, &down.head, body);
+    }
+}
+
+fn mirror(core: &Rc<Core>, plan: &Plan, applied: &Applied, head: &RequestHead, body: &[u8]) {
+    for name in &applied.mirrors {
+        if let Some(backend) = plan.mirror(name) {
+            mirror::send(core, backend, head, body);
+        }
     }
 }
 
@@ -517,19 +548,21 @@ struct Tries {
 }
 
 impl Tries {
-    fn new(plan: &Plan, down: &Down<'_>, core: &Core) -> Self {
+    fn new(plan: &Plan, down: &Down<'_>, applied: &Applied, core: &Core) -> Self {
+        let limits = &core.shared.limits;
         let idempotent = down.head.method.is_idempotent();
         let retry = plan.rule.retry();
-        let keeps = idempotent || retry.is_some();
+        let for_tries = if idempotent || retry.is_some() { limits.spool_bytes } else { 0 };
+        let for_mirrors = if applied.mirrors.is_empty() { 0 } else { limits.mirror_bytes };
         Self {
-            replay: Replay::up_to(if keeps { core.shared.limits.spool_bytes } else { 0 }),
+            replay: Replay::up_to(for_tries.max(for_mirrors)),
             idempotent,
             left: retry.map_or(0, |retry| retry.attempts),
             free_left: FREE_TRIES_MAX,
             done: 0,
             backoff: retry
                 .and_then(|retry| retry.backoff_ms)
-                .map_or(core.shared.limits.retry_backoff, Duration::from_millis),
+                .map_or(limits.retry_backoff, Duration::from_millis),
             reused: false,
             sent: false,
         }

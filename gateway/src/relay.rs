@@ -25,7 +25,7 @@ pub enum Outcome {
         upload_ended: bool,
     },
     /// The endpoint answered with a status that the rule tries again; nothing went to the client.
-    RetryStatus(u16),
+    RetryStatus,
     /// The endpoint switched protocols: what follows is a tunnel.
     Switched(ResponseHead),
     /// Something broke.
@@ -148,7 +148,7 @@ pub async fn relay(
     .await;
     match outcome {
         Ok(Ended::Complete) => Outcome::Complete { upload_ended },
-        Ok(Ended::Retry(status)) => Outcome::RetryStatus(status),
+        Ok(Ended::Retry) => Outcome::RetryStatus,
         Ok(Ended::Switched(head)) => Outcome::Switched(head),
         // An endpoint that broke off while it was sent to is named by that.
         Err(fault) if fault.failure == Failure::UpstreamClosedEarly => Outcome::Failed(upload_fault.unwrap_or(fault)),
@@ -212,7 +212,7 @@ async fn upload(
 
 enum Ended {
     Complete,
-    Retry(u16),
+    Retry,
     Switched(ResponseHead),
 }
 
@@ -233,7 +233,7 @@ async fn download(
     progress.first_byte.set(Some(Instant::now()));
     progress.status.set(head.status);
     if retry_codes.contains(&head.status) {
-        return Ok(Ended::Retry(head.status));
+        return Ok(Ended::Retry);
     }
     if head.status == 101 {
         return Ok(Ended::Switched(head));

@@ -42,6 +42,11 @@ impl Replay {
         !self.taken || !self.lost
     }
 
+    /// The whole body, if it was read to its end and kept.
+    pub fn whole(&self) -> Option<&[u8]> {
+        (self.ended && !self.lost).then_some(&self.kept[..])
+    }
+
     /// What the next try sends first.
     pub fn kept(&self) -> &[u8] {
         &self.kept

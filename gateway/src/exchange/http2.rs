@@ -67,11 +67,6 @@ impl H2Rx {
         }
     }
 
-    /// Whether the stream has ended.
-    pub fn is_ended(&self) -> bool {
-        self.ended || self.recv.is_end_stream()
-    }
-
     fn fault(&self, error: &h2::Error) -> Fault {
         match self.side {
             Blame::Client => Failure::ClientGone.into(),

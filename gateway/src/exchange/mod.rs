@@ -61,14 +61,6 @@ impl DownRx {
             Self::H2(rx) => rx.recv().await,
         }
     }
-
-    /// Whether the message has been read to its end.
-    pub fn is_ended(&self) -> bool {
-        match self {
-            Self::H1(rx) => rx.is_ended(),
-            Self::H2(rx) => rx.is_ended(),
-        }
-    }
 }
 
 /// Writes what a client gets.

@@ -70,6 +70,10 @@ impl ByClass {
         self.0[if (1..=5).contains(&class) { class - 1 } else { CLASSES.len() - 1 }].add(1);
     }
 
+    pub(super) fn total(&self) -> u64 {
+        self.0.iter().map(Count::get).sum()
+    }
+
     pub(super) fn fold_into(&self, sums: &mut [u64; CLASSES.len()]) {
         for (sum, count) in sums.iter_mut().zip(&self.0) {
             *sum += count.get();

@@ -169,6 +169,14 @@ impl Telemetry {
         self.hub.control().cold_starts.retain(|name, _| backend_stays(name));
     }
 
+    /// Answers that a backend's requests got, over all cores.
+    pub fn requests_to(&self, backend: &str) -> u64 {
+        let of_core = |core: &Arc<CoreCounters>| -> u64 {
+            core.backends().iter().filter(|series| series.name() == backend).map(|series| series.answers.total()).sum()
+        };
+        self.hub.cores.iter().map(of_core).sum()
+    }
+
     /// What `/metrics` says (OpenMetrics text).
     pub fn scrape(&self, backends: Vec<BackendGauges>) -> String {
         metrics::encode(&self.hub, backends)

@@ -1,0 +1,443 @@
+//! One machine without a cluster: from files and counts to routes, endpoints and processes, as one state machine. It does no I/O and reads no clock.
+//!
+//! [`Standalone`] is told what files hold ([`Standalone::loaded`]), what the scaler did ([`Standalone::scaled`]) and what gateways
+//! count ([`Standalone::counted`]); it answers with what is to be done, in order.
+
+use crate::{
+    assemble::{Assembly, Ground, Known, assemble},
+    listing::{Listing, differences},
+    runtimes::Launch,
+    scaling::{Bounds, Metric, Reading, Report, TargetSpec, TargetState, Told},
+    sources::{
+        directory::Loaded,
+        findings::{Finding, Severity},
+    },
+};
+use headgate_config::{Activation, Backend, BackendName, Certificate, Endpoints, QueueBounds, Snapshot, Wait};
+use headgate_functions::{
+    Exit, FAILED_STARTS_BROKEN, Plan, Revision, SERVICE_PORT, Seen, Step, environment,
+    kinds::{Function, NamespacedName},
+    plan,
+    settings::Target,
+};
+use headgate_translate::kinds::ObjectRef;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+/// A port that no process is given: stands for the real one until a process starts.
+const PORT_TO_BE: u16 = 65_535;
+/// How long requests in flight may hold a replica that is closing, where the function says nothing.
+const DRAIN_LIMIT: Duration = Duration::from_secs(300);
+
+/// What is to be done.
+pub enum Output {
+    /// These routes are to be served.
+    Routes(Box<Snapshot>, Vec<Certificate>),
+    /// These are the endpoints of a backend.
+    Endpoints(Endpoints),
+    /// These targets are to be scaled.
+    Targets(Vec<TargetSpec>),
+    /// What a target needs was mended: its failures are to be forgotten.
+    Retry(String),
+    /// A line for a person.
+    Say(String),
+    /// A finding for a person.
+    Find(Finding),
+}
+
+/// The state.
+pub struct Standalone {
+    ground: Ground,
+    known: Known,
+    loaded: Arc<Loaded>,
+    assembly: Option<Assembly>,
+    targets: BTreeMap<String, TargetState>,
+    readings: BTreeMap<String, (u32, u32)>,
+    specs: Vec<TargetSpec>,
+    /// Endpoints of plain backends as last told.
+    plain: BTreeMap<BackendName, Endpoints>,
+    findings: BTreeSet<String>,
+    listing: Listing,
+    said: BTreeSet<String>,
+    next_deadline_ms: Option<u64>,
+}
+
+impl Standalone {
+    /// Nothing yet; `revisions` are the records of an earlier run, if they were kept.
+    pub fn new(ground: Ground, revisions: BTreeMap<NamespacedName, Vec<Revision>>) -> Self {
+        Self {
+            ground,
+            known: Known { revisions, ..Known::default() },
+            loaded: Arc::default(),
+            assembly: None,
+            targets: BTreeMap::new(),
+            readings: BTreeMap::new(),
+            specs: Vec::new(),
+            plain: BTreeMap::new(),
+            findings: BTreeSet::new(),
+            listing: Listing::default(),
+            said: BTreeSet::new(),
+            next_deadline_ms: None,
+        }
+    }
+
+    /// The records to keep.
+    pub fn revisions(&self) -> &BTreeMap<NamespacedName, Vec<Revision>> {
+        &self.known.revisions
+    }
+
+    /// When to call [`Standalone::tick`] though nothing else happens, in milliseconds since 1970.
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        self.next_deadline_ms
+    }
+
+    /// Where things are found, each with its split and state.
+    pub fn listing(&self) -> &Listing {
+        &self.listing
+    }
+
+    /// What was found, for the first lines of `run`.
+    pub fn found(&self) -> String {
+        let report = self.loaded.report();
+        let functions = self.assembly.as_ref().map_or(0, |assembly| assembly.functions.len());
+        let routes = self.loaded.objects.keys().filter(|name| name.kind.ends_with("Route")).count();
+        let problems = report.count(Severity::Error) + report.count(Severity::Warning) + self.later_findings();
+        format!("{}, {}, {}", count(functions, "function"), count(routes, "route"), count(problems, "problem"))
+    }
+
+    fn later_findings(&self) -> usize {
+        self.assembly.as_ref().map_or(0, |assembly| assembly.findings.len())
+    }
+
+    /// Files were read.
+    pub fn loaded(&mut self, loaded: Arc<Loaded>, now_ms: u64) -> Vec<Output> {
+        let mended = self.mended(&loaded);
+        self.loaded = loaded;
+        let mut outputs = self.assemble(now_ms);
+        outputs.extend(mended.into_iter().map(Output::Retry));
+        outputs
+    }
+
+    /// Broken targets whose function was written anew.
+    fn mended(&self, loaded: &Loaded) -> Vec<String> {
+        let is_broken = |state: &TargetState| broken(state).is_some();
+        let touched = |target: &str| {
+            let function = self.function_of(target)?;
+            let name = object_ref(function);
+            let (before, after) = (self.loaded.objects.get(&name)?, loaded.objects.get(&name)?);
+            (!Arc::ptr_eq(before, after)).then_some(())
+        };
+        let names = self.targets.iter().filter(|(_, state)| is_broken(state)).map(|(name, _)| name);
+        names.filter(|name| touched(name).is_some()).cloned().collect()
+    }
+
+    fn function_of(&self, target: &str) -> Option<&Function> {
+        let (namespace, revision) = target.split_once('/')?;
+        let owns = |(name, revisions): &(&NamespacedName, &Vec<Revision>)| {
+            name.namespace == namespace && revisions.iter().any(|known| known.name == revision)
+        };
+        let (name, _) = self.known.revisions.iter().find(owns)?;
+        self.assembly.as_ref()?.functions.iter().find(|function| function.reference() == *name)
+    }
+
+    /// The scaler did something.
+    pub fn scaled(&mut self, told: Told, now_ms: u64) -> Vec<Output> {
+        match told {
+            Told::State(state) => {
+                let mut outputs: Vec<Output> = state.endpoints.iter().cloned().map(Output::Endpoints).collect();
+                self.targets.insert(state.target.clone(), state);
+                outputs.extend(self.plan(now_ms));
+                outputs
+            }
+            // cold starts are told by the gateway, which sees the whole of them
+            Told::Report(Report::Starting { .. } | Report::Ready { .. } | Report::Closing { .. }) => Vec::new(),
+            Told::Report(report) => vec![Output::Say(report.to_string())],
+        }
+    }
+
+    /// Gateways counted.
+    pub fn counted(&mut self, readings: &[Reading], now_ms: u64) -> Vec<Output> {
+        let counts = |reading: &Reading| (reading.target.clone(), (reading.in_flight, reading.queued));
+        self.readings = readings.iter().map(counts).collect();
+        self.plan(now_ms)
+    }
+
+    /// A deadline came.
+    pub fn tick(&mut self, now_ms: u64) -> Vec<Output> {
+        self.plan(now_ms)
+    }
+
+    /// Plans all functions anew; assembles only if routes or targets follow from it.
+    fn plan(&mut self, now_ms: u64) -> Vec<Output> {
+        self.observe(now_ms);
+        let Some(assembly) = &self.assembly else { return Vec::new() };
+        let mut outputs = Vec::new();
+        let mut deadline = None;
+        let mut differs = false;
+        for function in &assembly.functions {
+            let name = function.reference();
+            let (none, unseen) = (Vec::new(), Default::default());
+            let records = self.known.revisions.get(&name).unwrap_or(&none);
+            let next = plan(function, records, self.known.observed.get(&name).unwrap_or(&unseen), now_ms);
+            let before = assembly.expansion.plans.get(&name);
+            differs |= before.is_none_or(|before| leads_elsewhere(before, &next));
+            deadline = earlier(deadline, next.next_deadline_ms);
+            if !differs {
+                outputs.extend(next.steps.iter().filter_map(|step| say_step(function, step)).map(Output::Say));
+                self.known.revisions.insert(name, next.revisions);
+            }
+        }
+        self.next_deadline_ms = deadline;
+        if differs { self.assemble(now_ms) } else { outputs }
+    }
+
+    /// What is seen of revisions, from the scaler's states and the gateways' counts.
+    fn observe(&mut self, now_ms: u64) {
+        self.known.observed = self
+            .known
+            .revisions
+            .iter()
+            .map(|(name, revisions)| {
+                let seen = |revision: &Revision| (revision.name.clone(), self.seen(name, revision, now_ms));
+                (name.clone(), headgate_functions::Observed(revisions.iter().map(seen).collect()))
+            })
+            .collect();
+    }
+
+    fn seen(&self, function: &NamespacedName, revision: &Revision, now_ms: u64) -> Seen {
+        let target = target_name(&function.namespace, &revision.name);
+        let (in_flight, queued) = self.readings.get(&target).copied().unwrap_or_default();
+        let Some(state) = self.targets.get(&target) else { return Seen { in_flight, queued, ..Seen::default() } };
+        let broken = broken(state);
+        Seen {
+            running: state.processes,
+            ready: state.ready,
+            in_flight,
+            queued,
+            failed_starts: if broken.is_some() { FAILED_STARTS_BROKEN } else { 0 },
+            last_exit: broken.map(|reason| Exit { at_ms: now_ms, reason: reason.to_owned() }),
+            // the gateway of this process applies endpoints at once
+            closing_acknowledged: matches!(revision.state, headgate_functions::State::Closing { .. }),
+        }
+    }
+
+    fn assemble(&mut self, now_ms: u64) -> Vec<Output> {
+        self.observe(now_ms);
+        let assembly = assemble(&self.loaded, &self.known, &self.ground, now_ms);
+        let mut outputs = Vec::new();
+        self.next_deadline_ms = assembly.expansion.plans.values().filter_map(|plan| plan.next_deadline_ms).min();
+        for function in &assembly.functions {
+            if let Some(plan) = assembly.expansion.plans.get(&function.reference()) {
+                outputs.extend(plan.steps.iter().filter_map(|step| say_step(function, step)).map(Output::Say));
+            }
+        }
+        self.known.revisions =
+            assembly.expansion.plans.iter().map(|(name, plan)| (name.clone(), plan.revisions.clone())).collect();
+        outputs.extend(self.say_once(&assembly));
+        outputs.extend(self.find(&assembly));
+        let specs = self.specs(&assembly);
+        if specs != self.specs {
+            self.specs.clone_from(&specs);
+            outputs.push(Output::Targets(specs));
+        }
+        outputs.extend(self.plain_endpoints(&assembly));
+        let listing = Listing::of(&assembly, &self.ground.settings.cluster_domain);
+        outputs.extend(differences(&self.listing, &listing).into_iter().map(Output::Say));
+        self.listing = listing;
+        let translation = &assembly.translation;
+        let mut snapshot = translation.snapshot.clone();
+        add_unreached(&mut snapshot, &assembly);
+        outputs.push(Output::Routes(Box::new(snapshot), translation.certificates.clone()));
+        self.assembly = Some(assembly);
+        outputs
+    }
+
+    /// What is said once of a function.
+    fn say_once(&mut self, assembly: &Assembly) -> Vec<Output> {
+        let mut lines = Vec::new();
+        for function in &assembly.functions {
+            let Some(serving) = &function.serving else { continue };
+            let name = &function.meta.name;
+            if !serving.container.command.is_empty() && !function.image.is_empty() {
+                lines.push(format!("{name}: runs its command on this machine; the image {} is not used", function.image));
+            }
+        }
+        lines.into_iter().filter(|line| self.said.insert(line.clone())).map(Output::Say).collect()
+    }
+
+    /// Findings that were not there before.
+    fn find(&mut self, assembly: &Assembly) -> Vec<Output> {
+        let all = || self.loaded.findings.iter().chain(&assembly.findings);
+        let key = |finding: &Finding| format!("{} {}", finding.place(), finding.message);
+        let now: BTreeSet<String> = all().map(key).collect();
+        let new = all().filter(|finding| !self.findings.contains(&key(finding))).cloned().map(Output::Find).collect();
+        self.findings = now;
+        new
+    }
+
+    fn plain_endpoints(&mut self, assembly: &Assembly) -> Vec<Output> {
+        let now: BTreeMap<BackendName, Endpoints> =
+            assembly.translation.endpoints.iter().map(|one| (one.backend.clone(), one.clone())).collect();
+        let changed = now.values().filter(|one| self.plain.get(&one.backend) != Some(one)).cloned();
+        let gone = self.plain.keys().filter(|name| !now.contains_key(name)).map(|name| Endpoints {
+            backend: name.clone(),
+            list: Vec::new(),
+            activation: Activation::default(),
+        });
+        let outputs = changed.chain(gone).map(Output::Endpoints).collect();
+        self.plain = now;
+        outputs
+    }
+
+    fn specs(&self, assembly: &Assembly) -> Vec<TargetSpec> {
+        let mut specs = Vec::new();
+        for function in &assembly.functions {
+            let Some(plan) = assembly.expansion.plans.get(&function.reference()) else { continue };
+            let origin = self.loaded.objects.get(&object_ref(function)).map(|object| object.origin.file.clone());
+            for revision in plan.revisions.iter().filter(|revision| plan.targets.contains_key(&revision.name)) {
+                specs.push(spec(function, revision, origin.as_deref()));
+            }
+        }
+        specs
+    }
+}
+
+/// Revisions that no route leads to, because they are being proved or closed: the gateway must know them to probe and to count.
+fn add_unreached(snapshot: &mut Snapshot, assembly: &Assembly) {
+    for (function, plan) in &assembly.expansion.plans {
+        for revision in plan.revisions.iter().filter(|revision| plan.targets.contains_key(&revision.name)) {
+            let name = backend_name(&function.namespace, revision);
+            snapshot.backends.entry(name.clone()).or_insert_with(|| Backend {
+                name,
+                protocol: revision.template.protocol,
+                tls: None,
+                concurrency: revision.template.concurrency,
+                queue: QueueBounds::default(),
+                scales: Some(target_name(&function.namespace, &revision.name)),
+                wait: Wait::default(),
+            });
+        }
+    }
+}
+
+fn backend_name(namespace: &str, revision: &Revision) -> BackendName {
+    BackendName { namespace: namespace.into(), service: revision.name.clone(), port: SERVICE_PORT, uid: String::new() }
+}
+
+/// What runs for a revision, and how many.
+fn spec(function: &Function, revision: &Revision, manifest: Option<&Path>) -> TargetSpec {
+    let settings = &function.settings;
+    let namespace = &function.meta.namespace;
+    let scale = function.serving.as_ref().map(|serving| serving.scale);
+    let (least, most) = scale.map_or((0, 0), |scale| (scale.min, scale.max));
+    let (min, max) = match () {
+        () if revision.dropped => (0, 0),
+        () if revision.serving => (least, most),
+        // it must become ready before it serves
+        () if !revision.proven => (1, 1),
+        () => (0, most),
+    };
+    let window = Duration::from_millis(settings.window_ms);
+    TargetSpec {
+        launch: Arc::new(launch(function, revision, manifest)),
+        backends: vec![backend_name(namespace, revision)],
+        bounds: Bounds {
+            min,
+            max,
+            concurrency: revision.template.concurrency,
+            metric: match settings.target {
+                Target::Concurrency(target) => Metric::Concurrency(Some(f64::from(target))),
+                Target::Rate(target) => Metric::Rate(f64::from(target)),
+            },
+            window: window.min(Duration::from_millis(settings.idle_ms)),
+            zero_grace: Duration::from_millis(settings.idle_ms).saturating_sub(window),
+        },
+        start_limit: Duration::from_millis(settings.start_ms),
+        drain_limit: settings.request_ms.map_or(DRAIN_LIMIT, Duration::from_millis),
+    }
+}
+
+fn launch(function: &Function, revision: &Revision, manifest: Option<&Path>) -> Launch {
+    let container = &revision.template.container;
+    let words = container.command.iter().chain(&container.args).cloned();
+    let env = environment(function, revision, PORT_TO_BE);
+    // what is expanded already must not be expanded again, but the port is known only to the runtime
+    let keep = |text: String| {
+        let port = format!("\"port\":\"{PORT_TO_BE}\"");
+        text.replace('$', "$$").replace("$$(PORT)", "$(PORT)").replace(&port, "\"port\":\"$(PORT)\"")
+    };
+    let home = manifest.and_then(Path::parent).filter(|home| !home.as_os_str().is_empty()).map(PathBuf::from);
+    let working_dir = match (&container.working_dir, home) {
+        (Some(dir), Some(home)) => Some(home.join(dir)),
+        (Some(dir), None) => Some(PathBuf::from(dir)),
+        (None, home) => home,
+    };
+    Launch {
+        name: target_name(&function.meta.namespace, &revision.name),
+        function: function.meta.name.clone(),
+        command: if container.command.is_empty() { Vec::new() } else { words.collect() },
+        env: env.into_iter().filter(|(name, _)| name != "PORT").map(|(name, text)| (name, keep(text))).collect(),
+        working_dir,
+        grace: Duration::from_millis(function.settings.grace_ms),
+        probe: container.ready_path.clone().map(|path| headgate_config::Probe::Http { path }),
+    }
+}
+
+fn target_name(namespace: &str, revision: &str) -> String {
+    format!("{namespace}/{revision}")
+}
+
+fn object_ref(function: &Function) -> ObjectRef {
+    ObjectRef::new("core.openfunction.io", "Function", &function.meta.namespace, &function.meta.name)
+}
+
+fn broken(state: &TargetState) -> Option<&str> {
+    state.endpoints.iter().find_map(|endpoints| match &endpoints.activation {
+        Activation::Broken { reason } => Some(reason.as_str()),
+        _ => None,
+    })
+}
+
+/// Whether routes, Services or targets follow from the difference of two plans.
+fn leads_elsewhere(before: &Plan, next: &Plan) -> bool {
+    let shape = |plan: &Plan| -> Vec<(String, bool, bool, bool)> {
+        let one = |revision: &Revision| (revision.name.clone(), revision.proven, revision.serving, revision.dropped);
+        plan.revisions.iter().map(one).collect()
+    };
+    let kept = |plan: &Plan| plan.targets.keys().cloned().collect::<Vec<_>>();
+    before.weights != next.weights
+        || before.aliases != next.aliases
+        || shape(before) != shape(next)
+        || kept(before) != kept(next)
+}
+
+fn say_step(function: &Function, step: &Step) -> Option<String> {
+    use headgate_functions::State;
+    let name = &function.meta.name;
+    match step {
+        Step::Created { revision, proving: true } => {
+            Some(format!("{name}: new revision {revision}; it serves once it has become ready"))
+        }
+        Step::Created { .. } => None,
+        Step::CutOver { from: Some(from), to, rollback: false } => Some(format!("{name}: {to} serves now instead of {from}")),
+        Step::CutOver { from: Some(from), to, rollback: true } => Some(format!("{name}: back to {to} from {from}")),
+        Step::CutOver { from: None, .. } => None,
+        Step::Turned { revision, to: State::Broken, reason, .. } => Some(format!("{name}: {revision} is broken: {reason}")),
+        Step::Turned { .. } | Step::Removed { .. } => None,
+    }
+}
+
+fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (one, None) | (None, one) => one,
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
