@@ -1,0 +1,69 @@
+# What to run. `make` alone lists it.
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench fuzz
+
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 60
+FUZZ_TARGETS = $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+needs:
+	@tools/needs
+
+build: needs ## the program, target/release/headgate
+	cargo build --release
+
+check: needs format lint unit quick ## format, lints, unit tests, a quick run end to end
+
+test: needs format lint unit quick heavy readme docs-current ## everything; what CI runs
+
+format:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+
+# Simulations are among these: a thousand seeds for the backend, random walks for functions and the scaler.
+unit:
+	cargo test --workspace --exclude headgate-e2e --quiet
+
+# Examples, structure, and the program as users start it.
+quick:
+	cargo build --quiet
+	cargo test -p headgate-e2e --test structure --test standalone --quiet
+
+# Minutes: bodies of 100 MB, thousands of reloads under load.
+heavy:
+	cargo build --quiet
+	cargo test -p headgate-e2e --test heavy --quiet
+
+simulation:
+	cargo test -p headgate-gateway --test simulation
+
+# The README's commands, as a newcomer types them, from an empty home.
+readme:
+	cargo test -p headgate-e2e --test readme --quiet
+
+# Documents that are made from tables in code, and documentation comments.
+docs-current:
+	cargo test -p headgate-gateway --lib --quiet docs
+	cargo test -p headgate-functions --test docs --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+
+docs: needs ## write docs/failures.md, docs/limits.md and docs/functions.md anew
+	UPDATE_DOCS=1 cargo test -p headgate-gateway --lib --quiet docs
+	UPDATE_DOCS=1 cargo test -p headgate-functions --test docs --quiet
+
+bench: needs ## benchmarks of matching and of the codec
+	cargo bench --workspace --exclude headgate-e2e --benches
+
+fuzz: ## each fuzz target for FUZZ_SECONDS (60)
+	@tools/needs fuzz
+	for target in $(FUZZ_TARGETS); do \
+	    mkdir -p target/fuzz/$$target; \
+	    cargo +nightly fuzz run $$target target/fuzz/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
