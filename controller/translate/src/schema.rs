@@ -36,8 +36,8 @@ impl FieldPath {
     }
 
     /// The path of fields joined by dots: `FieldPath::of("spec.rules")`.
-    pub fn of(dotted: &str) -> Self {
-        Self(dotted.split('.').map(|key| Step::Key(Cow::Owned(key.to_owned()))).collect())
+    pub fn of(dotted: &'static str) -> Self {
+        Self(dotted.split('.').map(|key| Step::Key(Cow::Borrowed(key))).collect())
     }
 }
 
