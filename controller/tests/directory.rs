@@ -310,7 +310,10 @@ a.yaml:6:6: warning: ConfigMap a: kubectl reads `on` as true, here it stays the 
 
 #[test]
 fn other_programs_files_only_warn() {
-    let folder = Folder::new(&[("tsconfig.json", "{ // a comment\n}\n"), ("values.yaml", "a: {{ .b }}\n")]);
+    let folder = Folder::new(&[
+        ("tsconfig.json", "{\n  \"a\": 1, // a comment\n  \"b\": \"2\"\n}}\n"),
+        ("values.yaml", "a: {{ .b }}\n"),
+    ]);
     assert!(
         folder
             .loaded
@@ -319,6 +322,7 @@ fn other_programs_files_only_warn() {
             .all(|finding| finding.severity != headgate_controller::sources::findings::Severity::Error)
     );
     assert_eq!(folder.loaded.findings.len(), 2, "{}", folder.told());
+    assert!(folder.live().is_empty());
 }
 
 #[test]
@@ -334,12 +338,7 @@ fn a_half_written_save_waits_and_is_told_when_it_stays_so() {
     let late = folder.modified_at("a.yaml") + Duration::from_millis(HALF_WRITTEN_MS_MAX);
     folder.look(Touched::Anything, late, true);
     assert_eq!(folder.live(), ["a=one"]);
-    assert!(
-        folder.told().starts_with("a.yaml:4:1: error: a key without its `:`")
-            || folder.told().contains("a key without its `:`"),
-        "{}",
-        folder.told()
-    );
+    assert!(folder.told().contains("a key without its `:`"), "{}", folder.told());
     assert_eq!(folder.loaded.again, None);
     folder.write("a.yaml", "");
     folder.look(Touched::Anything, folder.modified_at("a.yaml") + Duration::from_millis(HALF_WRITTEN_MS_MAX), true);
@@ -406,7 +405,8 @@ fn text_from_standard_input_is_checked_alike() {
 /// What people get wrong in YAML, and exactly what they are told.
 #[test]
 fn syntax_errors_are_told_with_line_caret_and_remedy() {
-    let golden = include_str!("golden/syntax.txt");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/syntax.txt");
+    let golden = fs::read_to_string(&path).expect("the golden file");
     let mut told = String::new();
     for case in golden.split("=====\n").filter(|case| !case.is_empty()) {
         let (text, _) = case.split_once("-----\n").expect("each case has its answer");
@@ -416,8 +416,7 @@ fn syntax_errors_are_told_with_line_caret_and_remedy() {
         told += &format!("=====\n{text}-----\n{answer}");
     }
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/syntax.txt"), &told)
-            .expect("the golden file");
+        return fs::write(path, told).expect("the golden file");
     }
     assert_eq!(told, golden, "set UPDATE_GOLDEN=1 to take this as right");
 }

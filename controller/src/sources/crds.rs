@@ -184,6 +184,8 @@ struct Schema {
     root: RootContext,
     /// By their text; those that cannot be read here are left out, so that they never refuse anything.
     patterns: HashMap<String, Regex>,
+    /// What the rules say when they do not hold, by their text.
+    messages: HashMap<String, String>,
 }
 
 impl std::fmt::Debug for Schema {
@@ -194,9 +196,10 @@ impl std::fmt::Debug for Schema {
 
 impl Schema {
     fn new(schema: Value, root: RootContext) -> Self {
-        let mut patterns = HashMap::new();
+        let (mut patterns, mut messages) = (HashMap::new(), HashMap::new());
         collect_patterns(&schema, &mut patterns);
-        Self { rules: compile_schema(&schema), schema, root, patterns }
+        collect_messages(&schema, &mut messages);
+        Self { rules: compile_schema(&schema), schema, root, patterns, messages }
     }
 
     fn violations(&self, object: &Value, validator: &Validator) -> Vec<Violation> {
@@ -209,25 +212,42 @@ impl Schema {
         if !check.blocking
             && let Err(errors) = validator.validate_compiled_with_context(&self.rules, &object, None, Some(&self.root))
         {
-            check.violations.extend(errors.into_iter().map(of_rule));
+            check.violations.extend(errors.into_iter().map(|error| of_rule(error, &self.messages)));
         }
         check.violations
     }
 }
 
-fn of_rule(error: kube_cel::ValidationError) -> Violation {
+fn of_rule(error: kube_cel::ValidationError, messages: &HashMap<String, String>) -> Violation {
     let field = error.field_path.trim_start_matches('.').to_owned();
-    let broken = error.kind == ErrorKind::ValidationFailure;
-    let (severity, message, remedy) = if broken {
-        (
-            Severity::Error,
-            error.message,
-            format!("write it so that this holds: {}", error.rule.split_whitespace().collect::<Vec<_>>().join(" ")),
-        )
-    } else {
-        (Severity::Warning, format!("a rule of the definition could not be run: {}", error.message), String::new())
+    let holds =
+        || format!("write it so that this holds: {}", error.rule.split_whitespace().collect::<Vec<_>>().join(" "));
+    let (severity, message, remedy) = match error.kind {
+        ErrorKind::ValidationFailure => (Severity::Error, error.message.clone(), holds()),
+        // An API server refuses the object too: the rule asks for a field that is not there.
+        ErrorKind::EvaluationError => {
+            (Severity::Error, messages.get(&error.rule).unwrap_or(&error.message).clone(), holds())
+        }
+        _ => {
+            (Severity::Warning, format!("a rule of the definition could not be run: {}", error.message), String::new())
+        }
     };
     Violation { field, message, remedy, severity }
+}
+
+fn collect_messages(schema: &Value, messages: &mut HashMap<String, String>) {
+    match schema {
+        Value::Object(fields) => {
+            if let (Some(Value::String(rule)), Some(Value::String(message))) =
+                (fields.get("rule"), fields.get("message"))
+            {
+                messages.insert(rule.clone(), message.clone());
+            }
+            fields.values().for_each(|part| collect_messages(part, messages));
+        }
+        Value::Array(items) => items.iter().for_each(|part| collect_messages(part, messages)),
+        _ => {}
+    }
 }
 
 fn collect_patterns(schema: &Value, patterns: &mut HashMap<String, Regex>) {

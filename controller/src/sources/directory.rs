@@ -42,6 +42,8 @@ pub struct Loaded {
     files: Vec<Arc<Source>>,
     by_path: HashMap<PathBuf, usize>,
     tree_findings: Vec<Finding>,
+    /// Nothing is broken or stands twice, so each live object is the one that its file says.
+    plain: bool,
 }
 
 /// An object, and where it came from.
@@ -98,7 +100,8 @@ pub fn load(paths: &[PathBuf], previous: &Loaded, look: &Look) -> Loaded {
         None => next.walk(tree::walk(paths)),
     };
     let Next { files, again, .. } = next;
-    merge(files, folders, tree_findings, again, previous)
+    let objects = if let Touched::Files(touched) = &look.touched { replaced(previous, &files, touched) } else { None };
+    merge(Looked { files, folders, tree_findings, again, objects }, previous)
 }
 
 /// The objects of one text, as [`load`] gives those of a file; for standard input.
@@ -112,7 +115,8 @@ pub fn load_text(name: &Path, text: &str) -> Loaded {
         gone_since: None,
         slots: slots(name, text),
     };
-    merge(vec![Arc::new(source)], BTreeSet::new(), Vec::new(), None, &Loaded::default())
+    let looked = Looked { files: vec![Arc::new(source)], ..Looked::default() };
+    merge(looked, &Loaded::default())
 }
 
 impl Loaded {
@@ -343,6 +347,16 @@ impl Next<'_> {
 }
 
 impl Source {
+    /// Its objects, unless one is broken.
+    fn live(&self) -> Option<Vec<&Arc<SourceObject>>> {
+        let objects = self.slots.iter().filter_map(|slot| match &slot.state {
+            State::Live(object) => Some(Some(object)),
+            State::Skipped(_) => None,
+            State::Broken { .. } | State::Nameless { .. } => Some(None),
+        });
+        objects.collect()
+    }
+
     fn holds(&self) -> bool {
         self.slots.iter().any(|slot| slot.objects().next().is_some())
     }
@@ -495,14 +509,47 @@ pub(super) fn items<'d>(value: &'d Value, place: &'d Place) -> Vec<(&'d Value, &
     vec![(value, place)]
 }
 
-fn merge(
+/// What a look found, to be merged.
+#[derive(Default)]
+struct Looked {
     files: Vec<Arc<Source>>,
     folders: BTreeSet<PathBuf>,
     tree_findings: Vec<Finding>,
     again: Option<Duration>,
+    /// The live objects, where they are known already.
+    objects: Option<BTreeMap<ObjectRef, Arc<SourceObject>>>,
+}
+
+/// The live objects when the touched files name the same ones as before, which is what most saves do: then nothing has to be compared
+/// with all the others. `None` where that does not hold.
+fn replaced(
     previous: &Loaded,
-) -> Loaded {
-    let mut loaded = Loaded { folders, again, findings: tree_findings.clone(), tree_findings, ..Loaded::default() };
+    files: &[Arc<Source>],
+    touched: &BTreeSet<PathBuf>,
+) -> Option<BTreeMap<ObjectRef, Arc<SourceObject>>> {
+    if !previous.plain || files.len() != previous.files.len() {
+        return None;
+    }
+    let mut objects = previous.objects.clone();
+    for path in touched {
+        let at = *previous.by_path.get(path)?;
+        let (before, after) = (previous.files[at].live()?, files.get(at)?.live()?);
+        if !before.iter().map(|object| &object.name).eq(after.iter().map(|object| &object.name)) {
+            return None;
+        }
+        for object in after {
+            *objects.get_mut(&object.name)? = object.clone();
+        }
+    }
+    Some(objects)
+}
+
+fn merge(looked: Looked, previous: &Loaded) -> Loaded {
+    let Looked { files, folders, tree_findings, again, objects } = looked;
+    let known = objects.is_some();
+    let objects = objects.unwrap_or_default();
+    let mut loaded =
+        Loaded { objects, folders, again, findings: tree_findings.clone(), tree_findings, ..Loaded::default() };
     let mut skipped = BTreeMap::<&str, usize>::new();
     // What is kept from another place yields to an object that is read, which may be the same one, moved.
     let mut elsewhere = Vec::new();
@@ -511,6 +558,7 @@ fn merge(
         loaded.findings.extend_from_slice(&slot.findings);
         match &slot.state {
             State::Skipped(kind) => *skipped.entry(kind).or_default() += 1,
+            State::Live(_) if known => {}
             State::Live(object) => loaded.add(object),
             State::Broken { kept: Some(object), .. } if object.origin.file == source.path => loaded.add(object),
             State::Broken { .. } | State::Nameless { .. } => elsewhere.extend(slot.objects()),

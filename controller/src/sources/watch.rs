@@ -25,7 +25,7 @@ use tokio::{
 };
 
 /// How long files must be quiet before a change is told.
-pub const QUIET_MS: u64 = 8;
+pub const QUIET_MS: u64 = 4;
 /// How long a change waits at most for files to be quiet.
 pub const DELAY_MS_MAX: u64 = 40;
 /// How often files are looked at where the system cannot watch them.
@@ -375,20 +375,20 @@ mod tests {
     #[test]
     fn a_change_is_told_once_files_are_quiet() {
         let file = |name: &str| vec![name.to_owned()];
-        assert_eq!(told(&[(0, CREATED, "a")]), [(8, file("a"))]);
-        assert_eq!(told(&[(0, CREATED, "a"), (5, CREATED, "a")]), [(13, file("a"))]);
-        let busy: Vec<_> = (0..12).map(|at| (at * 5, CREATED, "a")).collect();
+        assert_eq!(told(&[(0, CREATED, "a")]), [(QUIET_MS, file("a"))]);
+        assert_eq!(told(&[(0, CREATED, "a"), (3, CREATED, "a")]), [(3 + QUIET_MS, file("a"))]);
+        let busy: Vec<_> = (0..20).map(|at| (at * 3, CREATED, "a")).collect();
         assert_eq!(told(&busy)[0].0, DELAY_MS_MAX, "someone who never rests does not hold it up for ever");
     }
 
     #[test]
     fn a_file_that_is_being_written_is_waited_for() {
         let file = |name: &str| vec![name.to_owned()];
-        assert_eq!(told(&[(0, WRITTEN, "a"), (60, WRITTEN, "a"), (70, CLOSED, "a")]), [(78, file("a"))]);
+        assert_eq!(told(&[(0, WRITTEN, "a"), (60, WRITTEN, "a"), (70, CLOSED, "a")]), [(70, file("a"))]);
         assert_eq!(told(&[(0, WRITTEN, "a")]), [(HALF_WRITTEN_MS_MAX, file("a"))], "for a while only");
         assert_eq!(
             told(&[(0, WRITTEN, "a"), (2, CREATED, "b"), (20, CLOSED, "a")]),
-            [(10, file("b")), (28, file("a"))]
+            [(2 + QUIET_MS, file("b")), (20 + QUIET_MS, file("a"))]
         );
     }
 
