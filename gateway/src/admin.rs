@@ -1,6 +1,11 @@
 //! The admin port: metrics, health, routes and explanations, read only, on loopback. Never on the path of a request.
 
-use crate::{backend::{Backend, EndpointReport}, core::Shared, telemetry::BackendGauges};
+use crate::{
+    backend::{Backend, EndpointReport},
+    core::Shared,
+    question::Question,
+    telemetry::BackendGauges,
+};
 use http_body_util::Full;
 use hyper::{Request, Response, StatusCode, body::Incoming, header, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -55,9 +60,22 @@ fn answer(request: &Request<Incoming>, shared: &Shared) -> Answer {
             Some(record) => text(StatusCode::OK, "application/json", record),
             None => text(StatusCode::NOT_FOUND, "text/plain", "no such request is remembered\n".into()),
         },
-        "/" => text(StatusCode::OK, "text/plain", "/healthz /readyz /metrics /routes /backends /requests?id=\n".into()),
-        _ => text(StatusCode::NOT_FOUND, "text/plain", "see /\n".into()),
+        "/explain" => match Question::of_query(query).and_then(|question| question.read()) {
+            Ok(asked) => json(&asked.explain(&shared.active.load().table)),
+            Err(why) => text(StatusCode::BAD_REQUEST, "text/plain", why + "\n"),
+        },
+        "/" => text(StatusCode::OK, "text/plain", pages(shared)),
+        page => match shared.pages.lock().expect("nothing panics while it holds this lock").get(page) {
+            Some(body) => text(StatusCode::OK, "application/json", body.clone()),
+            None => text(StatusCode::NOT_FOUND, "text/plain", "see /\n".into()),
+        },
     }
+}
+
+fn pages(shared: &Shared) -> String {
+    let own = "/healthz /readyz /metrics /routes /backends /requests?id= /explain?url=";
+    let shown = shared.pages.lock().expect("nothing panics while it holds this lock");
+    shown.keys().fold(own.to_owned(), |pages, page| pages + " " + page) + "\n"
 }
 
 #[derive(serde::Serialize)]

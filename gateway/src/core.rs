@@ -16,7 +16,7 @@ use headgate_config::{BackendProtocol, BackendTls, Version};
 use headgate_routing::Table;
 use std::{
     cell::RefCell,
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::TcpListener,
     rc::Rc,
     sync::{
@@ -53,6 +53,8 @@ pub struct Shared {
     pub registry: Registry,
     /// Metrics, log, ring.
     pub telemetry: Telemetry,
+    /// What the program around the gateway shows on the admin port, by path.
+    pub pages: Mutex<BTreeMap<&'static str, String>>,
     ready: AtomicBool,
     posts: Vec<UnboundedSender<Post>>,
     /// Connections of each core, handed over or open.
@@ -92,7 +94,7 @@ impl Shared {
         let (posts, inboxes) = (0..cores).map(|_| tokio::sync::mpsc::unbounded_channel()).unzip();
         let loads = (0..cores).map(|_| AtomicUsize::new(0)).collect();
         let active = Arc::new(ArcSwap::from_pointee(active));
-        (Arc::new(Self { active, limits, trusted, registry, telemetry, ready: AtomicBool::new(false), posts, loads, idle: Mutex::default() }), inboxes)
+        (Arc::new(Self { active, limits, trusted, registry, telemetry, pages: Mutex::default(), ready: AtomicBool::new(false), posts, loads, idle: Mutex::default() }), inboxes)
     }
 
     /// Tells a core something; a core that has ended is not told.

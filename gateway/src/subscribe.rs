@@ -19,6 +19,9 @@ use std::{
     time::Instant,
 };
 
+/// Certificates with their keys, by name.
+type Certificates = BTreeMap<CertificateName, Certificate>;
+
 /// Where ports are really opened.
 #[derive(Clone, Debug)]
 pub struct Binding {
@@ -29,7 +32,7 @@ pub struct Binding {
 }
 
 /// What became of a version.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Published {
     /// The version that serves now.
     pub version: Version,
@@ -46,7 +49,9 @@ pub struct Subscriber {
     shared: Arc<Shared>,
     binding: Binding,
     snapshot: Snapshot,
+    certificates: Arc<Certificates>,
     version: Version,
+    published: Published,
     tls: TlsCache,
     inventory: Inventory,
     retired: Vec<Arc<Active>>,
@@ -60,7 +65,9 @@ impl Subscriber {
             shared,
             binding,
             snapshot: Snapshot::default(),
+            certificates: Arc::default(),
             version: Version::default(),
+            published: Published::default(),
             tls: TlsCache::default(),
             inventory: Inventory::default(),
             retired: Vec::new(),
@@ -78,20 +85,22 @@ impl Subscriber {
         &self.snapshot
     }
 
-    /// Makes a change live, at once and as a whole. `change.from` must be the version that serves.
+    /// What became of the version that serves, if nothing differs from it.
+    pub fn unchanged(&self, change: &Change, certificates: &Arc<Certificates>) -> Option<Published> {
+        let same = self.version > Version::default() && change.is_empty() && self.certificates == *certificates;
+        same.then(|| self.published.clone())
+    }
+
+    /// Makes a vetted change live, at once and as a whole. `change.from` must be the version that serves.
     ///
     /// # Errors
     /// If it is not: the publisher must send the difference to [`Subscriber::version`].
-    pub fn apply(
-        &mut self,
-        change: Change,
-        certificates: &BTreeMap<CertificateName, Certificate>,
-    ) -> Result<Published, Version> {
+    pub fn apply(&mut self, change: Change, certificates: &Arc<Certificates>) -> Result<Published, Version> {
         if change.from != self.version {
             return Err(self.version);
         }
         self.version = change.to;
-        self.snapshot.apply(vetted(change));
+        self.snapshot.apply(change);
         let now = Instant::now();
         let registry = &self.shared.registry;
         let previous = self.shared.active.load_full();
@@ -113,7 +122,9 @@ impl Subscriber {
 
         problems.extend(self.open_and_close(&wanted));
         let ports = wanted.iter().map(|port| (*port, self.inventory.addresses(*port).to_vec())).collect();
-        Ok(Published { version: self.version, problems, ports, reused: compiled.reused })
+        self.certificates = certificates.clone();
+        self.published = Published { version: self.version, problems, ports, reused: compiled.reused };
+        Ok(self.published.clone())
     }
 
     fn tell_telemetry(&self) {
@@ -162,15 +173,18 @@ impl Subscriber {
 }
 
 /// Filters that cannot be applied become ones that answer 500, before anything is compiled from them.
-fn vetted(mut change: Change) -> Change {
-    let vet = |filters: &mut Vec<Filter>| *filters = filters::vet(std::mem::take(filters));
-    for rule in &mut change.rules {
+pub fn vet(snapshot: &mut Snapshot) {
+    let vet = |filters: &mut Vec<Filter>| {
+        if !filters.is_empty() {
+            *filters = filters::vet(std::mem::take(filters));
+        }
+    };
+    for rule in snapshot.rules.values_mut() {
         vet(&mut rule.filters);
         if let headgate_config::Action::Forward(split) = &mut rule.action {
             split.arms.iter_mut().for_each(|arm| vet(&mut arm.filters));
         }
     }
-    change
 }
 
 fn listener_problem(listener: &ListenerName, why: &str) -> String {
