@@ -136,6 +136,11 @@ impl Gateway {
         &self.shared.registry
     }
 
+    /// Shows a JSON text on a page of the admin port: what the program around the gateway knows and the gateway does not.
+    pub fn show(&self, page: &'static str, json: String) {
+        self.shared.pages.lock().expect("nothing panics while it holds this lock").insert(page, json);
+    }
+
     /// Where the admin port listens.
     pub fn admin(&self) -> Option<SocketAddr> {
         self.admin
