@@ -1,14 +1,31 @@
-//! The one binary: reads the command line and hands over to one command. It never decides anything itself.
+//! The one binary: reads the command line and hands over to one command. It decides nothing itself.
 
+mod admin;
 mod commands;
+mod exit;
+mod limits_args;
+mod logging;
+mod offline;
+mod output;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
-/// A function gateway: serves functions by host name, from zero, split by weight.
+/// A function gateway: serves functions by host name, splits traffic by weight, holds requests while a function starts from zero,
+/// and reloads its routes without losing one.
 #[derive(Parser)]
-#[command(name = "headgate", version)]
+#[command(name = "headgate", version, propagate_version = false, max_term_width = 110)]
+#[command(after_help = "\
+Start here:
+  headgate init hello && headgate run hello
+
+Exit codes: 0 fine, 1 problems found, 2 wrong usage, 3 unreachable.
+Environment: NO_COLOR switches colours off; HEADGATE_LOG filters events (warn, headgate_gateway=debug).")]
 struct Cli {
+    /// How events and access logs are written: text on a terminal, JSON otherwise
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true)]
+    #[arg(help = "Format of logs on standard error: auto, text or json")]
+    log_format: logging::Format,
     #[command(subcommand)]
     command: Command,
 }
@@ -16,10 +33,40 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(commands::run::Args),
+    Init(commands::init::Args),
+    Check(commands::check::Args),
+    Routes(commands::routes::Args),
+    Explain(commands::explain::Args),
+    Echo(commands::echo::Args),
+    Completion(commands::completion::Args),
+    Version(commands::version::Args),
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Run(args) => commands::run::run(args),
+    // Started by `run` for its function processes; hidden, and not to be slowed down by anything.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "__supervise") {
+        return headgate_controller::runtimes::supervise();
+    }
+    let Cli { log_format, command } = Cli::parse();
+    logging::start(log_format);
+    match command {
+        Command::Run(args) => commands::run::run(args, log_format.into()),
+        Command::Init(args) => commands::init::run(args),
+        Command::Check(args) => commands::check::run(args),
+        Command::Routes(args) => commands::routes::run(args),
+        Command::Explain(args) => commands::explain::run(args),
+        Command::Echo(args) => commands::echo::run(args),
+        Command::Completion(args) => commands::completion::run(args, Cli::command()),
+        Command::Version(args) => commands::version::run(args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -1,3 +1,10 @@
 //! The commands, one file each: arguments, what is printed, exit code. What they tell comes from the other crates.
 
+pub mod check;
+pub mod completion;
+pub mod echo;
+pub mod explain;
+pub mod init;
+pub mod routes;
 pub mod run;
+pub mod version;

@@ -1,0 +1,263 @@
+//! `routes`: every rule in the order in which it is tried, and where each function is found. From files, or from a running gateway.
+
+use crate::{
+    admin::{self, Admin, Unanswered},
+    exit,
+    offline::{Offline, Source},
+    output::{self, ListFormat},
+};
+use headgate_config::{PathMatch, ValueMatch, ValueTest};
+use headgate_controller::assemble::Assembly;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+
+/// Show every rule in matching order, and each function's hostnames, paths and addresses
+///
+/// Of the rules whose listener and host take a request, the first that matches serves it. Without --from the rules are those of
+/// the gateway that runs now.
+#[derive(clap::Args)]
+#[command(after_help = "Examples:
+  # of the running gateway
+  headgate routes
+
+  # of files, without starting anything
+  headgate routes --from examples/canary
+  headgate routes --from gateway.yaml --from functions/ -o json
+
+  # with listeners, headers and query parameters; of one namespace only
+  headgate routes -o wide -n shop")]
+pub struct Args {
+    /// Read this file or folder (- for standard input) and start nothing; can be repeated
+    #[arg(long, value_name = "PATH")]
+    from: Vec<PathBuf>,
+    /// Output format
+    #[arg(short, long, value_enum, default_value_t)]
+    output: ListFormat,
+    /// Only routes and functions of this namespace
+    #[arg(short, long)]
+    namespace: Option<String>,
+    /// Those of all namespaces, as without -n
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
+    /// Domain of functions that have no hostname of their own; with --from
+    #[arg(long, default_value = "localhost", requires = "from")]
+    domain: String,
+    /// Where the running gateway shows its routes
+    #[arg(long, value_name = "ADDRESS", default_value = admin::DEFAULT, conflicts_with = "from")]
+    admin: SocketAddr,
+}
+
+/// What is printed as JSON and YAML.
+#[derive(Debug, Default, Serialize)]
+struct Listing {
+    /// The rules as the gateway's own admin port has them.
+    rules: Vec<Value>,
+    functions: Vec<FunctionRow>,
+}
+
+/// Where a function is found, in the words of its status in OpenFunction.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FunctionRow {
+    namespace: String,
+    name: String,
+    /// `status.route.hosts`; empty for a function that HTTP does not call.
+    hosts: Vec<String>,
+    /// `status.route.paths`.
+    paths: Vec<Value>,
+    /// `status.addresses`.
+    addresses: Vec<Value>,
+    /// `status.serving.state`.
+    state: String,
+}
+
+/// The functions of an assembly, in order.
+pub fn functions(assembly: &Assembly) -> Vec<FunctionRow> {
+    let row = |function: &headgate_functions::kinds::Function| {
+        let name = function.reference();
+        let status = assembly.expansion.status(&name);
+        let list = |pointer: &str| status.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+        let texts = |values: Vec<Value>| values.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        FunctionRow {
+            namespace: name.namespace,
+            name: name.name,
+            hosts: texts(list("/route/hosts")),
+            paths: list("/route/paths"),
+            addresses: list("/addresses"),
+            state: status.pointer("/serving/state").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        }
+    };
+    assembly.functions.iter().map(row).collect()
+}
+
+/// Prints them.
+pub fn run(args: Args) -> ExitCode {
+    let mut listing = if args.from.is_empty() {
+        let admin = Admin(args.admin);
+        match live(&admin) {
+            Ok(listing) => listing,
+            Err(why) => return admin.report(&why, "read files: headgate routes --from PATH"),
+        }
+    } else {
+        match Source::of(&args.from) {
+            Ok(source) => offline(&source, &args.domain),
+            Err(why) => return exit::fail(exit::USAGE, &why, "headgate routes --from PATH"),
+        }
+    };
+    if let Some(namespace) = &args.namespace {
+        listing.rules.retain(|rule| namespace_of(rule) == Some(namespace));
+        listing.functions.retain(|function| function.namespace == *namespace);
+    }
+    let text = match args.output {
+        ListFormat::Json => output::json(&listing),
+        ListFormat::Yaml => output::yaml(&listing),
+        ListFormat::Name => listing.names(),
+        ListFormat::Table => listing.table(false),
+        ListFormat::Wide => listing.table(true),
+    };
+    output::print(&text, 0)
+}
+
+fn offline(source: &Source, domain: &str) -> Listing {
+    let offline = Offline::read(source, domain);
+    offline.warn_of_errors();
+    let rows = offline.table().rules_in_order();
+    let rules = rows.iter().map(|row| serde_json::to_value(row).expect("a row has text keys only")).collect();
+    Listing { rules, functions: functions(&offline.assembly) }
+}
+
+fn live(admin: &Admin) -> Result<Listing, Unanswered> {
+    let rules = admin.get("/routes")?;
+    let functions = match admin.get("/functions") {
+        // a gateway that runs without functions knows none
+        Err(Unanswered::Refused(404, _)) => Vec::new(),
+        answer => answer?,
+    };
+    Ok(Listing { rules, functions })
+}
+
+/// Of a rule's name, `kind/namespace/route/index`.
+fn namespace_of(rule: &Value) -> Option<&str> {
+    rule.get("rule")?.as_str()?.split('/').nth(1)
+}
+
+/// A rule as the table shows it.
+#[derive(Deserialize)]
+struct Row {
+    port: u16,
+    listener: String,
+    host: String,
+    path: PathMatch,
+    method: Option<String>,
+    #[serde(default)]
+    headers: Vec<ValueMatch>,
+    #[serde(default)]
+    queries: Vec<ValueMatch>,
+    rule: String,
+    #[serde(default)]
+    title: String,
+    arms: Vec<Arm>,
+    invalid: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Arm {
+    backend: Option<String>,
+    percent: f64,
+    invalid: Option<String>,
+}
+
+impl Listing {
+    fn names(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for name in self.rules.iter().filter_map(|rule| rule.get("rule")?.as_str()) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.into_iter().map(|name| format!("{name}\n")).collect()
+    }
+
+    fn table(&self, wide: bool) -> String {
+        let rows: Vec<Row> = self.rules.iter().filter_map(|rule| Row::deserialize(rule).ok()).collect();
+        let lines: Vec<_> = rows.iter().map(|row| row.cells(wide)).collect();
+        let head: &[&str] = match wide {
+            false => &["HOST", "PORT", "PATH", "ALSO", "RULE", "TO"],
+            true => &["HOST", "PORT", "PATH", "ALSO", "RULE", "TITLE", "LISTENER", "TO"],
+        };
+        let mut text = output::table(head, &lines);
+        if text.is_empty() {
+            text.push_str("no rules\n");
+        }
+        let lines: Vec<_> = self.functions.iter().map(FunctionRow::cells).collect();
+        let functions = output::table(&["FUNCTION", "STATE", "ADDRESSES"], &lines);
+        if functions.is_empty() { text } else { text + "\n" + &functions }
+    }
+}
+
+impl Row {
+    fn cells(&self, wide: bool) -> Vec<String> {
+        let mut cells = vec![
+            self.host.clone(),
+            self.port.to_string(),
+            path(&self.path),
+            also(self.method.as_deref(), &self.headers, &self.queries, wide),
+            self.rule.clone(),
+        ];
+        if wide {
+            cells.extend([self.title.clone(), self.listener.clone()]);
+        }
+        cells.push(self.target());
+        cells
+    }
+
+    fn target(&self) -> String {
+        if let Some(why) = &self.invalid {
+            return format!("500: {why}");
+        }
+        let arm = |arm: &Arm| match (&arm.invalid, &arm.backend) {
+            (Some(why), _) => format!("500 {}: {why}", percent(arm.percent)),
+            (None, Some(backend)) if self.arms.len() == 1 => backend.clone(),
+            (None, backend) => format!("{} {}", backend.as_deref().unwrap_or("nowhere"), percent(arm.percent)),
+        };
+        match self.arms.is_empty() {
+            true => "answered by a filter".to_owned(),
+            false => self.arms.iter().map(arm).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+impl FunctionRow {
+    fn cells(&self) -> Vec<String> {
+        let value = |address: &Value| address.get("value").and_then(Value::as_str).map(str::to_owned);
+        let addresses: Vec<String> = self.addresses.iter().filter_map(value).collect();
+        vec![format!("{}/{}", self.namespace, self.name), self.state.clone(), addresses.join(" ")]
+    }
+}
+
+/// A path match: `/a` exactly, `/a/*` by prefix, `~ …` by expression.
+pub fn path(path: &PathMatch) -> String {
+    match path {
+        PathMatch::Exact(path) => format!("= {path}"),
+        PathMatch::Prefix(path) => path.clone(),
+        PathMatch::Regex(expression) => format!("~ {expression}"),
+    }
+}
+
+/// What else a request must have: values only where there is room for them.
+pub fn also(method: Option<&str>, headers: &[ValueMatch], queries: &[ValueMatch], values: bool) -> String {
+    let test = |sign: &str, one: &ValueMatch| match &one.test {
+        _ if !values => format!("{sign}{}", one.name),
+        ValueTest::Exact(value) => format!("{sign}{}={value}", one.name),
+        ValueTest::Regex(expression) => format!("{sign}{}~{expression}", one.name),
+    };
+    let mut parts: Vec<String> = method.iter().map(|method| (*method).to_owned()).collect();
+    parts.extend(headers.iter().map(|one| test("header ", one)));
+    parts.extend(queries.iter().map(|one| test("?", one)));
+    parts.join(", ")
+}
+
+/// `90%`, `33.3%`.
+pub fn percent(percent: f64) -> String {
+    if (percent - percent.round()).abs() < 0.05 { format!("{percent:.0}%") } else { format!("{percent:.1}%") }
+}
