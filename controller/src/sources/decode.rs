@@ -11,6 +11,10 @@ use std::collections::BTreeMap;
 
 /// What an object says, by the crate that reads its kind.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are of the large kind, and each lives in one allocation with its name"
+)]
 pub enum Content {
     /// A kind of Kubernetes or of Gateway API.
     Kubernetes(kinds::Object),
