@@ -3,6 +3,7 @@
 //! A test waits for a condition, each wait has a limit ([`within`]), and what the program printed is shown when one is passed.
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "this crate is a test, and a panic is its verdict")]
 
+mod application;
 mod http2;
 mod manifests;
 mod message;
@@ -11,6 +12,7 @@ mod program;
 mod tls;
 mod wire;
 
+pub use application::{Arrival, application, arrivals};
 pub use http2::{GrpcCall, H2, H2Answer, grpc_frame, grpc_messages};
 pub use manifests::{Function, backend, route, rules};
 pub use message::{Answer, Fields, Request, field};

@@ -190,7 +190,11 @@ impl Reader {
                 return Ok(Some(String::from_utf8_lossy(line).into_owned()));
             }
             if self.fill(from).await? == 0 {
-                return if self.rest().is_empty() { Ok(None) } else { Err(NoMessage::Broken("inside of a line".into())) };
+                return if self.rest().is_empty() {
+                    Ok(None)
+                } else {
+                    Err(NoMessage::Broken("inside of a line".into()))
+                };
             }
         }
     }
@@ -261,7 +265,8 @@ impl Reader {
 }
 
 fn framing(fields: &Fields) -> Read<Framing> {
-    let all = |name: &str| fields.iter().filter(|(known, _)| known == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
+    let all =
+        |name: &str| fields.iter().filter(|(known, _)| known == name).map(|(_, v)| v.as_str()).collect::<Vec<_>>();
     match (&all("transfer-encoding")[..], &all("content-length")[..]) {
         ([], []) => Ok(Framing::ToTheEnd),
         (["chunked"], []) => Ok(Framing::Chunked),

@@ -94,10 +94,7 @@ impl Origin {
     }
 
     /// The same behind TLS.
-    pub async fn start_tls(
-        acceptor: TlsAcceptor,
-        reply: impl Fn(&Request) -> Script + Send + Sync + 'static,
-    ) -> Self {
+    pub async fn start_tls(acceptor: TlsAcceptor, reply: impl Fn(&Request) -> Script + Send + Sync + 'static) -> Self {
         Self::listen(Some(acceptor), Arc::new(reply)).await
     }
 

@@ -109,8 +109,8 @@ impl Headgate {
             .arg(&folder)
             .args(["--port", &port.to_string(), "--admin", &format!("127.0.0.1:{admin}")])
             .args(["--log-format", "text", "--cores", "2"])
-            .arg("--state-dir")
-            .arg(home.path().join("state"))
+            .arg("--access-log")
+            .arg(home.path().join("access.log"))
             .args(flags)
             .env("HOME", home.path())
             .env("NO_COLOR", "1")
@@ -129,6 +129,11 @@ impl Headgate {
     /// A folder that ends with the test.
     pub fn home(&self) -> &Path {
         self.home.path()
+    }
+
+    /// The access log so far.
+    pub fn access_log(&self) -> String {
+        fs::read_to_string(self.home.path().join("access.log")).unwrap_or_default()
     }
 
     /// All lines so far, of both streams.
@@ -165,7 +170,12 @@ impl Headgate {
     }
 
     /// Waits until a GET answers as wanted; says after how long.
-    pub async fn serves(&self, host: &str, target: &str, wanted: impl Fn(&crate::Answer) -> bool) -> std::time::Duration {
+    pub async fn serves(
+        &self,
+        host: &str,
+        target: &str,
+        wanted: impl Fn(&crate::Answer) -> bool,
+    ) -> std::time::Duration {
         let asked = Instant::now();
         let what = format!("{host}{target} as wanted");
         until(&what, async || wanted(&self.get(host, target).await)).await;

@@ -47,7 +47,10 @@ impl Authority {
 
     /// A ConfigMap with its own certificate, for a BackendTLSPolicy.
     pub fn config_map(&self, name: &str) -> String {
-        format!("apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  ca.crt: |\n{}", indented(&self.pem()))
+        format!(
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {name}\ndata:\n  ca.crt: |\n{}",
+            indented(&self.pem())
+        )
     }
 
     /// Accepts TLS with a certificate for names.

@@ -1,8 +1,9 @@
 //! A client that sends exactly the bytes of a test, over TCP or TLS, and reads answers with the strict reader. It adds nothing of its own.
 
 use crate::{
-    Answer, within,
+    Answer,
     message::{NoMessage, Reader},
+    within,
 };
 use std::net::SocketAddr;
 use tokio::{
