@@ -48,7 +48,9 @@ impl Listing {
                 let Some(listener) = snapshot.listeners.get(&attachment.listener) else { continue };
                 for host in &attachment.hosts {
                     if !is_internal(&host.pattern, cluster_domain) {
-                        places.extend(rule.matches.iter().map(|one| (place(listener, &host.pattern, one), shares.clone())));
+                        places.extend(
+                            rule.matches.iter().map(|one| (place(listener, &host.pattern, one), shares.clone())),
+                        );
                     }
                 }
             }

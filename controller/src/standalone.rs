@@ -263,7 +263,10 @@ impl Standalone {
             let Some(serving) = &function.serving else { continue };
             let name = &function.meta.name;
             if !serving.container.command.is_empty() && !function.image.is_empty() {
-                lines.push(format!("{name}: runs its command on this machine; the image {} is not used", function.image));
+                lines.push(format!(
+                    "{name}: runs its command on this machine; the image {} is not used",
+                    function.image
+                ));
             }
         }
         lines.into_iter().filter(|line| self.said.insert(line.clone())).map(Output::Say).collect()
@@ -423,10 +426,14 @@ fn say_step(function: &Function, step: &Step) -> Option<String> {
             Some(format!("{name}: new revision {revision}; it serves once it has become ready"))
         }
         Step::Created { .. } => None,
-        Step::CutOver { from: Some(from), to, rollback: false } => Some(format!("{name}: {to} serves now instead of {from}")),
+        Step::CutOver { from: Some(from), to, rollback: false } => {
+            Some(format!("{name}: {to} serves now instead of {from}"))
+        }
         Step::CutOver { from: Some(from), to, rollback: true } => Some(format!("{name}: back to {to} from {from}")),
         Step::CutOver { from: None, .. } => None,
-        Step::Turned { revision, to: State::Broken, reason, .. } => Some(format!("{name}: {revision} is broken: {reason}")),
+        Step::Turned { revision, to: State::Broken, reason, .. } => {
+            Some(format!("{name}: {revision} is broken: {reason}"))
+        }
         Step::Turned { .. } | Step::Removed { .. } => None,
     }
 }

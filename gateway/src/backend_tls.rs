@@ -31,7 +31,8 @@ impl EndpointTls {
             Trust::System => system_roots(),
             Trust::Invalid(reason) => return Err(reason.clone()),
         };
-        let name = ServerName::try_from(tls.hostname.clone()).map_err(|_| format!("{:?} is no server name", tls.hostname))?;
+        let name =
+            ServerName::try_from(tls.hostname.clone()).map_err(|_| format!("{:?} is no server name", tls.hostname))?;
         let provider = Arc::new(ring::default_provider());
         let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()

@@ -47,7 +47,8 @@ pub async fn open(core: &Rc<Core>, backend: &Backend, slot: &Slot, outgoing: &Ou
             let reused = idle.is_some();
             let io = match idle {
                 Some(idle) => idle.io,
-                None => SharedIo::new(dial(core, slot, address, config.tls.as_ref(), config.protocol).await?),
+                // boxed: rare on a warm path, and larger than everything else here
+                None => SharedIo::new(Box::pin(dial(core, slot, address, config.tls.as_ref(), config.protocol)).await?),
             };
             Ok(over_http1(core, io, outgoing, Facts { reused, key, is_bounded }))
         }
@@ -57,8 +58,8 @@ pub async fn open(core: &Rc<Core>, backend: &Backend, slot: &Slot, outgoing: &Ou
             let sender = match shared {
                 Some(sender) => sender,
                 None => {
-                    let io = dial(core, slot, address, config.tls.as_ref(), config.protocol).await?;
-                    share_http2(core, key, io).await?
+                    let io = Box::pin(dial(core, slot, address, config.tls.as_ref(), config.protocol)).await?;
+                    Box::pin(share_http2(core, key, io)).await?
                 }
             };
             over_http2(sender, outgoing, Facts { reused, key, is_bounded }).await
@@ -74,12 +75,9 @@ struct Facts {
 
 fn over_http1(core: &Rc<Core>, io: SharedIo, outgoing: &Outgoing<'_>, facts: Facts) -> Upstream {
     let limits = &core.shared.limits;
-    let head_limits = HeadLimits {
-        bytes: limits.head_bytes,
-        fields: limits.head_fields as usize,
-        target_bytes: limits.target_bytes,
-    };
-    let tx = H1Tx::to_endpoint(io.clone(), core.buffers.take(), outgoing);
+    let head_limits =
+        HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields as usize, target_bytes: limits.target_bytes };
+    let tx = H1Tx::to_endpoint(io.clone(), core.buffers.clone(), outgoing);
     let rx = H1Rx::of_endpoint(io, core.buffers.clone(), head_limits, outgoing);
     let Facts { reused, key, is_bounded } = facts;
     Upstream { tx: UpTx::H1(tx), rx: UpRx::H1(rx), reused, key, is_bounded }
@@ -171,7 +169,12 @@ fn failure_of(error: &io::Error) -> Failure {
     }
 }
 
-async fn shake_hands(tcp: TcpStream, tls: &EndpointTls, protocol: BackendProtocol, limit: Duration) -> Result<Io, Fault> {
+async fn shake_hands(
+    tcp: TcpStream,
+    tls: &EndpointTls,
+    protocol: BackendProtocol,
+    limit: Duration,
+) -> Result<Io, Fault> {
     let connector = tokio_rustls::TlsConnector::from(tls.config.clone());
     let shaken = tokio::time::timeout(limit, connector.connect(tls.name.clone(), tcp)).await;
     let stream = shaken
@@ -198,10 +201,9 @@ impl Upstream {
     pub fn finish(self, core: &Core, upload_ended: bool) {
         let (UpTx::H1(tx), UpRx::H1(rx)) = (self.tx, self.rx) else { return };
         if !(upload_ended && tx.is_reusable() && rx.is_reusable()) {
-            core.buffers.give(tx.into_out());
-            return core.buffers.give(rx.into_parts().1);
+            return;
         }
-        core.buffers.give(tx.into_out());
+        drop(tx);
         let (io, buffer) = rx.into_parts();
         core.buffers.give(buffer);
         if !self.is_bounded {

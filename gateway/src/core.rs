@@ -94,7 +94,21 @@ impl Shared {
         let (posts, inboxes) = (0..cores).map(|_| tokio::sync::mpsc::unbounded_channel()).unzip();
         let loads = (0..cores).map(|_| AtomicUsize::new(0)).collect();
         let active = Arc::new(ArcSwap::from_pointee(active));
-        (Arc::new(Self { active, limits, trusted, registry, telemetry, pages: Mutex::default(), ready: AtomicBool::new(false), posts, loads, idle: Mutex::default() }), inboxes)
+        (
+            Arc::new(Self {
+                active,
+                limits,
+                trusted,
+                registry,
+                telemetry,
+                pages: Mutex::default(),
+                ready: AtomicBool::new(false),
+                posts,
+                loads,
+                idle: Mutex::default(),
+            }),
+            inboxes,
+        )
     }
 
     /// Tells a core something; a core that has ended is not told.

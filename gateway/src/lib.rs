@@ -20,6 +20,7 @@ pub mod limits;
 mod listen;
 mod meter;
 mod mirror;
+mod plan;
 mod pool;
 mod proxy;
 pub mod question;
@@ -27,7 +28,9 @@ mod relay;
 mod replay;
 mod subscribe;
 pub mod telemetry;
+mod tries;
 mod tunnel;
+mod wait;
 
 pub use subscribe::{Binding, Published};
 

@@ -77,7 +77,8 @@ impl Pool {
                 let now = Instant::now();
                 let mut pool = self.0.borrow_mut();
                 pool.retain(|_, idle| {
-                    idle.http1.retain(|(connection, since)| now.duration_since(*since) < limit && is_quiet(&connection.io));
+                    idle.http1
+                        .retain(|(connection, since)| now.duration_since(*since) < limit && is_quiet(&connection.io));
                     let mut cx = Context::from_waker(Waker::noop());
                     idle.http2.retain_mut(|sender| !matches!(sender.poll_ready(&mut cx), Poll::Ready(Err(_))));
                     !idle.http1.is_empty() || !idle.http2.is_empty()

@@ -111,7 +111,8 @@ impl Asked {
         let is_open = |port: &u16| table.listeners().iter().any(|listener| listener.port == *port);
         let lower = self.port.checked_sub(UNPRIVILEGED_OFFSET).filter(|lower| *lower < 1024);
         let higher = self.port.checked_add(UNPRIVILEGED_OFFSET).filter(|_| !self.is_port_given);
-        let behind = [Some(self.port), lower, higher].into_iter().flatten().find(is_open);
+        // a listener on port 0 is on whichever port was free
+        let behind = [Some(self.port), lower, higher, Some(0)].into_iter().flatten().find(is_open);
         table.explain(behind.unwrap_or(self.port), &self.head)
     }
 }

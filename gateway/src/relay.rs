@@ -3,6 +3,7 @@
 use crate::{
     connect::Upstream,
     deadline::{Timer, earlier},
+    drain::Bell,
     exchange::{DownRx, DownTx, Fault, UpRx, UpTx},
     failure::Failure,
     limits::Limits,
@@ -34,13 +35,13 @@ pub enum Outcome {
 
 /// Limits of time of a try.
 #[derive(Clone, Copy)]
-pub struct Deadlines {
+pub struct Deadlines<'b> {
     /// Of the request, over all tries.
     pub request: Option<Instant>,
     /// Of this try.
     pub attempt: Option<Instant>,
-    /// Of the drain.
-    pub drain: Option<Instant>,
+    /// Rung by the drain, which sets a limit of its own while a try goes on.
+    pub bell: &'b Bell,
 }
 
 /// What a try tells while it goes on.
@@ -71,7 +72,7 @@ enum Waits {
 }
 
 impl Progress {
-    fn deadline(&self, limits: &Limits, deadlines: &Deadlines) -> (Option<Instant>, Failure) {
+    fn deadline(&self, limits: &Limits, deadlines: &Deadlines<'_>) -> (Option<Instant>, Failure) {
         let wait = |waits: Waits| match waits {
             Waits::Nobody => None,
             Waits::ClientBody(since) => Some((since + limits.body_idle, Failure::BodyTimeout)),
@@ -84,7 +85,7 @@ impl Progress {
             wait(self.download.get()),
             named(deadlines.attempt, Failure::AttemptTimeout),
             named(deadlines.request, Failure::RequestTimeout),
-            named(deadlines.drain, Failure::Draining),
+            named(deadlines.bell.until(), Failure::Draining),
         ];
         let next = first.into_iter().flatten().min_by_key(|(at, _)| *at);
         (next.map(|(at, _)| at), next.map_or(Failure::Internal, |(_, failure)| failure))
@@ -122,7 +123,7 @@ pub async fn relay(
     replay: &mut Replay,
     progress: &Progress,
     limits: &Limits,
-    deadlines: Deadlines,
+    deadlines: Deadlines<'_>,
     timer: &mut Timer,
 ) -> Outcome {
     let Client { rx, tx, bodiless, edit, retry_codes } = client;
@@ -285,7 +286,7 @@ pub fn attempt_deadline(attempt_ms: Option<u64>, now: Instant) -> Option<Instant
     attempt_ms.filter(|ms| *ms > 0).map(|ms| now + std::time::Duration::from_millis(ms))
 }
 
-impl Deadlines {
+impl Deadlines<'_> {
     /// Which of them had passed by `now`.
     pub fn passed(&self, now: Instant) -> Failure {
         let is_past = |at: Option<Instant>| at.is_some_and(|at| at <= now);
@@ -298,6 +299,6 @@ impl Deadlines {
 
     /// The first of them.
     pub fn first(&self) -> Option<Instant> {
-        earlier(earlier(self.request, self.attempt), self.drain)
+        earlier(earlier(self.request, self.attempt), self.bell.until())
     }
 }

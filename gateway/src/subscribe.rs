@@ -193,8 +193,12 @@ fn listener_problem(listener: &ListenerName, why: &str) -> String {
 
 fn port_problem(port: u16, error: &io::Error) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => format!("port {port} is in use by another process: stop it, or give the listener another port"),
-        io::ErrorKind::PermissionDenied => format!("port {port} needs the right to open ports below 1024: use a higher one"),
+        io::ErrorKind::AddrInUse => {
+            format!("port {port} is in use by another process: stop it, or give the listener another port")
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("port {port} needs the right to open ports below 1024: use a higher one")
+        }
         _ => format!("port {port} cannot be opened: {error}"),
     }
 }

@@ -222,8 +222,7 @@ impl H1Rx {
 
     /// The stream and what was read of it and not used.
     pub fn into_parts(mut self) -> (SharedIo, Vec<u8>) {
-        self.buf.drain(..self.at);
-        (self.io, self.buf)
+        self.take_parts()
     }
 
     /// The same of a half that stays behind, spent: for a tunnel.
@@ -251,9 +250,17 @@ impl H1Rx {
     }
 }
 
+impl Drop for H1Rx {
+    fn drop(&mut self) {
+        self.buffers.give(std::mem::take(&mut self.buf));
+    }
+}
+
 /// Writes one message.
 pub struct H1Tx {
     io: SharedIo,
+    buffers: Rc<Buffers>,
+    /// What is kept back; without a buffer until the first byte is written, so that a request that waits holds none.
     out: Vec<u8>,
     form: BodyForm,
     kind: Kind,
@@ -279,27 +286,43 @@ struct Client {
 
 impl H1Tx {
     /// The answer to a client.
-    pub fn to_client(io: SharedIo, out: Vec<u8>, version: Version, is_head: bool, keep_alive: bool) -> Self {
-        Self::new(io, out, Kind::Answer(Client { version, is_head, keep_alive }))
+    pub fn to_client(io: SharedIo, buffers: Rc<Buffers>, version: Version, is_head: bool, keep_alive: bool) -> Self {
+        Self::new(io, buffers, Kind::Answer(Client { version, is_head, keep_alive }))
     }
 
     /// A request to an endpoint; its head is kept until the first flush.
-    pub fn to_endpoint(io: SharedIo, out: Vec<u8>, outgoing: &Outgoing<'_>) -> Self {
-        let mut tx = Self::new(io, out, Kind::Request);
-        let forward =
-            Forward { upgrade: outgoing.upgrade, expect_continue: false, te_trailers: outgoing.trailers };
-        tx.form = write_request(&mut tx.out, outgoing.head, outgoing.framing, forward);
+    pub fn to_endpoint(io: SharedIo, buffers: Rc<Buffers>, outgoing: &Outgoing<'_>) -> Self {
+        let mut tx = Self::new(io, buffers, Kind::Request);
+        let forward = Forward { upgrade: outgoing.upgrade, expect_continue: false, te_trailers: outgoing.trailers };
+        tx.form = write_request(tx.out(), outgoing.head, outgoing.framing, forward);
         tx.started = true;
         tx
     }
 
-    fn new(io: SharedIo, out: Vec<u8>, kind: Kind) -> Self {
-        Self { io, out, form: BodyForm::Nothing, kind, started: false, writing: false, sent: false, aborted: false }
+    fn new(io: SharedIo, buffers: Rc<Buffers>, kind: Kind) -> Self {
+        Self {
+            io,
+            buffers,
+            out: Vec::new(),
+            form: BodyForm::Nothing,
+            kind,
+            started: false,
+            writing: false,
+            sent: false,
+            aborted: false,
+        }
+    }
+
+    fn out(&mut self) -> &mut Vec<u8> {
+        if self.out.capacity() == 0 {
+            self.out = self.buffers.take();
+        }
+        &mut self.out
     }
 
     pub(super) async fn interim(&mut self, head: &ResponseHead) -> Result<(), Fault> {
         let Kind::Answer(Client { version: Version::Http11, .. }) = self.kind else { return Ok(()) };
-        write_interim(&mut self.out, head);
+        write_interim(self.out(), head);
         self.flush().await
     }
 
@@ -320,6 +343,7 @@ impl H1Tx {
         declared_length: Option<u64>,
         upgrade: Option<&str>,
     ) -> Result<(), Fault> {
+        self.out();
         let Kind::Answer(client) = &mut self.kind else { return Err(Failure::Internal.into()) };
         let answer = Answer {
             version: client.version,
@@ -425,11 +449,11 @@ impl H1Tx {
         };
         goes_on && !self.writing && self.out.is_empty() && self.form == BodyForm::Nothing
     }
+}
 
-    /// The empty write buffer.
-    pub fn into_out(mut self) -> Vec<u8> {
-        self.out.clear();
-        self.out
+impl Drop for H1Tx {
+    fn drop(&mut self) {
+        self.buffers.give(std::mem::take(&mut self.out));
     }
 }
 
@@ -460,7 +484,9 @@ pub fn fault_of(why: Malformed, is_endpoint: bool) -> Fault {
             Failure::AmbiguousFraming
         }
         Malformed::Expect => Failure::ExpectationFailed,
-        Malformed::ChunkSize | Malformed::ChunkExtension | Malformed::ChunkEnd | Malformed::Trailer => Failure::BadChunk,
+        Malformed::ChunkSize | Malformed::ChunkExtension | Malformed::ChunkEnd | Malformed::Trailer => {
+            Failure::BadChunk
+        }
         Malformed::Truncated => Failure::ClientGone,
         _ => Failure::MalformedRequest,
     };

@@ -5,8 +5,8 @@ use crate::failure::Failure;
 use bytes::Bytes;
 use headgate_config::Scheme;
 use headgate_message::{
-    Authority, Chunk, Fields, Framing, Method, Part, RequestHead, ResponseHead, Span, Target, canonical_path, check_query,
-    split_authority,
+    Authority, Chunk, Fields, Framing, Method, Part, RequestHead, ResponseHead, Span, Target, canonical_path,
+    check_query, split_authority,
 };
 use std::{
     future::poll_fn,

@@ -8,33 +8,118 @@ use crate::{
     exchange::{DownRx, DownTx, Fault, H1Rx, H1Tx, fault_of},
     failure::Failure,
     io::SharedIo,
-    proxy::{self, Down, Left, Tools},
+    proxy::{self, Down, Left, Served, Tools},
+    wait::{Granted, Parked},
 };
 use headgate_http1::{HeadLimits, HeadReader, Request};
 use headgate_message::{Method, Version};
 use std::{
     future::poll_fn,
+    io,
     rc::Rc,
-    task::Poll,
-    time::Instant,
+    task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
+/// A connection that is quiet for this long gives the memory of its active part back.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// What a connection is while nothing happens on it: small, since there may be very many.
+struct Http1 {
+    io: SharedIo,
+    connection: Rc<Connection>,
+    read: Vec<u8>,
+    timer: Timer,
+    ear: Ear,
+}
+
+/// Why the active part of a connection ended.
+enum Pause {
+    /// Nothing came for a while.
+    Quiet,
+    /// The request waits for its backend.
+    Parked(Box<Parked>),
+    /// The connection is over.
+    Over,
+}
+
 /// Serves a connection of which `read` was read already.
+///
+/// The future of a request at work is some kilobytes large. It lives in a box that a connection keeps from request to request and
+/// gives back while it is quiet or its request waits, so that those cost only themselves and a busy connection allocates nothing.
 pub async fn serve(core: Rc<Core>, io: SharedIo, connection: Connection, read: Vec<u8>) {
-    let mut timer = Timer::default();
     let ear = Ear::new(&core.bell);
-    let mut read = read;
+    let mut http1 = Http1 { io, connection: Rc::new(connection), read, timer: Timer::default(), ear };
+    let mut resumed = None;
     loop {
-        let request = match next_request(&core, &io, &mut read, &connection, &mut timer, &ear).await {
-            Next::Request(request) => request,
-            Next::Refused(fault) => return refuse(&core, &io, &connection, fault).await,
-            Next::Over => return core.buffers.give(read),
+        let pause = Box::pin(http1.work(&core, resumed.take())).await;
+        match pause {
+            Pause::Over => return core.buffers.give(http1.read),
+            Pause::Quiet => {
+                if !http1.rest(&core).await {
+                    return;
+                }
+            }
+            Pause::Parked(mut parked) => {
+                let granted = parked.wait(&core, &mut http1.tools()).await;
+                resumed = Some((parked, granted));
+            }
+        }
+    }
+}
+
+type Resumed = (Box<Parked>, Result<Granted, Fault>);
+
+impl Http1 {
+    fn tools(&mut self) -> Tools<'_> {
+        Tools { timer: &mut self.timer, ear: &self.ear }
+    }
+
+    /// Serves request after request until there is a reason to pause.
+    async fn work(&mut self, core: &Rc<Core>, resumed: Option<Resumed>) -> Pause {
+        let mut served = match resumed {
+            Some((parked, granted)) => {
+                let mut tools = self.tools();
+                Some(proxy::resume(core, *parked, granted, &mut tools).await)
+            }
+            None => None,
         };
+        loop {
+            match served.take() {
+                None => {}
+                Some(Served::Parked(parked)) => return Pause::Parked(parked),
+                Some(Served::Done(left)) => match recover(core, left).await {
+                    Recovered::Next(buffer) => self.read = buffer,
+                    Recovered::Close => {
+                        Box::pin(linger(&self.io)).await;
+                        return Pause::Over;
+                    }
+                    Recovered::Spent => return Pause::Over,
+                },
+            }
+            let request = match self.next_request(core).await {
+                Next::Request(request) => request,
+                Next::Refused(fault) => {
+                    Box::pin(self.refuse(core, fault)).await;
+                    return Pause::Over;
+                }
+                Next::Quiet => return Pause::Quiet,
+                Next::Over => return Pause::Over,
+            };
+            let down = self.down(core, request);
+            let mut tools = self.tools();
+            served = Some(proxy::serve(core, down, &mut tools).await);
+        }
+    }
+
+    fn down(&mut self, core: &Rc<Core>, request: Request) -> Down {
         let goes_on = request.keep_alive && !core.bell.is_rung();
         let is_head = request.head.method == Method::Head;
-        let tx = H1Tx::to_client(io.clone(), core.buffers.take(), request.version, is_head, goes_on);
-        let rx = H1Rx::of_client(io.clone(), core.buffers.clone(), std::mem::take(&mut read), request.framing);
-        let down = Down {
+        let buffers = &core.buffers;
+        let tx = H1Tx::to_client(self.io.clone(), buffers.clone(), request.version, is_head, goes_on);
+        let read = std::mem::take(&mut self.read);
+        let rx = H1Rx::of_client(self.io.clone(), buffers.clone(), read, request.framing);
+        Down {
             head: request.head,
             framing: request.framing,
             rx: DownRx::H1(rx),
@@ -44,79 +129,77 @@ pub async fn serve(core: Rc<Core>, io: SharedIo, connection: Connection, read: V
             expects: request.expect_continue,
             trailers: request.te_trailers,
             arrived: Instant::now(),
-            connection: &connection,
-        };
-        let left = proxy::serve(&core, down, Tools { timer: &mut timer, ear: &ear }).await;
-        match recover(&core, left).await {
-            Recovered::Next(buffer) => read = buffer,
-            Recovered::Close => return linger(&io).await,
-            Recovered::Spent => return,
+            connection: self.connection.clone(),
         }
+    }
+
+    /// Waits for the next head. Between requests no buffer is held, and the drain ends the wait.
+    async fn next_request(&mut self, core: &Core) -> Next {
+        let limits = &core.shared.limits;
+        let mut reader = HeadReader::new(HeadLimits {
+            bytes: limits.head_bytes,
+            fields: limits.head_fields as usize,
+            target_bytes: limits.target_bytes,
+        });
+        let mut started = (!self.read.is_empty()).then(Instant::now);
+        let quiet_at = Instant::now() + QUIET;
+        loop {
+            if !self.read.is_empty() {
+                match reader.request(&mut self.read, self.connection.scheme, || core.buffers.take_spent()) {
+                    Ok(Some(request)) => return Next::Request(request),
+                    Ok(None) => {}
+                    Err(why) => return Next::Refused(fault_of(why, false)),
+                }
+                if self.read.capacity() == self.read.len() {
+                    self.read.reserve(crate::buffers::BUFFER_BYTES);
+                }
+            }
+            let deadline = started.map_or(quiet_at, |started| started + limits.head_timeout);
+            let (io, read, ear) = (&self.io, &mut self.read, &self.ear);
+            let filled = poll_fn(|cx| poll_fill(core, io, read, started.is_none().then_some(ear), cx));
+            match self.timer.bound(|| Some(deadline), filled).await {
+                Some(Ok(1..)) => started = started.or_else(|| Some(Instant::now())),
+                Some(_) => return Next::Over,
+                None if started.is_some() => return Next::Refused(Failure::HeadTimeout.into()),
+                None => return Next::Quiet,
+            }
+        }
+    }
+
+    /// Waits for the first byte of the next request as cheaply as can be; false if the connection is over.
+    async fn rest(&mut self, core: &Core) -> bool {
+        let limit = Instant::now() + core.shared.limits.keep_alive_idle.saturating_sub(QUIET);
+        let (io, read, ear) = (&self.io, &mut self.read, &self.ear);
+        let filled = poll_fn(|cx| poll_fill(core, io, read, Some(ear), cx));
+        matches!(self.timer.bound(|| Some(limit), filled).await, Some(Ok(1..)))
+    }
+
+    async fn refuse(&self, core: &Rc<Core>, fault: Fault) {
+        let tx = H1Tx::to_client(self.io.clone(), core.buffers.clone(), Version::Http11, false, false);
+        let arrived = Instant::now();
+        proxy::refuse(core, &self.connection, &mut DownTx::H1(tx), Version::Http11, fault, arrived).await;
+        linger(&self.io).await;
     }
 }
 
 enum Next {
     Request(Request),
     Refused(Fault),
+    Quiet,
     Over,
 }
 
-/// Waits for the next head. Between requests no buffer is held, and the drain ends the wait.
-async fn next_request(
-    core: &Core,
-    io: &SharedIo,
-    read: &mut Vec<u8>,
-    connection: &Connection,
-    timer: &mut Timer,
-    ear: &Ear,
-) -> Next {
-    let limits = &core.shared.limits;
-    let head_limits =
-        HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields as usize, target_bytes: limits.target_bytes };
-    let mut reader = HeadReader::new(head_limits);
-    let mut started = (!read.is_empty()).then(Instant::now);
-    let waiting_since = Instant::now();
-    loop {
-        if !read.is_empty() {
-            match reader.request(read, connection.scheme, || core.buffers.take_spent()) {
-                Ok(Some(request)) => return Next::Request(request),
-                Ok(None) => {}
-                Err(why) => return Next::Refused(fault_of(why, false)),
-            }
-            if read.capacity() == read.len() {
-                read.reserve(crate::buffers::BUFFER_BYTES);
-            }
-        }
-        let deadline = match started {
-            Some(started) => started + limits.head_timeout,
-            None => waiting_since + limits.keep_alive_idle,
-        };
-        let filled = timer
-            .bound(
-                || Some(deadline),
-                poll_fn(|cx| {
-                    if started.is_none() && ear.poll_rung(cx).is_ready() {
-                        return Poll::Ready(Ok(0));
-                    }
-                    poll_fill(core, io, read, cx)
-                }),
-            )
-            .await;
-        match filled {
-            Some(Ok(1..)) => started = started.or_else(|| Some(Instant::now())),
-            None if started.is_some() => return Next::Refused(Failure::HeadTimeout.into()),
-            _ => return Next::Over,
-        }
-    }
-}
-
-/// Reads into `read`; while there is nothing to read it has no buffer.
+/// Reads into `read`; while there is nothing to read it has no buffer. With an ear, the drain counts as the end.
 fn poll_fill(
     core: &Core,
     io: &SharedIo,
     read: &mut Vec<u8>,
-    cx: &mut std::task::Context<'_>,
-) -> Poll<std::io::Result<usize>> {
+    ear: Option<&Ear>,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
+    if ear.is_some_and(|ear| ear.poll_rung(cx).is_ready()) {
+        return Poll::Ready(Ok(0));
+    }
     if !read.is_empty() {
         return io.poll_fill(cx, read);
     }
@@ -141,24 +224,18 @@ async fn recover(core: &Core, left: Left) -> Recovered {
     let Left { rx, tx, head, tunnelled } = left;
     core.buffers.give_spent(head.fields);
     let (DownRx::H1(mut rx), DownTx::H1(tx)) = (rx, tx) else { return Recovered::Spent };
-    if tunnelled {
+    if tunnelled || tx.is_aborted() {
         return Recovered::Spent;
     }
-    let goes_on = tx.is_reusable();
-    let is_aborted = tx.is_aborted();
-    core.buffers.give(tx.into_out());
-    if is_aborted {
-        return Recovered::Spent;
+    if !tx.is_reusable() {
+        return Recovered::Close;
     }
-    let limits = &core.shared.limits;
-    let drained = goes_on
-        && (rx.is_ended()
-            || tokio::time::timeout(limits.body_idle, rx.drain(limits.discard_bytes)).await.unwrap_or(false));
-    if drained { Recovered::Next(rx.into_parts().1) } else { Recovered::Close }
-}
-
-async fn refuse(core: &Rc<Core>, io: &SharedIo, connection: &Connection, fault: Fault) {
-    let tx = H1Tx::to_client(io.clone(), core.buffers.take(), Version::Http11, false, false);
-    proxy::refuse(core, connection, &mut DownTx::H1(tx), Version::Http11, fault, Instant::now()).await;
-    linger(io).await;
+    if !rx.is_ended() {
+        let limits = &core.shared.limits;
+        let drained = Box::pin(tokio::time::timeout(limits.body_idle, rx.drain(limits.discard_bytes))).await;
+        if !drained.unwrap_or(false) {
+            return Recovered::Close;
+        }
+    }
+    Recovered::Next(rx.into_parts().1)
 }

@@ -8,7 +8,7 @@ use crate::{
     exchange::{DownRx, DownTx, H2DownTx, H2Rx, head_of_request},
     io::Io,
     meter::Metered,
-    proxy::{self, Down, Tools},
+    proxy::{self, Down, Served, Tools},
 };
 use bytes::Bytes;
 use headgate_message::Version;
@@ -52,7 +52,7 @@ pub async fn serve(core: Rc<Core>, io: Io, connection: Connection, first: Vec<u8
 
 async fn stream(
     core: Rc<Core>,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: http::Request<h2::RecvStream>,
     respond: h2::server::SendResponse<Bytes>,
 ) {
@@ -63,12 +63,33 @@ async fn stream(
     let mut tx = DownTx::H2(H2DownTx::new(respond, is_head));
     let (head, framing) = match head_of_request(&request, connection.scheme, core.buffers.take_spent()) {
         Ok(head) => head,
-        Err(fault) => return proxy::refuse(&core, connection, &mut tx, Version::Http2, fault, arrived).await,
+        Err(fault) => {
+            return Box::pin(proxy::refuse(&core, connection, &mut tx, Version::Http2, fault, arrived)).await;
+        }
     };
     let rx = DownRx::H2(H2Rx::of_client(request.into_body()));
-    let version = Version::Http2;
-    let down = Down { head, framing, rx, tx, version, upgrade: None, expects, trailers, arrived, connection };
+    let down = Down {
+        head,
+        framing,
+        rx,
+        tx,
+        version: Version::Http2,
+        upgrade: None,
+        expects,
+        trailers,
+        arrived,
+        connection: connection.clone(),
+    };
     let (mut timer, ear) = (Timer::default(), Ear::new(&core.bell));
-    let left = proxy::serve(&core, down, Tools { timer: &mut timer, ear: &ear }).await;
-    core.buffers.give_spent(left.head.fields);
+    let mut tools = Tools { timer: &mut timer, ear: &ear };
+    let mut served = Box::pin(proxy::serve(&core, down, &mut tools)).await;
+    loop {
+        match served {
+            Served::Done(left) => return core.buffers.give_spent(left.head.fields),
+            Served::Parked(mut parked) => {
+                let granted = parked.wait(&core, &mut tools).await;
+                served = Box::pin(proxy::resume(&core, *parked, granted, &mut tools)).await;
+            }
+        }
+    }
 }

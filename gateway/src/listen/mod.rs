@@ -45,7 +45,8 @@ pub async fn serve(core: Rc<Core>, socket: TcpStream, port: u16) {
     let _ = socket.set_nodelay(true);
     let connection = Connection { client, port, public_port: local.port(), scheme: Scheme::Http, sni: None };
     if core.speaks_tls(port) {
-        serve_tls(core, socket, connection).await;
+        // boxed: the handshake would make the future of every plain connection larger
+        Box::pin(serve_tls(core, socket, connection)).await;
     } else {
         sniff(core, SharedIo::new(Io::Tcp(socket)), connection).await;
     }
@@ -53,7 +54,9 @@ pub async fn serve(core: Rc<Core>, socket: TcpStream, port: u16) {
 
 async fn serve_tls(core: Rc<Core>, socket: TcpStream, connection: Connection) {
     let limit = core.shared.limits.tls_handshake;
-    let Ok(Some(accepted)) = tokio::time::timeout(limit, tls::accept(&core, socket, connection.port)).await else { return };
+    let Ok(Some(accepted)) = tokio::time::timeout(limit, tls::accept(&core, socket, connection.port)).await else {
+        return;
+    };
     let is_http2 = accepted.stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let connection = Connection { scheme: Scheme::Https, sni: accepted.server_name, ..connection };
     let io = Io::TlsServer(Box::new(accepted.stream));
@@ -71,9 +74,8 @@ async fn sniff(core: Rc<Core>, io: SharedIo, connection: Connection) {
     let started = Instant::now();
     let limit = core.shared.limits.keep_alive_idle;
     loop {
-        let filled = timer
-            .bound(|| Some(started + limit), std::future::poll_fn(|cx| io.poll_fill(cx, &mut read)))
-            .await;
+        let filled =
+            timer.bound(|| Some(started + limit), std::future::poll_fn(|cx| io.poll_fill(cx, &mut read))).await;
         match filled {
             Some(Ok(1..)) => {}
             _ => return core.buffers.give(read),
@@ -84,7 +86,7 @@ async fn sniff(core: Rc<Core>, io: SharedIo, connection: Connection) {
         }
         if seen == PREFACE.len() {
             let Some(io) = io.into_io() else { return };
-            return http2::serve(core, io, connection, read).await;
+            return Box::pin(http2::serve(core, io, connection, read)).await;
         }
     }
 }

@@ -1,10 +1,14 @@
 //! TLS of listeners: which certificate and client policy a server name gets. Keys live here only, and are never printed.
 
 use crate::core::Core;
-use headgate_config::{Certificate, CertificateName, HostName, HostPattern, Listener, ListenerName, Protocol, Snapshot};
+use headgate_config::{
+    Certificate, CertificateName, HostName, HostPattern, Listener, ListenerName, Protocol, Snapshot,
+};
 use rustls::{
     RootCertStore, ServerConfig,
-    server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier},
+    server::{
+        ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier, danger::ClientCertVerifier,
+    },
     sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};

@@ -40,7 +40,9 @@ const COUNT_QUIET: Duration = Duration::from_secs(1);
 /// Reads Gateway API and OpenFunction objects from YAML or JSON files, serves them, starts functions as processes on demand, and
 /// applies each save at once.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  headgate run                          # serve the current directory\n  headgate run examples/canary          # serve a folder\n  headgate run --port 0 functions.yaml  # on a free port")]
+#[command(
+    after_help = "Examples:\n  headgate run                          # serve the current directory\n  headgate run examples/canary          # serve a folder\n  headgate run --port 0 functions.yaml  # on a free port"
+)]
 pub struct Args {
     /// Files and folders to serve; the current directory if none is given.
     #[arg(value_name = "PATH")]
@@ -99,8 +101,8 @@ async fn serve(args: Args, log_format: LogFormat, started: Instant) -> Result<()
     if directory.loaded().objects.is_empty() && directory.loaded().findings.is_empty() {
         return Err("nothing to serve here: `headgate init` writes an example".into());
     }
-    let gateway = Gateway::start(settings(&args, log_format)?)
-        .map_err(|error| format!("--admin {}: {error}", args.admin))?;
+    let gateway =
+        Gateway::start(settings(&args, log_format)?).map_err(|error| format!("--admin {}: {error}", args.admin))?;
     let (events, event_inbox) = mpsc::unbounded_channel();
     let (lines, line_inbox) = mpsc::channel(1_000);
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -166,7 +168,9 @@ fn settings(args: &Args, log_format: LogFormat) -> Result<Settings, String> {
     }
     let admin: Option<SocketAddr> = match args.admin.as_str() {
         "none" => None,
-        address => Some(address.parse().map_err(|_| format!("--admin {address}: write an address such as 127.0.0.1:9901"))?),
+        address => {
+            Some(address.parse().map_err(|_| format!("--admin {address}: write an address such as 127.0.0.1:9901"))?)
+        }
     };
     if let Some(address) = admin.filter(|address| !address.ip().is_loopback()) {
         tracing::warn!(%address, "the admin port is open beyond this machine");
@@ -277,7 +281,10 @@ impl<'g> Machine<'g> {
         }
         for (port, at) in &self.published.ports {
             if let Some(at) = at.first().filter(|at| at.port() != *port && *port != 0) {
-                say(&format!("port {port} needs a right that this process does not have: it is served at {}", at.port()));
+                say(&format!(
+                    "port {port} needs a right that this process does not have: it is served at {}",
+                    at.port()
+                ));
             }
         }
         if let Some(admin) = self.gateway.admin() {

@@ -1,0 +1,218 @@
+//! Where a request goes: the rule that takes it, the arm of its split, and what filters make of it before anything is sent. The one load of the routes.
+
+use crate::{
+    backend::Backend,
+    core::Core,
+    exchange::Fault,
+    failure::Failure,
+    filters::{self, Applied, Context, Verdict},
+    listen::Connection,
+    proxy::Down,
+};
+use headgate_config::{BackendName, ColdArm, Filter, PathMatch, Version};
+use headgate_message::{RequestHead, ResponseHead};
+use headgate_routing::{self as routing, CompiledRule, Failed, Table};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// A rule, and a choice among its arms.
+pub struct Plan {
+    /// The rule.
+    pub rule: Arc<CompiledRule<Arc<Backend>>>,
+    /// Version of the routes.
+    pub version: Version,
+    /// Limit of the request.
+    pub deadline: Option<Instant>,
+    /// Length of the matched prefix, for rewrites; `None` for other matches.
+    prefix: Option<usize>,
+    /// The chosen arm; `None` where no arm has weight.
+    arm: Option<usize>,
+    /// The head before filters, kept while the request may still wait and be routed anew.
+    original: Option<Box<RequestHead>>,
+    /// What filters keep for the answer.
+    pub applied: Applied,
+}
+
+/// Why there is no plan, and how far it came.
+pub struct Unplanned {
+    /// Version of the routes.
+    pub version: Version,
+    /// The rule, where one takes the request.
+    pub rule: Option<Arc<CompiledRule<Arc<Backend>>>>,
+    /// What the client is answered.
+    pub fault: Fault,
+}
+
+impl Plan {
+    /// Finds the rule that takes a request, and chooses its arm.
+    pub fn of(core: &Core, down: &Down) -> Result<Self, Unplanned> {
+        let (version, found) =
+            core.with_active(|active| (active.version, find(&active.table, &down.connection, &down.head)));
+        let (rule, prefix) = found.map_err(|fault| Unplanned { version, rule: None, fault })?;
+        let deadline = request_deadline(core, &rule, down.arrived);
+        let chosen = match rule.invalid() {
+            Some(why) => Err(Fault::new(Failure::RuleInvalid, why.to_owned())),
+            None => choose_arm(core, &rule),
+        };
+        match chosen {
+            Ok(arm) => Ok(Self { rule, version, deadline, prefix, arm, original: None, applied: Applied::default() }),
+            Err(fault) => Err(Unplanned { version, rule: Some(rule), fault }),
+        }
+    }
+
+    /// Where it leads.
+    pub fn backend(&self) -> Result<&Arc<Backend>, Fault> {
+        let arm = self.arm.ok_or(Failure::NoBackend)?;
+        self.rule.arms()[arm].target().map_err(|why| Fault::new(Failure::BackendInvalid, why.to_owned()))
+    }
+
+    /// The backends that get a copy.
+    pub fn mirrors(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.applied.mirrors.iter().filter_map(|name| self.mirror(name))
+    }
+
+    fn mirror(&self, name: &BackendName) -> Option<&Arc<Backend>> {
+        let of_arm = self.arm.map_or(&[][..], |arm| &self.rule.arms()[arm].mirrors);
+        let mut all = self.rule.mirrors().iter().chain(of_arm).filter_map(|mirror| mirror.backend.as_ref());
+        all.find(|backend| backend.config().name == *name)
+    }
+
+    fn arm_filters(&self) -> &[Filter] {
+        self.arm.map_or(&[], |arm| self.rule.arm_filters(arm))
+    }
+
+    fn edits(&self) -> bool {
+        !self.rule.filters().is_empty() || !self.arm_filters().is_empty()
+    }
+
+    /// Applies the filters of the rule, then of the arm, to the request; some answer it.
+    pub fn filter(&mut self, core: &Core, down: &mut Down) -> Result<Option<ResponseHead>, Fault> {
+        if !self.edits() {
+            return Ok(None);
+        }
+        let may_wait = self.backend().is_ok_and(|backend| backend.is_cold());
+        self.original = may_wait.then(|| Box::new(down.head.clone()));
+        let context = Context {
+            scheme: down.connection.scheme,
+            listener_port: down.connection.public_port,
+            prefix_len: self.prefix,
+            dice: &|| core.roll(),
+        };
+        let mut applied = std::mem::take(&mut self.applied);
+        let mut verdict = Verdict::Go;
+        for filters in [self.rule.filters(), self.arm_filters()] {
+            if matches!(verdict, Verdict::Go) {
+                verdict = filters::apply_request(filters, &mut down.head, &context, &mut applied);
+            }
+        }
+        self.applied = applied;
+        match verdict {
+            Verdict::Go => Ok(None),
+            Verdict::Answer(head) => Ok(Some(head)),
+            Verdict::Fail(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Applies them to the endpoint's answer.
+    pub fn filter_answer(&self, head: &mut ResponseHead) {
+        filters::apply_response(self.rule.filters(), &self.applied, head);
+        filters::apply_response(self.arm_filters(), &self.applied, head);
+    }
+
+    /// Applies what concerns answers of our own.
+    pub fn filter_own_answer(&self, head: &mut ResponseHead) {
+        filters::apply_own_answer(self.rule.filters(), &self.applied, head);
+        filters::apply_own_answer(self.arm_filters(), &self.applied, head);
+    }
+
+    /// The head as it came, if the routes of now have another rule for it; `None` if it stays with this one.
+    pub fn leads_elsewhere(&self, core: &Core, down: &Down) -> Option<RequestHead> {
+        let original = match &self.original {
+            Some(original) => original,
+            // Edited and not kept: it stays with the rule that edited it.
+            None if self.edits() => return None,
+            None => &down.head,
+        };
+        let same = core.with_active(|active| match active.table.route(down.connection.port, original) {
+            routing::Outcome::Found(found) => Arc::ptr_eq(found.rule, &self.rule),
+            _ => false,
+        });
+        (!same).then(|| original.clone())
+    }
+}
+
+type Rule = Arc<CompiledRule<Arc<Backend>>>;
+
+fn find(
+    table: &Table<Arc<Backend>>,
+    connection: &Connection,
+    head: &RequestHead,
+) -> Result<(Rule, Option<usize>), Fault> {
+    if let Some(sni) = &connection.sni {
+        check_direction(table, connection.port, sni, head.host())?;
+    }
+    match table.route(connection.port, head) {
+        routing::Outcome::Found(found) => {
+            let prefix = matches!(found.rule.config().matches[found.matched].path, PathMatch::Prefix(_));
+            Ok((found.rule.clone(), prefix.then_some(found.prefix)))
+        }
+        routing::Outcome::NoListener => Err(Fault::new(Failure::NoListener, head.host().to_owned())),
+        routing::Outcome::NoHost { .. } => Err(Fault::new(Failure::NoRoute, no_host(head.host()))),
+        routing::Outcome::NoMatch { failed, .. } => Err(Fault::new(Failure::NoRoute, no_match(failed, head))),
+    }
+}
+
+/// A connection opened for one listener must not carry requests of another (RFC 9110 §7.4, Gateway API's HTTPS listeners).
+fn check_direction(table: &Table<Arc<Backend>>, port: u16, sni: &str, host: &str) -> Result<(), Fault> {
+    let (opened, asked) = (table.listener_for(port, sni), table.listener_for(port, host));
+    match (opened, asked) {
+        (Some(opened), Some(asked)) if opened.name != asked.name => Err(Failure::Misdirected.into()),
+        _ => Ok(()),
+    }
+}
+
+fn request_deadline(core: &Core, rule: &CompiledRule<Arc<Backend>>, arrived: Instant) -> Option<Instant> {
+    match rule.timeouts().request_ms {
+        Some(0) => None,
+        Some(ms) => Some(arrived + Duration::from_millis(ms)),
+        None => core.shared.limits.request_timeout.map(|limit| arrived + limit),
+    }
+}
+
+/// The arm by weight; a cold one by the rule's policy. Whatever the policy, the cold arm is woken.
+fn choose_arm(core: &Core, rule: &CompiledRule<Arc<Backend>>) -> Result<Option<usize>, Fault> {
+    let Some(arm) = rule.choose(core.roll()) else { return Ok(None) };
+    if rule.cold() == ColdArm::Hold {
+        return Ok(Some(arm));
+    }
+    let is_cold = |arm: usize| rule.arms()[arm].target().is_ok_and(|backend| backend.is_cold());
+    if !is_cold(arm) {
+        return Ok(Some(arm));
+    }
+    if let Ok(backend) = rule.arms()[arm].target() {
+        backend.wake(Instant::now());
+    }
+    if rule.cold() == ColdArm::Reject {
+        return Err(Failure::ArmCold.into());
+    }
+    Ok(rule.choose_among(core.roll(), |other| !is_cold(other)).or(Some(arm)))
+}
+
+fn no_host(host: &str) -> String {
+    format!("no route has the host {host}")
+}
+
+fn no_match(failed: Failed<'_>, head: &RequestHead) -> String {
+    let host = head.host();
+    match failed {
+        Failed::Path => format!("no rule of {host} has the path {}", head.path()),
+        Failed::Grpc => format!("the rules of {host} take gRPC only"),
+        Failed::Method => format!("no rule of {host} has the method {}", head.method),
+        Failed::Header(name) => format!("the rule that comes nearest asks for another value of the header {name}"),
+        Failed::Query(name) => {
+            format!("the rule that comes nearest asks for another value of the query parameter {name}")
+        }
+    }
+}
