@@ -52,10 +52,13 @@ pub fn arrivals(file: &Path) -> Vec<Arrival> {
     text.lines().map(read).collect()
 }
 
-/// The program: listens on `PORT`, `LISTEN_AFTER_MS` after its start; answers `HOLD_MS` after a request is complete; tells `LOG`.
+/// The program: listens on `PORT`, `LISTEN_AFTER_MS` after its start, and not before the file `LISTEN_WHEN` is there; answers `HOLD_MS` after a request is complete; tells `LOG`.
 pub fn application() {
     let wanted = |name: &str| Duration::from_millis(env::var(name).map_or(0, |text| text.parse().unwrap()));
     std::thread::sleep(wanted("LISTEN_AFTER_MS"));
+    while env::var("LISTEN_WHEN").is_ok_and(|file| !Path::new(&file).exists()) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let port: u16 = env::var("PORT").unwrap().parse().unwrap();
