@@ -15,7 +15,7 @@ use crate::{
 };
 use headgate_config::{Activation, Backend, BackendName, Certificate, Endpoints, QueueBounds, Snapshot, Wait};
 use headgate_functions::{
-    Exit, FAILED_STARTS_BROKEN, Plan, Revision, SERVICE_PORT, Seen, Step, environment,
+    Exit, FAILED_STARTS_BROKEN, Observed, Plan, Revision, SERVICE_PORT, Seen, Step, environment,
     kinds::{Function, NamespacedName},
     plan,
     settings::Target,
@@ -63,7 +63,10 @@ pub struct Standalone {
     findings: BTreeSet<String>,
     listing: Listing,
     said: BTreeSet<String>,
-    next_deadline_ms: Option<u64>,
+    /// Which function a target is of.
+    owners: BTreeMap<String, NamespacedName>,
+    /// When a function is to be planned again though nothing else happens.
+    deadlines: BTreeMap<NamespacedName, u64>,
 }
 
 impl Standalone {
@@ -81,7 +84,8 @@ impl Standalone {
             findings: BTreeSet::new(),
             listing: Listing::default(),
             said: BTreeSet::new(),
-            next_deadline_ms: None,
+            owners: BTreeMap::new(),
+            deadlines: BTreeMap::new(),
         }
     }
 
@@ -92,7 +96,7 @@ impl Standalone {
 
     /// When to call [`Standalone::tick`] though nothing else happens, in milliseconds since 1970.
     pub fn next_deadline_ms(&self) -> Option<u64> {
-        self.next_deadline_ms
+        self.deadlines.values().min().copied()
     }
 
     /// Where things are found, each with its split and state.
@@ -136,11 +140,7 @@ impl Standalone {
     }
 
     fn function_of(&self, target: &str) -> Option<&Function> {
-        let (namespace, revision) = target.split_once('/')?;
-        let owns = |(name, revisions): &(&NamespacedName, &Vec<Revision>)| {
-            name.namespace == namespace && revisions.iter().any(|known| known.name == revision)
-        };
-        let (name, _) = self.known.revisions.iter().find(owns)?;
+        let name = self.owners.get(target)?;
         self.assembly.as_ref()?.functions.iter().find(|function| function.reference() == *name)
     }
 
@@ -149,8 +149,9 @@ impl Standalone {
         match told {
             Told::State(state) => {
                 let mut outputs: Vec<Output> = state.endpoints.iter().cloned().map(Output::Endpoints).collect();
+                let owner = self.owners.get(&state.target).cloned();
                 self.targets.insert(state.target.clone(), state);
-                outputs.extend(self.plan(now_ms));
+                outputs.extend(self.plan(&owner.into_iter().collect(), now_ms));
                 outputs
             }
             // cold starts are told by the gateway, which sees the whole of them
@@ -159,53 +160,51 @@ impl Standalone {
         }
     }
 
-    /// Gateways counted.
+    /// Gateways counted; targets that are not among the readings have nothing in flight and nobody waiting.
     pub fn counted(&mut self, readings: &[Reading], now_ms: u64) -> Vec<Output> {
         let counts = |reading: &Reading| (reading.target.clone(), (reading.in_flight, reading.queued));
-        self.readings = readings.iter().map(counts).collect();
-        self.plan(now_ms)
+        let before = std::mem::replace(&mut self.readings, readings.iter().map(counts).collect());
+        let changed =
+            before.keys().chain(self.readings.keys()).filter(|one| before.get(*one) != self.readings.get(*one));
+        let functions = changed.filter_map(|target| self.owners.get(target).cloned()).collect();
+        self.plan(&functions, now_ms)
     }
 
     /// A deadline came.
     pub fn tick(&mut self, now_ms: u64) -> Vec<Output> {
-        self.plan(now_ms)
+        let due = self.deadlines.iter().filter(|(_, at_ms)| **at_ms <= now_ms).map(|(name, _)| name.clone()).collect();
+        self.plan(&due, now_ms)
     }
 
-    /// Plans all functions anew; assembles only if routes or targets follow from it.
-    fn plan(&mut self, now_ms: u64) -> Vec<Output> {
-        self.observe(now_ms);
-        let Some(assembly) = &self.assembly else { return Vec::new() };
+    /// Plans some functions anew; assembles everything only if routes or targets follow from it.
+    fn plan(&mut self, functions: &BTreeSet<NamespacedName>, now_ms: u64) -> Vec<Output> {
         let mut outputs = Vec::new();
-        let mut deadline = None;
-        let mut differs = false;
-        for function in &assembly.functions {
-            let name = function.reference();
-            let (none, unseen) = (Vec::new(), Default::default());
-            let records = self.known.revisions.get(&name).unwrap_or(&none);
-            let next = plan(function, records, self.known.observed.get(&name).unwrap_or(&unseen), now_ms);
-            let before = assembly.expansion.plans.get(&name);
-            differs |= before.is_none_or(|before| leads_elsewhere(before, &next));
-            deadline = earlier(deadline, next.next_deadline_ms);
-            if !differs {
-                outputs.extend(next.steps.iter().filter_map(|step| say_step(function, step)).map(Output::Say));
-                self.known.revisions.insert(name, next.revisions);
+        for name in functions {
+            let observed = self.observe(name, now_ms);
+            let Some(assembly) = &self.assembly else { return Vec::new() };
+            // one that was deleted is planned with all others, for its record must go
+            let function = assembly.functions.iter().find(|function| function.reference() == *name);
+            let (Some(function), Some(records)) = (function, self.known.revisions.get(name)) else {
+                return self.assemble(now_ms);
+            };
+            let next = plan(function, records, &observed, now_ms);
+            if assembly.expansion.plans.get(name).is_none_or(|before| leads_elsewhere(before, &next)) {
+                return self.assemble(now_ms);
             }
+            outputs.extend(next.steps.iter().filter_map(|step| say_step(function, step)).map(Output::Say));
+            match next.next_deadline_ms {
+                Some(at_ms) => self.deadlines.insert(name.clone(), at_ms),
+                None => self.deadlines.remove(name),
+            };
+            self.known.revisions.insert(name.clone(), next.revisions);
         }
-        self.next_deadline_ms = deadline;
-        if differs { self.assemble(now_ms) } else { outputs }
+        outputs
     }
 
-    /// What is seen of revisions, from the scaler's states and the gateways' counts.
-    fn observe(&mut self, now_ms: u64) {
-        self.known.observed = self
-            .known
-            .revisions
-            .iter()
-            .map(|(name, revisions)| {
-                let seen = |revision: &Revision| (revision.name.clone(), self.seen(name, revision, now_ms));
-                (name.clone(), headgate_functions::Observed(revisions.iter().map(seen).collect()))
-            })
-            .collect();
+    /// What is seen of the revisions of a function, from the scaler's states and the gateways' counts.
+    fn observe(&self, name: &NamespacedName, now_ms: u64) -> Observed {
+        let revisions = self.known.revisions.get(name).into_iter().flatten();
+        Observed(revisions.map(|revision| (revision.name.clone(), self.seen(name, revision, now_ms))).collect())
     }
 
     fn seen(&self, function: &NamespacedName, revision: &Revision, now_ms: u64) -> Seen {
@@ -226,10 +225,18 @@ impl Standalone {
     }
 
     fn assemble(&mut self, now_ms: u64) -> Vec<Output> {
-        self.observe(now_ms);
+        let names = self.known.revisions.keys();
+        self.known.observed = names.map(|name| (name.clone(), self.observe(name, now_ms))).collect();
         let assembly = assemble(&self.loaded, &self.known, &self.ground, now_ms);
         let mut outputs = Vec::new();
-        self.next_deadline_ms = assembly.expansion.plans.values().filter_map(|plan| plan.next_deadline_ms).min();
+        let plans = &assembly.expansion.plans;
+        self.deadlines = plans.iter().filter_map(|(name, plan)| Some((name.clone(), plan.next_deadline_ms?))).collect();
+        let target = |(name, revision): (&NamespacedName, &Revision)| {
+            (target_name(&name.namespace, &revision.name), name.clone())
+        };
+        let revisions =
+            plans.iter().flat_map(|(name, plan)| plan.revisions.iter().map(move |revision| (name, revision)));
+        self.owners = revisions.map(target).collect();
         for function in &assembly.functions {
             if let Some(plan) = assembly.expansion.plans.get(&function.reference()) {
                 outputs.extend(plan.steps.iter().filter_map(|step| say_step(function, step)).map(Output::Say));
@@ -435,13 +442,6 @@ fn say_step(function: &Function, step: &Step) -> Option<String> {
             Some(format!("{name}: {revision} is broken: {reason}"))
         }
         Step::Turned { .. } | Step::Removed { .. } => None,
-    }
-}
-
-fn earlier(a: Option<u64>, b: Option<u64>) -> Option<u64> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a.min(b)),
-        (one, None) | (None, one) => one,
     }
 }
 

@@ -116,6 +116,14 @@ pub struct TargetState {
     pub processes: u32,
 }
 
+impl TargetState {
+    /// Whether counts of it are of interest: something runs, or it is broken and may be asked for.
+    pub fn is_awake(&self) -> bool {
+        let is_broken = |endpoints: &Endpoints| matches!(endpoints.activation, Activation::Broken { .. });
+        self.live > 0 || self.processes > 0 || self.endpoints.iter().any(is_broken)
+    }
+}
+
 /// What a person wants to read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {

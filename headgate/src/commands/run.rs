@@ -16,7 +16,7 @@ use headgate_gateway::{
     telemetry::{LogFormat, LogSink},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs::OpenOptions,
     io::{IsTerminal, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -209,6 +209,8 @@ struct Machine<'g> {
     published: Published,
     specs: Vec<TargetSpec>,
     states: BTreeMap<String, scaling::TargetState>,
+    /// Targets whose last reading had something in flight or waiting.
+    read: BTreeSet<String>,
     /// Whether the first lines were printed: then changes are told.
     introduced: bool,
     before: Vec<String>,
@@ -223,6 +225,7 @@ impl<'g> Machine<'g> {
             published: Published::default(),
             specs: Vec::new(),
             states: BTreeMap::new(),
+            read: BTreeSet::new(),
             introduced: false,
             before: Vec::new(),
         }
@@ -340,7 +343,23 @@ impl<'g> Machine<'g> {
 
     /// Reads what the gateway counts, for the scaler and for the plan.
     async fn count(&mut self) -> Vec<Output> {
-        let readings: Vec<Reading> = self.specs.iter().filter_map(|spec| self.reading(spec)).collect();
+        let demanded: BTreeSet<Arc<str>> = self
+            .gateway
+            .board()
+            .read(Instant::now())
+            .into_iter()
+            .filter(|one| one.total() > 0)
+            .map(|one| one.target)
+            .collect();
+        let is_awake = |spec: &&TargetSpec| {
+            let name = spec.launch.name.as_str();
+            let was_read = self.read.contains(name);
+            demanded.contains(name) || was_read || self.states.get(name).is_some_and(scaling::TargetState::is_awake)
+        };
+        let readings: Vec<Reading> = self.specs.iter().filter(is_awake).filter_map(|spec| self.reading(spec)).collect();
+        let counts = |reading: &&Reading| reading.in_flight + reading.queued > 0;
+        // once more, so that the last word on a target is that nothing is left
+        self.read = readings.iter().filter(counts).map(|reading| reading.target.clone()).collect();
         self.tell_scaler(Input::Demand(readings.clone())).await;
         self.standalone.counted(&readings, now_ms())
     }
