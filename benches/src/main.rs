@@ -1,0 +1,153 @@
+//! Measures the program as users run it, and says how far it is from its goals. It changes nothing of what it measures, and no test depends on its figures.
+
+mod application;
+mod counted;
+mod load;
+mod numbers;
+mod objects;
+mod origin;
+mod process;
+mod report;
+mod rows;
+
+use clap::{Parser, Subcommand};
+use report::{Report, Row};
+use std::{io, path::PathBuf, process::ExitCode, time::Duration};
+
+/// Counts only while a profiler runs, which is in the process of `counted` only.
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// Measures Headgate against its goals.
+#[derive(Parser)]
+#[command(after_help = "Figures of a busy machine are worse, and those of different machines cannot be compared.")]
+struct Cli {
+    /// Where results are written.
+    #[arg(long, global = true, default_value = "benches/results")]
+    results: PathBuf,
+    /// Less of everything, to see whether the bench itself works.
+    #[arg(long, global = true)]
+    quick: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, PartialEq, Eq, Subcommand)]
+enum Command {
+    /// Every row.
+    All,
+    /// From an application's listen() to the arrival of the first held request.
+    Cold,
+    /// Memory of a request that waits.
+    Parked,
+    /// Memory and time to load many routes, and to reload them.
+    Load,
+    /// From a save to the first answer that shows it.
+    Save,
+    /// System calls of a warm request.
+    SystemCalls,
+    /// Allocations of a warm request, and where they are.
+    Allocations,
+    /// CPU time of a request, beside nginx.
+    Peers,
+    /// The application of `cold` and `parked`.
+    #[command(hide = true)]
+    App {
+        /// The pause before listen().
+        #[arg(long, default_value_t = 50)]
+        listen_after_ms: u64,
+        /// Not to listen at all.
+        #[arg(long)]
+        never: bool,
+    },
+    /// The server behind the gateway.
+    #[command(hide = true)]
+    Origin {
+        /// Bytes of an answer's body.
+        #[arg(long, default_value_t = 100)]
+        body_bytes: usize,
+    },
+    /// The gateway under an allocator that counts.
+    #[command(hide = true)]
+    Counted { folder: PathBuf, port: u16, log: PathBuf, profile: PathBuf },
+}
+
+/// What a row's measurement needs to know.
+pub struct Plan {
+    /// Less of everything.
+    pub quick: bool,
+    /// Where texts that belong to a row are written.
+    pub results: PathBuf,
+}
+
+impl Plan {
+    /// `full`, or less where it is to be quick.
+    pub fn count(&self, full: usize, quick: usize) -> usize {
+        if self.quick { quick } else { full }
+    }
+}
+
+type Measure = fn(&Plan) -> io::Result<Vec<Row>>;
+
+const MEASURES: [(Command, Measure); 7] = [
+    (Command::Cold, rows::cold::measure),
+    (Command::Parked, rows::parked::measure),
+    (Command::Load, rows::load::measure),
+    (Command::Save, rows::save::measure),
+    (Command::SystemCalls, rows::system_calls::measure),
+    (Command::Allocations, rows::allocations::measure),
+    (Command::Peers, rows::peers::measure),
+];
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.command {
+        Command::App { listen_after_ms, never } => application::run(Duration::from_millis(*listen_after_ms), *never),
+        Command::Origin { body_bytes } => origin::run(*body_bytes),
+        Command::Counted { folder, port, log, profile } => counted::run(folder.clone(), *port, log, profile),
+        wanted => measure(wanted, &Plan { quick: cli.quick, results: cli.results.clone() }),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures what is wanted; a row that fails is told, and the others go on.
+fn measure(wanted: &Command, plan: &Plan) -> io::Result<()> {
+    let mut report = Report::new();
+    let mut failed = 0;
+    for (command, measure) in MEASURES.iter().filter(|(command, _)| *wanted == Command::All || command == wanted) {
+        match measure(plan) {
+            Ok(rows) => rows.into_iter().for_each(|row| report.add(row)),
+            Err(error) => {
+                failed += 1;
+                eprintln!("error: {}: {error}", command.name());
+            }
+        }
+    }
+    let path = report.write(&plan.results)?;
+    println!("written to {}", path.display());
+    if failed == 0 { Ok(()) } else { Err(io::Error::other(format!("{failed} measurements failed"))) }
+}
+
+impl Command {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Cold => "cold",
+            Self::Parked => "parked",
+            Self::Load => "load",
+            Self::Save => "save",
+            Self::SystemCalls => "system-calls",
+            Self::Allocations => "allocations",
+            Self::Peers => "peers",
+            Self::App { .. } => "app",
+            Self::Origin { .. } => "origin",
+            Self::Counted { .. } => "counted",
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The files that the measured programs serve: routes with their Services, functions. Texts only, the same for the same numbers.
+
+use std::{fmt::Write, fs, io, net::SocketAddr, path::Path};
+
+/// Objects in one file: 33 routes of three objects each.
+const DOCUMENTS_PER_FILE: usize = 99;
+const ROUTES_PER_FILE: usize = DOCUMENTS_PER_FILE / 3;
+
+/// The host of route `at`.
+pub fn host(at: usize) -> String {
+    format!("fn-{at}.default.example.com")
+}
+
+/// Writes `count` routes, each with a host, a Service and an EndpointSlice of its own.
+pub fn write_routes(folder: &Path, count: usize, endpoint: SocketAddr) -> io::Result<()> {
+    for (index, first) in (0..count).step_by(ROUTES_PER_FILE).enumerate() {
+        let last = (first + ROUTES_PER_FILE).min(count);
+        fs::write(folder.join(file_name(index)), routes(first, last, endpoint, 0))?;
+    }
+    Ok(())
+}
+
+fn file_name(index: usize) -> String {
+    format!("routes-{index:05}.yaml")
+}
+
+/// The file of route 0, which answers `location: http://v<version>.example.com…`: what is saved to see when it is live.
+pub fn edited_file(count: usize, endpoint: SocketAddr, version: usize) -> (String, String) {
+    (file_name(0), routes(0, ROUTES_PER_FILE.min(count), endpoint, version))
+}
+
+fn routes(first: usize, last: usize, endpoint: SocketAddr, version: usize) -> String {
+    let mut text = String::new();
+    for at in first..last {
+        let rule = match at {
+            0 => format!(
+                "  - filters: [{{type: RequestRedirect, requestRedirect: {{hostname: v{version}.example.com}}}}]\n"
+            ),
+            _ => format!("  - backendRefs: [{{name: fn-{at}, port: 80}}]\n"),
+        };
+        text.push_str(&service(&format!("fn-{at}"), endpoint));
+        text.push_str(&route(&format!("fn-{at}"), &host(at), &rule));
+    }
+    text
+}
+
+/// A Service with one endpoint, as objects.
+pub fn service(name: &str, endpoint: SocketAddr) -> String {
+    let (ip, port) = (endpoint.ip(), endpoint.port());
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  ports:\n  - {{name: http, port: 80, targetPort: {port}}}\n---\n\
+         apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}-a\n  labels: {{kubernetes.io/service-name: {name}}}\n\
+         addressType: IPv4\nports:\n- {{name: http, port: {port}}}\nendpoints:\n- addresses: [{ip}]\n---\n"
+    )
+}
+
+fn route(name: &str, host: &str, rules: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  hostnames: [{host}]\n  rules:\n{rules}---\n"
+    )
+}
+
+/// Hosts and paths of the comparison with others.
+pub const PEER_HOSTS: usize = 1_000;
+/// Each host has these prefixes.
+pub const PEER_PATHS: [&str; 4] = ["/orders", "/users", "/static", "/"];
+
+/// One file: `PEER_HOSTS` hosts with `PEER_PATHS`, all to one backend.
+pub fn write_peer_routes(folder: &Path, origin: SocketAddr) -> io::Result<()> {
+    let mut text = service("origin", origin);
+    for at in 0..PEER_HOSTS {
+        let mut rules = String::new();
+        for path in PEER_PATHS {
+            let _ = write!(
+                rules,
+                "  - matches: [{{path: {{type: PathPrefix, value: {path}}}}}]\n    backendRefs: [{{name: origin, port: 80}}]\n"
+            );
+        }
+        text.push_str(&route(&format!("fn-{at}"), &host(at), &rules));
+    }
+    fs::write(folder.join("routes.yaml"), text)
+}
+
+/// Writes functions `fn-0` and so on in one file, each running `command`; `settings` are annotations.
+pub fn write_functions(folder: &Path, count: usize, command: &[&str], settings: &[(&str, &str)]) -> io::Result<()> {
+    let annotations: Vec<_> = settings.iter().map(|(key, value)| format!("headgate.dev/{key}: {value:?}")).collect();
+    let mut text = String::new();
+    for at in 0..count {
+        let _ = write!(
+            text,
+            "apiVersion: core.openfunction.io/v1beta2\nkind: Function\nmetadata:\n  name: fn-{at}\n  annotations: {{{}}}\n\
+             spec:\n  version: v1\n  image: none\n  serving:\n    scaleOptions: {{minReplicas: 0, maxReplicas: 1}}\n    triggers:\n      http: {{port: 8080}}\n    template:\n\
+             \x20     containers:\n      - name: function\n        command: {command:?}\n---\n",
+            annotations.join(", ")
+        );
+    }
+    fs::write(folder.join("functions.yaml"), text)
+}
+
+/// The host of function `at`.
+pub fn function_host(at: usize) -> String {
+    format!("fn-{at}.default.localhost")
+}
+
+/// A request for each host, over all its paths.
+pub fn peer_heads() -> Vec<Vec<u8>> {
+    const ASKED: [&str; 4] = ["/orders/7", "/users/42?full=1", "/static/app.js", "/"];
+    (0..PEER_HOSTS).map(|at| crate::load::get(&host(at), ASKED[at % ASKED.len()])).collect()
+}

@@ -1,0 +1,9 @@
+//! One file a measurement; each gives its rows and leaves nothing running.
+
+pub mod allocations;
+pub mod cold;
+pub mod load;
+pub mod parked;
+pub mod peers;
+pub mod save;
+pub mod system_calls;
