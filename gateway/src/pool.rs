@@ -1,6 +1,6 @@
 //! Idle connections to endpoints, of one core. Never one with an unread byte, and never longer idle than the limit.
 
-use crate::{exchange::H1Idle, io::SharedIo};
+use crate::exchange::H1Idle;
 use bytes::Bytes;
 use std::{
     cell::RefCell,
@@ -38,7 +38,7 @@ impl Pool {
         let mut pool = self.0.borrow_mut();
         let idle = &mut pool.get_mut(&key)?.http1;
         while let Some((connection, _)) = idle.pop() {
-            if is_quiet(&connection.io) {
+            if connection.io.is_quiet() {
                 return Some(connection);
             }
         }
@@ -78,7 +78,7 @@ impl Pool {
                 let mut pool = self.0.borrow_mut();
                 pool.retain(|_, idle| {
                     idle.http1
-                        .retain(|(connection, since)| now.duration_since(*since) < limit && is_quiet(&connection.io));
+                        .retain(|(connection, since)| now.duration_since(*since) < limit && connection.io.is_quiet());
                     let mut cx = Context::from_waker(Waker::noop());
                     idle.http2.retain_mut(|sender| !matches!(sender.poll_ready(&mut cx), Poll::Ready(Err(_))));
                     !idle.http1.is_empty() || !idle.http2.is_empty()
@@ -86,12 +86,4 @@ impl Pool {
             }
         });
     }
-}
-
-/// Whether nothing was received: an idle endpoint connection that has bytes or an end is of no use. Costs no system call, since
-/// the readiness of the socket is known to the runtime.
-fn is_quiet(io: &SharedIo) -> bool {
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut probe = Vec::with_capacity(1);
-    io.poll_fill(&mut cx, &mut probe).is_pending()
 }

@@ -329,14 +329,17 @@ impl H1Tx {
         &mut self.out
     }
 
-    pub(super) async fn interim(&mut self, head: &ResponseHead) -> Result<(), Fault> {
+    pub(super) async fn interim(&mut self, head: ResponseHead) -> Result<(), Fault> {
         let Kind::Answer(Client { version: Version::Http11, .. }) = self.kind else { return Ok(()) };
-        write_interim(self.out(), head);
+        write_interim(self.out(), &head);
+        self.buffers.give_spent(head.fields);
         self.flush().await
     }
 
-    pub(super) fn response(&mut self, head: &ResponseHead, framing: Framing, length: Option<u64>) -> Result<(), Fault> {
-        self.write_answer(head, framing, length, None)
+    pub(super) fn response(&mut self, head: ResponseHead, framing: Framing, length: Option<u64>) -> Result<(), Fault> {
+        let written = self.write_answer(&head, framing, length, None);
+        self.buffers.give_spent(head.fields);
+        written
     }
 
     /// The 101 that makes a tunnel of this connection.

@@ -75,7 +75,7 @@ impl DownTx {
     /// A 1xx head; HTTP/1.0 clients get none.
     pub async fn interim(&mut self, head: ResponseHead) -> Result<(), Fault> {
         match self {
-            Self::H1(tx) => tx.interim(&head).await,
+            Self::H1(tx) => tx.interim(head).await,
             Self::H2(tx) => tx.interim(head),
         }
     }
@@ -83,7 +83,7 @@ impl DownTx {
     /// The final head. Kept until data, `flush` or `end`, so that small answers are one write.
     pub fn head(&mut self, head: ResponseHead, framing: Framing, length: Option<u64>) -> Result<(), Fault> {
         match self {
-            Self::H1(tx) => tx.response(&head, framing, length),
+            Self::H1(tx) => tx.response(head, framing, length),
             Self::H2(tx) => tx.head(head, framing, length),
         }
     }
