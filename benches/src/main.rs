@@ -28,6 +28,9 @@ struct Cli {
     /// Less of everything, to see whether the bench itself works.
     #[arg(long, global = true)]
     quick: bool,
+    /// The program that is measured; the one beside this one if not given, built if it is missing.
+    #[arg(long, global = true)]
+    program: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -78,12 +81,18 @@ pub struct Plan {
     pub quick: bool,
     /// Where texts that belong to a row are written.
     pub results: PathBuf,
+    program: Option<PathBuf>,
 }
 
 impl Plan {
     /// `full`, or less where it is to be quick.
     pub fn count(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
+    }
+
+    /// The program that is measured.
+    pub fn headgate(&self) -> io::Result<PathBuf> {
+        self.program.clone().map_or_else(process::headgate, Ok)
     }
 }
 
@@ -105,7 +114,10 @@ fn main() -> ExitCode {
         Command::App { listen_after_ms, never } => application::run(Duration::from_millis(*listen_after_ms), *never),
         Command::Origin { body_bytes } => origin::run(*body_bytes),
         Command::Counted { folder, port, log, profile } => counted::run(folder.clone(), *port, log, profile),
-        wanted => measure(wanted, &Plan { quick: cli.quick, results: cli.results.clone() }),
+        wanted => {
+            let Cli { results, quick, program, .. } = &cli;
+            measure(wanted, &Plan { quick: *quick, results: results.clone(), program: program.clone() })
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

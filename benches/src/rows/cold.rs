@@ -5,7 +5,7 @@ use crate::{
     load::Asker,
     numbers::percentile,
     objects,
-    process::{self, Gateway, Options},
+    process::{Gateway, Options},
     report::Row,
 };
 use std::io;
@@ -19,7 +19,7 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     let settings = [("idle", "500ms"), ("window", "500ms"), ("grace", "1s")];
     objects::write_functions(folder.path(), starts, &[program, "app", "--listen-after-ms", "50"], &settings)?;
     let gateway =
-        Gateway::start(&Options { program: process::headgate()?, folder: folder.path().into(), ..Options::default() })?;
+        Gateway::start(&Options { program: plan.headgate()?, folder: folder.path().into(), ..Options::default() })?;
     let mut asker = Asker::connect(gateway.address)?;
     let mut ms = Vec::with_capacity(starts);
     for at in 0..starts {

@@ -18,16 +18,17 @@ const MIB: f64 = 1_048_576.0;
 pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (count, goal) in [(5_000, 20.0), (plan.count(40_000, 10_000), 60.0)] {
-        rows.extend(measure_at(count, goal, plan.count(10, 2))?);
+        rows.extend(measure_at(plan, count, goal)?);
     }
     Ok(rows)
 }
 
-fn measure_at(count: usize, goal_mib: f64, reloads: usize) -> io::Result<Vec<Row>> {
+fn measure_at(plan: &Plan, count: usize, goal_mib: f64) -> io::Result<Vec<Row>> {
+    let reloads = plan.count(10, 2);
     let folder = tempfile::tempdir()?;
     objects::write_routes(folder.path(), count, nowhere())?;
     let gateway =
-        Gateway::start(&Options { program: process::headgate()?, folder: folder.path().into(), ..Options::default() })?;
+        Gateway::start(&Options { program: plan.headgate()?, folder: folder.path().into(), ..Options::default() })?;
     let at_ready = process::memory(gateway.id())?;
     std::thread::sleep(SETTLE);
     let settled = process::memory(gateway.id())?;

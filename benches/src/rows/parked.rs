@@ -23,7 +23,7 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     let settings = [("queue", "20000"), ("wait", "10m"), ("start-timeout", "10m"), ("grace", "1s")];
     objects::write_functions(folder.path(), 1, &[program, "app", "--never"], &settings)?;
     let gateway = Gateway::start(&Options {
-        program: process::headgate()?,
+        program: plan.headgate()?,
         folder: folder.path().into(),
         flags: &["--queue-count-total", "20000", "--connections", "20000", "--drain-grace", "1s"],
         ..Options::default()

@@ -32,7 +32,7 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     }
     let folder = tempfile::tempdir()?;
     let origin = Origin::start(100)?;
-    let ours = headgate(folder.path(), origin.address)?;
+    let ours = headgate(plan, folder.path(), origin.address)?;
     let nginx = Nginx::start(folder.path(), origin.address)?;
     let (pairs, requests) = (plan.count(12, 2), plan.count(60_000, 3_000));
 
@@ -93,12 +93,12 @@ fn compare(what: &str, pairs: usize, job: &mut dyn FnMut(Side) -> io::Result<f64
     Ok(vec![Row::new(what, ratio.median, "ratio", None).note(note)])
 }
 
-fn headgate(folder: &Path, origin: SocketAddr) -> io::Result<Gateway> {
+fn headgate(plan: &Plan, folder: &Path, origin: SocketAddr) -> io::Result<Gateway> {
     let routes = folder.join("routes");
     fs::create_dir(&routes)?;
     objects::write_peer_routes(&routes, origin)?;
     Gateway::start(&Options {
-        program: process::headgate()?,
+        program: plan.headgate()?,
         folder: routes,
         cores: Some(CORES),
         log: Some(folder.join("headgate.log")),

@@ -5,7 +5,7 @@ use crate::{
     load::Asker,
     numbers::percentile,
     objects,
-    process::{self, Gateway, Options},
+    process::{Gateway, Options},
     report::Row,
 };
 use std::{
@@ -39,7 +39,7 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     objects::write_routes(folder.path(), count, nowhere())?;
     let gateway =
-        Gateway::start(&Options { program: process::headgate()?, folder: folder.path().into(), ..Options::default() })?;
+        Gateway::start(&Options { program: plan.headgate()?, folder: folder.path().into(), ..Options::default() })?;
     let mut rows = Vec::new();
     let mut version = 0;
     for (how, name) in [(How::Rename, "renamed over"), (How::InPlace, "written in place")] {

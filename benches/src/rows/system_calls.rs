@@ -35,13 +35,8 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     objects::write_peer_routes(&routes, origin.address)?;
     let mut rows = Vec::new();
     for (log, with) in [(None, "no access log"), (Some(folder.path().join("access.log")), "access log to a file")] {
-        let options = Options {
-            program: process::headgate()?,
-            folder: routes.clone(),
-            cores: Some(1),
-            log,
-            ..Options::default()
-        };
+        let options =
+            Options { program: plan.headgate()?, folder: routes.clone(), cores: Some(1), log, ..Options::default() };
         let gateway = Gateway::start(&options)?;
         rows.push(count(&gateway, plan.count(20_000, 2_000) as u64, with, &folder.path().join("calls"))?);
     }
