@@ -22,9 +22,8 @@ Start here:
 Exit codes: 0 fine, 1 problems found, 2 wrong usage, 3 unreachable.
 Environment: NO_COLOR switches colours off; HEADGATE_LOG filters events (warn, headgate_gateway=debug).")]
 struct Cli {
-    /// How events and access logs are written: text on a terminal, JSON otherwise
+    /// Format of logs on standard error: auto (text on a terminal, else json), text or json
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT", hide_possible_values = true)]
-    #[arg(help = "Format of logs on standard error: auto, text or json")]
     log_format: logging::Format,
     #[command(subcommand)]
     command: Command,
@@ -32,7 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    Run(commands::run::Args),
+    Run(Box<commands::run::Args>),
     Init(commands::init::Args),
     Check(commands::check::Args),
     Routes(commands::routes::Args),
@@ -50,7 +49,7 @@ fn main() -> ExitCode {
     let Cli { log_format, command } = Cli::parse();
     logging::start(log_format);
     match command {
-        Command::Run(args) => commands::run::run(args, log_format.into()),
+        Command::Run(args) => commands::run::run(*args, log_format.into()),
         Command::Init(args) => commands::init::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Routes(args) => commands::routes::run(args),

@@ -40,6 +40,8 @@ pub struct Loaded {
     /// When to look again though nothing else changes: a file seems half written, or is gone for a moment only.
     pub again: Option<Duration>,
     files: Vec<Arc<Source>>,
+    /// The text of [`load_text`], which cannot be read again.
+    text: Option<Arc<str>>,
     by_path: HashMap<PathBuf, usize>,
     tree_findings: Vec<Finding>,
     /// Nothing is broken or stands twice, so each live object is the one that its file says.
@@ -116,7 +118,7 @@ pub fn load_text(name: &Path, text: &str) -> Loaded {
         slots: slots(name, text),
     };
     let looked = Looked { files: vec![Arc::new(source)], ..Looked::default() };
-    merge(looked, &Loaded::default())
+    Loaded { text: Some(text.into()), ..merge(looked, &Loaded::default()) }
 }
 
 impl Loaded {
@@ -180,7 +182,8 @@ impl Loaded {
         };
         let unchanged =
             |text: &String| self.by_path.get(&object.origin.file).is_some_and(|at| self.files[*at].hash == hash(text));
-        let Some(text) = read(&object.origin.file).ok().filter(unchanged) else { return place };
+        let text = self.text.as_deref().map(str::to_owned).or_else(|| read(&object.origin.file).ok());
+        let Some(text) = text.filter(unchanged) else { return place };
         let position = position_of(&text, object, field).unwrap_or(Position { line: object.origin.line, column: 1 });
         Finding { line_text: yaml::line(&text, position).to_owned(), position: Some(position), ..place }
     }

@@ -50,7 +50,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(60);
   headgate echo --crash")]
 pub struct Args {
     /// The port to listen on
-    #[arg(long, env = "PORT", default_value_t = 8080)]
+    #[arg(long, env = "PORT", hide_env_values = true, default_value_t = 8080)]
     port: u16,
     /// The address to listen on; every address in a cluster, otherwise 127.0.0.1
     #[arg(long, value_name = "IP")]

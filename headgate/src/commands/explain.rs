@@ -31,7 +31,7 @@ use told::Told;
   # in files, without starting anything
   headgate explain --from examples/canary http://hello.default.localhost:8080/
 
-  # a request of the past, by the x-request-id that it got
+  # a request of the past, by its request_id in the access log
   headgate explain --request-id 0198c2f4a1b2")]
 pub struct Args {
     /// What is asked for; http:// can be left out

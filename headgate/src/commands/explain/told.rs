@@ -224,16 +224,21 @@ fn timeouts(timeouts: Timeouts) -> String {
     let one = |name: &str, ms: Option<u64>, default: &str| match ms {
         None => format!("{name} {default}"),
         Some(0) => format!("{name} none"),
-        Some(ms) => format!("{name} {ms}ms"),
+        Some(ms) => format!("{name} {}", time(ms)),
     };
     let request = one("request", timeouts.request_ms, "by --request-timeout");
     format!("{request}, {}", one("each try", timeouts.attempt_ms, "none"))
 }
 
+/// `10s`, `1500ms`.
+fn time(ms: u64) -> String {
+    if ms.is_multiple_of(1000) { format!("{}s", ms / 1000) } else { format!("{ms}ms") }
+}
+
 fn describe_retry(retry: &Retry) -> String {
     let codes: Vec<String> = retry.codes.iter().map(ToString::to_string).collect();
     let codes = if codes.is_empty() { String::new() } else { format!(" and answers {}", codes.join(", ")) };
-    let pause = retry.backoff_ms.map_or_else(|| "by --retry-backoff".to_owned(), |ms| format!("{ms}ms at least"));
+    let pause = retry.backoff_ms.map_or_else(|| "by --retry-backoff".to_owned(), |ms| format!("{} at least", time(ms)));
     format!("{} more tries after connection errors{codes}; pause {pause}", retry.attempts)
 }
 
