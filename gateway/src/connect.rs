@@ -13,7 +13,7 @@ use headgate_config::{BackendProtocol, BackendTls};
 use headgate_http1::HeadLimits;
 use headgate_message::Method;
 use std::{
-    hash::{BuildHasher, Hash, Hasher},
+    hash::BuildHasher,
     io,
     net::SocketAddr,
     rc::Rc,
@@ -76,7 +76,7 @@ struct Facts {
 fn over_http1(core: &Rc<Core>, io: SharedIo, outgoing: &Outgoing<'_>, facts: Facts) -> Upstream {
     let limits = &core.shared.limits;
     let head_limits =
-        HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields as usize, target_bytes: limits.target_bytes };
+        HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields, target_bytes: limits.target_bytes };
     let tx = H1Tx::to_endpoint(io.clone(), core.buffers.clone(), outgoing);
     let rx = H1Rx::of_endpoint(io, core.buffers.clone(), head_limits, outgoing);
     let Facts { reused, key, is_bounded } = facts;
@@ -110,8 +110,8 @@ async fn share_http2(core: &Rc<Core>, key: PoolKey, io: Io) -> Result<h2::client
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
-        .initial_window_size(limits.h2_stream_window as u32)
-        .initial_connection_window_size(limits.h2_connection_window as u32)
+        .initial_window_size(limits.h2_stream_window)
+        .initial_connection_window_size(limits.h2_connection_window)
         .max_header_list_size(limits.head_bytes as u32);
     let shaken = tokio::time::timeout(limits.connect_timeout, builder.handshake(io)).await;
     let (sender, connection) = shaken
@@ -191,9 +191,8 @@ async fn shake_hands(
 fn dialect(protocol: BackendProtocol, tls: Option<&BackendTls>) -> u64 {
     let base = u64::from(protocol == BackendProtocol::Http2);
     let Some(tls) = tls else { return base };
-    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
-    (base, &tls.hostname, &tls.names, format!("{:?}", tls.trust)).hash(&mut hasher);
-    hasher.finish() | 1 << 63
+    let spoken = (base, &tls.hostname, &tls.names, format!("{:?}", tls.trust));
+    foldhash::fast::FixedState::default().hash_one(spoken) | 1 << 63
 }
 
 impl Upstream {

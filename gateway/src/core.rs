@@ -189,6 +189,9 @@ impl Shared {
 /// Compiled backend policies kept per core; the oldest goes.
 const ENDPOINT_TLS_KEPT: usize = 256;
 
+/// A policy, what is spoken under it, and what it was compiled to.
+type KnownTls = (BackendTls, BackendProtocol, Result<Rc<EndpointTls>, String>);
+
 /// What one core owns.
 pub struct Core {
     /// From 0.
@@ -207,7 +210,7 @@ pub struct Core {
     pub mirrors: Rc<()>,
     table: RefCell<Cache<Arc<ArcSwap<Active>>, Arc<Active>>>,
     dice: RefCell<fastrand::Rng>,
-    endpoint_tls: RefCell<Vec<(BackendTls, BackendProtocol, Result<Rc<EndpointTls>, String>)>>,
+    endpoint_tls: RefCell<Vec<KnownTls>>,
     accepting: RefCell<Vec<(u16, AbortHandle)>>,
 }
 

@@ -89,7 +89,7 @@ impl Gateway {
     pub fn start(settings: Settings) -> std::io::Result<Self> {
         let Settings { cores, binding, limits, trusted, log, admin } = settings;
         let registry = Registry::new(cores, limits.clone(), fastrand::u64(..));
-        let telemetry = Telemetry::new(cores, log, limits.explain_count as usize)?;
+        let telemetry = Telemetry::new(cores, log, limits.explain_count)?;
         let active = Active { version: Version::default(), table: Default::default(), tls: Default::default() };
         let (shared, inboxes) = Shared::new(active, limits, trusted, registry, telemetry, cores);
         let admin = admin.map(std::net::TcpListener::bind).transpose()?;

@@ -75,6 +75,7 @@ pub struct Exchange {
 }
 
 /// What became of a request.
+#[expect(clippy::large_enum_variant, reason = "the common case is the large one, and is not to allocate")]
 pub enum Served {
     /// It is over: it got one answer and one record.
     Done(Left),

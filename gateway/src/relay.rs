@@ -192,7 +192,7 @@ async fn upload(
         match part.map_err(by_client)? {
             Part::Data(chunk) => {
                 Progress::add(&progress.bytes_up, chunk.as_slice().len());
-                if limits.body_bytes.is_some_and(|limit| progress.bytes_up.get() > limit as u64) {
+                if limits.body_bytes.is_some_and(|limit| progress.bytes_up.get() > limit) {
                     return Err(by_client(Failure::BodyTooLarge.into()));
                 }
                 replay.keep(chunk.as_slice());

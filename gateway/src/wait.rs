@@ -39,6 +39,7 @@ impl Parked {
     ///
     /// # Errors
     /// If there is no room for it; the request comes back with the failure.
+    #[expect(clippy::result_large_err, reason = "the request comes back as it went in, without an allocation")]
     pub fn new(mut exchange: Exchange, asked: Instant) -> Result<Box<Self>, (Exchange, Fault)> {
         let backend = match exchange.plan.backend() {
             Ok(backend) => backend.clone(),

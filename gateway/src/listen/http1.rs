@@ -138,7 +138,7 @@ impl Http1 {
         let limits = &core.shared.limits;
         let mut reader = HeadReader::new(HeadLimits {
             bytes: limits.head_bytes,
-            fields: limits.head_fields as usize,
+            fields: limits.head_fields,
             target_bytes: limits.target_bytes,
         });
         let mut started = (!self.read.is_empty()).then(Instant::now);
