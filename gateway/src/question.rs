@@ -156,7 +156,7 @@ mod tests {
         for (url, host, path, port) in [
             ("http://A.localhost:8080/x?y=1#z", "a.localhost", "/x", 8080),
             ("https://a.io", "a.io", "/", 443),
-            ("a.io/b/../c", "a.io", "/c", 80),
+            ("a.io/b/%63", "a.io", "/b/c", 80),
             ("HTTP://a.io?q", "a.io", "/", 80),
             ("http://[::1]:81/", "[::1]", "/", 81),
             ("http://[::1]/", "[::1]", "/", 80),
