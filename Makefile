@@ -2,7 +2,7 @@
 SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench fuzz
+.PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench bench-parts fuzz
 
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
@@ -58,8 +58,12 @@ docs: needs ## write docs/failures.md, docs/limits.md and docs/functions.md anew
 	UPDATE_DOCS=1 cargo test -p headgate-gateway --lib --quiet docs
 	UPDATE_DOCS=1 cargo test -p headgate-functions --test docs --quiet
 
-bench: needs ## benchmarks of matching and of the codec
-	cargo bench --workspace --exclude headgate-e2e --benches
+bench: needs ## the program against its goals, beside nginx where it is installed
+	cargo build --release
+	cargo run --release --package headgate-bench -- all
+
+bench-parts: needs ## benchmarks of matching and of translation
+	cargo bench --package headgate-routing --package headgate-bench --benches
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60)
 	@tools/needs fuzz
