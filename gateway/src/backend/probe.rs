@@ -112,8 +112,9 @@ impl Pace {
 /// How long after one attempt the next one is made: a start that has taken long will not be over in the next millisecond.
 fn interval(probing_for: Duration) -> Duration {
     match probing_for.as_secs() {
-        0..5 => Duration::from_millis(1),
-        5..30 => Duration::from_millis(5),
+        // most applications listen within this time, and the interval is what a held request waits too long
+        0..500 => Duration::from_millis(1),
+        500..5_000 => Duration::from_millis(5),
         _ => Duration::from_millis(20),
     }
 }
