@@ -1,3 +1,19 @@
-//! (being written)
-#[test]
-fn nothing() {}
+//! The stories in full size: minutes, not seconds. They show nothing that the small ones do not state.
+
+#[path = "../stories/mod.rs"]
+mod stories;
+
+#[tokio::test]
+async fn ten_thousand_at_a_queue_of_a_hundred() {
+    stories::overflow(10_000).await;
+}
+
+#[tokio::test]
+async fn a_thousand_reloads_under_load() {
+    stories::reloads(1_000, 20_000).await;
+}
+
+#[tokio::test]
+async fn a_hundred_megabytes_each_way() {
+    stories::transfer(100_000_000).await;
+}

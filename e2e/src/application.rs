@@ -53,6 +53,7 @@ pub fn arrivals(file: &Path) -> Vec<Arrival> {
 }
 
 /// The program: listens on `PORT`, `LISTEN_AFTER_MS` after its start, and not before the file `LISTEN_WHEN` is there; answers `HOLD_MS` after a request is complete; tells `LOG`.
+/// `/bytes/1000` is answered with so many bytes of the pattern.
 pub fn application() {
     let wanted = |name: &str| Duration::from_millis(env::var(name).map_or(0, |text| text.parse().unwrap()));
     std::thread::sleep(wanted("LISTEN_AFTER_MS"));
@@ -87,9 +88,12 @@ async fn serve(mut socket: TcpStream, at_once: Arc<AtomicUsize>, hold: Duration)
         tell(&format!("{order} {now} {} {} {intact}\n", std::process::id(), request.body.len()));
         tokio::time::sleep(hold).await;
         at_once.fetch_sub(1, SeqCst);
-        let body = format!("{order} {} {intact}", request.body.len());
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-        if socket.write_all(answer.as_bytes()).await.is_err() {
+        let body = match request.target.strip_prefix("/bytes/") {
+            Some(count) => pattern(count.parse().unwrap()),
+            None => format!("{order} {} {intact}", request.body.len()).into_bytes(),
+        };
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        if socket.write_all(head.as_bytes()).await.is_err() || socket.write_all(&body).await.is_err() {
             return;
         }
     }

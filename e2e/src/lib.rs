@@ -14,7 +14,7 @@ mod wire;
 
 pub use application::{Arrival, application, arrivals};
 pub use http2::{GrpcCall, H2, H2Answer, grpc_frame, grpc_messages};
-pub use manifests::{Function, backend, route, rules};
+pub use manifests::{Function, backend, marked_route, route, rules};
 pub use message::{Answer, Fields, Request, field};
 pub use origin::{H2Origin, Origin, Script};
 pub use program::{Headgate, binary};

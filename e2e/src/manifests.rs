@@ -132,3 +132,15 @@ pub fn backend(name: &str, app_protocol: Option<&str>, endpoints: &[SocketAddr])
     }
     text
 }
+
+/// The same split whose answers carry `x-version`: which version of the file a request was routed by.
+pub fn marked_route(name: &str, host: &str, version: usize, arm: &str) -> String {
+    rules(
+        name,
+        host,
+        &format!(
+            "  - filters:\n    - type: ResponseHeaderModifier\n      responseHeaderModifier:\n        \
+             set: [{{name: x-version, value: \"{version}\"}}]\n    backendRefs:\n    - {{name: {arm}, port: 80}}\n"
+        ),
+    )
+}

@@ -148,6 +148,15 @@ impl Reader {
 
     /// An answer, whole; `head` says that it answers a HEAD. A 101 ends it: what follows is another protocol.
     pub async fn answer(&mut self, from: &mut (impl AsyncRead + Unpin), head: bool) -> Read<Answer> {
+        let mut answer = self.answer_head(from).await?;
+        let bodiless = head || matches!(answer.status, 101 | 204 | 304);
+        let framing = if bodiless { Framing::Nothing } else { framing(&answer.fields)? };
+        (answer.body, answer.trailers) = self.body(from, framing).await?;
+        Ok(answer)
+    }
+
+    /// The final head of an answer, after the interim ones.
+    pub async fn answer_head(&mut self, from: &mut (impl AsyncRead + Unpin)) -> Read<Answer> {
         let mut answer = Answer::default();
         loop {
             let (line, fields) = self.head(from).await?;
@@ -160,12 +169,8 @@ impl Reader {
                 continue;
             }
             (answer.status, answer.fields) = (status, fields);
-            break;
+            return Ok(answer);
         }
-        let bodiless = head || matches!(answer.status, 101 | 204 | 304);
-        let framing = if bodiless { Framing::Nothing } else { framing(&answer.fields)? };
-        (answer.body, answer.trailers) = self.body(from, framing).await?;
-        Ok(answer)
     }
 
     async fn fill(&mut self, from: &mut (impl AsyncRead + Unpin)) -> io::Result<usize> {

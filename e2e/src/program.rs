@@ -103,15 +103,20 @@ impl Headgate {
         }
         let (port, admin) = (free_port(), free_port());
         let mark = format!("{}-{port}", std::process::id());
+        let log = home.path().join("access.log").display().to_string();
+        let (port_text, admin_text) = (port.to_string(), format!("127.0.0.1:{admin}"));
+        let usual = [
+            ["--port", &port_text],
+            ["--admin", &admin_text],
+            ["--log-format", "text"],
+            ["--cores", "2"],
+            ["--access-log", &log],
+        ];
         let mut command = Command::new(binary());
         command
             .arg("run")
             .arg(&folder)
-            .args(["--port", &port.to_string(), "--admin", &format!("127.0.0.1:{admin}")])
-            .args(["--log-format", "text"])
-            .arg("--access-log")
-            .arg(home.path().join("access.log"))
-            .args(if flags.contains(&"--cores") { &[][..] } else { &["--cores", "2"] })
+            .args(usual.iter().filter(|[name, _]| !flags.contains(name)).flatten())
             .args(flags)
             .env("HOME", home.path())
             .env("NO_COLOR", "1")

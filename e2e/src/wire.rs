@@ -64,6 +64,11 @@ impl Wire {
         })
     }
 
+    /// The head of the next answer; its body is taken by [`Wire::bytes`].
+    pub async fn head(&mut self) -> Answer {
+        within("a head", self.reader.answer_head(&mut self.stream)).await.unwrap_or_else(|why| panic!("no head: {why:?}"))
+    }
+
     /// Sends a request and reads its answer.
     pub async fn ask(&mut self, bytes: impl AsRef<[u8]>) -> Answer {
         self.send(bytes).await;

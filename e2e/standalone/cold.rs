@@ -1,35 +1,12 @@
 //! Cold starts under load: every request is answered once and whole, in order, within the function's bounds; who cannot wait is told at once.
 
+use crate::stories::{self, let_listen, log, recording, waiting};
 use headgate_e2e::{Answer, Arrival, Function, Headgate, Wire, arrivals, pattern, until};
 use std::{
     collections::BTreeSet,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
     time::{Duration, Instant},
 };
-use tempfile::TempDir;
 use tokio::task::JoinHandle;
-
-/// The recording application.
-fn recording(home: &TempDir) -> Function {
-    Function::named("busy").command(&[env!("CARGO_BIN_EXE_app")]).env("LOG", log(home).display())
-}
-
-/// The same, which listens when the test lets it.
-fn waiting(home: &TempDir) -> Function {
-    recording(home).env("LISTEN_WHEN", home.path().join("listen").display())
-}
-
-fn let_listen(home: &TempDir) {
-    std::fs::write(home.path().join("listen"), "").unwrap();
-}
-
-fn log(home: &TempDir) -> PathBuf {
-    home.path().join("arrivals")
-}
 
 /// One request of a burst: every other is a POST, of up to 1 MB.
 fn request(order: usize) -> Vec<u8> {
@@ -127,56 +104,7 @@ async fn a_burst_stays_within_replicas_and_concurrency() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_at_once_and_disturbs_nobody() {
-    overflow(1_000).await;
-}
-
-/// 100 may wait; the rest of `count` is told so while the function is still starting.
-pub async fn overflow(count: usize) {
-    let home = tempfile::tempdir().unwrap();
-    let cold = waiting(&home).annotation("headgate.dev/queue", 100);
-    let headgate =
-        Headgate::run(&[("busy.yaml", cold.to_string()), ("warm.yaml", Function::named("warm").to_string())]).await;
-    assert_eq!(headgate.get("warm.default.localhost", "/").await.status, 200);
-
-    let address = headgate.address;
-    let refusals = Arc::new(AtomicUsize::new(0));
-    let ask = |order: usize| {
-        let refusals = refusals.clone();
-        tokio::spawn(async move {
-            let mut wire = Wire::open(address).await;
-            let head = format!("GET / HTTP/1.1\r\nHost: busy.default.localhost\r\nX-Order: {order}\r\n\r\n");
-            let answer = wire.ask(head).await;
-            refusals.fetch_add(usize::from(answer.status == 503), Relaxed);
-            answer
-        })
-    };
-    let mut clients = Vec::new();
-    let mut slowest_warm = Duration::ZERO;
-    for order in 0..count {
-        clients.push(ask(order));
-        if order.is_multiple_of(50) {
-            let asked = Instant::now();
-            assert_eq!(headgate.get("warm.default.localhost", "/").await.text(), "warm\n");
-            slowest_warm = slowest_warm.max(asked.elapsed());
-        }
-    }
-    // all of the rest are refused while nothing has started yet
-    until("the refusals", async || refusals.load(Relaxed) == count - 100).await;
-    let_listen(&home);
-    let mut answers = Vec::new();
-    for client in clients {
-        answers.push(client.await.unwrap());
-    }
-    let (held, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
-    assert_eq!((held.len(), refused.len()), (100, count - 100));
-    for answer in &refused {
-        assert_eq!((answer.status, answer.failure()), (503, Some("queue_full")), "{}", answer.text());
-        let retry: u32 = answer.field("retry-after").expect("a Retry-After").parse().unwrap();
-        assert!(retry >= 1);
-    }
-    assert_eq!(arrivals(&log(&home)).len(), 100, "what was refused reached nobody");
-    println!("slowest answer of the warm function: {slowest_warm:?}");
-    headgate.stop().await;
+    stories::overflow(1_000).await;
 }
 
 #[tokio::test]

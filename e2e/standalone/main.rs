@@ -2,5 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
 mod cold;
+mod drain;
+mod reload;
+mod revisions;
 mod skeleton;
 mod split;
+#[path = "../stories/mod.rs"]
+mod stories;
+mod streams;

@@ -1,0 +1,76 @@
+//! The end: what runs is finished, what waits is finished or answered, nothing hangs, and no process is left.
+
+use crate::stories::{let_listen, waiting};
+use headgate_e2e::{Function, H2, Headgate, Wire, until, within};
+use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
+
+const SLOW: &str = "slow.default.localhost";
+const BUSY: &str = "busy.default.localhost";
+
+fn get(host: &str, target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n")
+}
+
+/// A gateway with a request that runs for a second, and one that waits for a function that does not listen.
+async fn with_running_and_held(home: &tempfile::TempDir, grace: &str) -> (Headgate, Wire, Wire) {
+    let files = [("slow.yaml", Function::named("slow").to_string()), ("busy.yaml", waiting(home).to_string())];
+    let headgate = Headgate::run_with(&["--drain-grace", grace], &files).await;
+    assert_eq!(headgate.get(SLOW, "/").await.status, 200);
+    let (mut running, mut held) = (Wire::open(headgate.address).await, Wire::open(headgate.address).await);
+    running.send(get(SLOW, "/?delay=1s")).await;
+    held.send(get(BUSY, "/")).await;
+    until("both", async || {
+        headgate.metric("headgate_backend_in_flight", "slow").await >= 1.0
+            && headgate.metric("headgate_queue_depth", "busy").await >= 1.0
+    })
+    .await;
+    (headgate, running, held)
+}
+
+#[tokio::test]
+async fn what_waits_is_answered_before_the_end() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut headgate, mut running, mut held) = with_running_and_held(&home, "3s").await;
+    let mut idle = Wire::open(headgate.address).await;
+    assert_eq!(idle.ask(get(SLOW, "/")).await.status, 200);
+    let h2 = H2::open(headgate.address).await;
+    assert_eq!(h2.get(SLOW, "/").await.unwrap().status, 200);
+
+    let asked = Instant::now();
+    headgate.signal(Signal::SIGTERM);
+    assert_eq!(idle.rest().await, b"", "an idle connection is closed without a word");
+    let finished = running.answer().await;
+    assert_eq!((finished.status, finished.text().as_str()), (200, "slow\n"));
+    let answered = held.answer().await;
+    assert_eq!((answered.status, answered.failure(), answered.keeps_alive()), (503, Some("draining"), false));
+    let status = headgate.exit().await;
+    assert!(status.success(), "{status}");
+    assert!(asked.elapsed() < Duration::from_secs(6), "the end took {:?}", asked.elapsed());
+    assert!(tokio::net::TcpStream::connect(headgate.address).await.is_err());
+}
+
+#[tokio::test]
+async fn what_waits_is_served_if_its_function_starts_meanwhile() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut headgate, mut running, mut held) = with_running_and_held(&home, "20s").await;
+    headgate.signal(Signal::SIGTERM);
+    headgate.printed("draining").await;
+    let_listen(&home);
+    assert_eq!(held.answer().await.status, 200);
+    assert_eq!(running.answer().await.status, 200);
+    let started = Instant::now();
+    assert!(headgate.exit().await.success());
+    assert!(started.elapsed() < Duration::from_secs(10), "the grace is a limit, not a wait");
+}
+
+#[tokio::test]
+async fn a_second_interrupt_stops_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut headgate, _running, mut held) = with_running_and_held(&home, "10m").await;
+    headgate.signal(Signal::SIGINT);
+    headgate.printed("draining").await;
+    headgate.signal(Signal::SIGINT);
+    within("the end", headgate.exit()).await;
+    held.rest().await;
+}
