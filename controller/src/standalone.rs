@@ -15,7 +15,7 @@ use crate::{
 };
 use headgate_config::{Activation, Backend, BackendName, Certificate, Endpoints, QueueBounds, Snapshot, Wait};
 use headgate_functions::{
-    Exit, FAILED_STARTS_BROKEN, Observed, Plan, Revision, SERVICE_PORT, Seen, Step, environment,
+    Exit, FAILED_STARTS_BROKEN, OLD_IDLE_MS, Observed, Plan, Revision, SERVICE_PORT, Seen, Step, environment,
     kinds::{Function, NamespacedName},
     plan,
     settings::Target,
@@ -56,7 +56,7 @@ pub struct Standalone {
     loaded: Arc<Loaded>,
     assembly: Option<Assembly>,
     targets: BTreeMap<String, TargetState>,
-    readings: BTreeMap<String, (u32, u32)>,
+    readings: BTreeMap<String, Counts>,
     specs: Vec<TargetSpec>,
     /// Endpoints of plain backends as last told.
     plain: BTreeMap<BackendName, Endpoints>,
@@ -67,6 +67,22 @@ pub struct Standalone {
     owners: BTreeMap<String, NamespacedName>,
     /// When a function is to be planned again though nothing else happens.
     deadlines: BTreeMap<NamespacedName, u64>,
+}
+
+/// What gateways count of one target.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    in_flight: u32,
+    queued: u32,
+    /// Endpoints that take requests.
+    ready: u32,
+}
+
+impl Counts {
+    fn of(reading: &Reading) -> Self {
+        let ready = reading.endpoints.iter().filter(|endpoint| endpoint.ready).count() as u32;
+        Self { in_flight: reading.in_flight, queued: reading.queued, ready }
+    }
 }
 
 impl Standalone {
@@ -162,7 +178,7 @@ impl Standalone {
 
     /// Gateways counted; targets that are not among the readings have nothing in flight and nobody waiting.
     pub fn counted(&mut self, readings: &[Reading], now_ms: u64) -> Vec<Output> {
-        let counts = |reading: &Reading| (reading.target.clone(), (reading.in_flight, reading.queued));
+        let counts = |reading: &Reading| (reading.target.clone(), Counts::of(reading));
         let before = std::mem::replace(&mut self.readings, readings.iter().map(counts).collect());
         let changed =
             before.keys().chain(self.readings.keys()).filter(|one| before.get(*one) != self.readings.get(*one));
@@ -209,12 +225,13 @@ impl Standalone {
 
     fn seen(&self, function: &NamespacedName, revision: &Revision, now_ms: u64) -> Seen {
         let target = target_name(&function.namespace, &revision.name);
-        let (in_flight, queued) = self.readings.get(&target).copied().unwrap_or_default();
+        let Counts { in_flight, queued, ready } = self.readings.get(&target).copied().unwrap_or_default();
         let Some(state) = self.targets.get(&target) else { return Seen { in_flight, queued, ..Seen::default() } };
         let broken = broken(state);
         Seen {
             running: state.processes,
-            ready: state.ready,
+            // what a gateway sees ready is ready, though the scaler has not said so yet: a save may come right behind it
+            ready: state.ready.max(ready.min(state.processes)),
             in_flight,
             queued,
             failed_starts: if broken.is_some() { FAILED_STARTS_BROKEN } else { 0 },
@@ -351,7 +368,10 @@ fn spec(function: &Function, revision: &Revision, manifest: Option<&Path>) -> Ta
         () if !revision.proven => (1, 1),
         () => (0, most),
     };
-    let window = Duration::from_millis(settings.window_ms);
+    // one that lost the route has nobody to wait for
+    let idle_ms = if revision.serving { settings.idle_ms } else { settings.idle_ms.min(OLD_IDLE_MS) };
+    let idle = Duration::from_millis(idle_ms);
+    let window = Duration::from_millis(settings.window_ms).min(idle);
     TargetSpec {
         launch: Arc::new(launch(function, revision, manifest)),
         backends: vec![backend_name(namespace, revision)],
@@ -363,8 +383,8 @@ fn spec(function: &Function, revision: &Revision, manifest: Option<&Path>) -> Ta
                 Target::Concurrency(target) => Metric::Concurrency(Some(f64::from(target))),
                 Target::Rate(target) => Metric::Rate(f64::from(target)),
             },
-            window: window.min(Duration::from_millis(settings.idle_ms)),
-            zero_grace: Duration::from_millis(settings.idle_ms).saturating_sub(window),
+            window,
+            zero_grace: idle.saturating_sub(window),
         },
         start_limit: Duration::from_millis(settings.start_ms),
         drain_limit: settings.request_ms.map_or(DRAIN_LIMIT, Duration::from_millis),

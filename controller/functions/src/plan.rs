@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 pub const OLD_KEPT: usize = 3;
 
 /// How long a revision that lost the route is without demand before it stops, in milliseconds.
-const OLD_IDLE_MS: u64 = 5_000;
+pub const OLD_IDLE_MS: u64 = 5_000;
 
 /// What should be.
 #[derive(Clone, Debug, PartialEq)]

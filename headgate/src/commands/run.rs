@@ -208,6 +208,8 @@ struct Machine<'g> {
     inputs: mpsc::Sender<Input>,
     published: Published,
     specs: Vec<TargetSpec>,
+    /// Targets that are wanted no more and still run: who stops them must know when their requests have ended.
+    retired: BTreeMap<String, TargetSpec>,
     states: BTreeMap<String, scaling::TargetState>,
     /// Targets whose last reading had something in flight or waiting.
     read: BTreeSet<String>,
@@ -224,6 +226,7 @@ impl<'g> Machine<'g> {
             inputs,
             published: Published::default(),
             specs: Vec::new(),
+            retired: BTreeMap::new(),
             states: BTreeMap::new(),
             read: BTreeSet::new(),
             introduced: false,
@@ -243,7 +246,9 @@ impl<'g> Machine<'g> {
                 Output::Routes(snapshot, certificates) => self.publish(*snapshot, certificates).await,
                 Output::Endpoints(endpoints) => self.gateway.set_endpoints(&endpoints),
                 Output::Targets(specs) => {
-                    self.specs.clone_from(&specs);
+                    let before = std::mem::replace(&mut self.specs, specs.clone());
+                    self.retired.extend(before.into_iter().map(|spec| (spec.launch.name.clone(), spec)));
+                    specs.iter().for_each(|spec| drop(self.retired.remove(&spec.launch.name)));
                     self.tell_scaler(Input::Targets(specs)).await;
                 }
                 Output::Retry(target) => self.tell_scaler(Input::Retry(target)).await,
@@ -308,7 +313,12 @@ impl<'g> Machine<'g> {
         let board = self.gateway.board();
         loop {
             let outputs = tokio::select! {
-                loaded = directory.next() => self.standalone.loaded(loaded, now_ms()),
+                loaded = directory.next() => {
+                    // what was ready before the save counts as proven
+                    let mut outputs = self.count().await;
+                    outputs.extend(self.standalone.loaded(loaded, now_ms()));
+                    outputs
+                }
                 one = told.recv() => match one {
                     Some(one) => self.scaled(one),
                     None => return,
@@ -356,7 +366,10 @@ impl<'g> Machine<'g> {
             let was_read = self.read.contains(name);
             demanded.contains(name) || was_read || self.states.get(name).is_some_and(scaling::TargetState::is_awake)
         };
-        let readings: Vec<Reading> = self.specs.iter().filter(is_awake).filter_map(|spec| self.reading(spec)).collect();
+        let states = &self.states;
+        self.retired.retain(|name, _| states.get(name).is_some_and(|state| state.processes > 0));
+        let specs = self.specs.iter().chain(self.retired.values());
+        let readings: Vec<Reading> = specs.filter(is_awake).map(|spec| self.reading(spec)).collect();
         let counts = |reading: &&Reading| reading.in_flight + reading.queued > 0;
         // once more, so that the last word on a target is that nothing is left
         self.read = readings.iter().filter(counts).map(|reading| reading.target.clone()).collect();
@@ -364,13 +377,15 @@ impl<'g> Machine<'g> {
         self.standalone.counted(&readings, now_ms())
     }
 
-    fn reading(&self, spec: &TargetSpec) -> Option<Reading> {
+    fn reading(&self, spec: &TargetSpec) -> Reading {
         let target = &spec.launch.name;
         let state = self.states.get(target);
         let mut reading =
             Reading { target: target.clone(), applied: state.map_or(0, |state| state.version), ..Reading::default() };
         for name in &spec.backends {
-            let report = self.gateway.registry().get(name)?.report();
+            // one with a request in flight or in line is never forgotten
+            let Some(backend) = self.gateway.registry().get(name) else { continue };
+            let report = backend.report();
             reading.in_flight += report.in_flight() as u32;
             reading.queued += report.queued as u32;
             reading.arrivals += self.gateway.requests_to(name) + report.in_flight() + report.queued as u64;
@@ -380,7 +395,7 @@ impl<'g> Machine<'g> {
                 ready: endpoint.ready,
             }));
         }
-        Some(reading)
+        reading
     }
 
     fn cold_start_line(&self, start: &ColdStart) -> String {
