@@ -110,6 +110,11 @@ impl Standalone {
         &self.known.revisions
     }
 
+    /// What was assembled last.
+    pub fn assembly(&self) -> Option<&Assembly> {
+        self.assembly.as_ref()
+    }
+
     /// When to call [`Standalone::tick`] though nothing else happens, in milliseconds since 1970.
     pub fn next_deadline_ms(&self) -> Option<u64> {
         self.deadlines.values().min().copied()
@@ -338,14 +343,16 @@ fn add_unreached(snapshot: &mut Snapshot, assembly: &Assembly) {
     for (function, plan) in &assembly.expansion.plans {
         for revision in plan.revisions.iter().filter(|revision| plan.targets.contains_key(&revision.name)) {
             let name = backend_name(&function.namespace, revision);
-            snapshot.backends.entry(name.clone()).or_insert_with(|| Backend {
-                name,
-                protocol: revision.template.protocol,
-                tls: None,
-                concurrency: revision.template.concurrency,
-                queue: QueueBounds::default(),
-                scales: Some(target_name(&function.namespace, &revision.name)),
-                wait: Wait::default(),
+            snapshot.backends.entry(name.clone()).or_insert_with(|| {
+                Arc::new(Backend {
+                    name,
+                    protocol: revision.template.protocol,
+                    tls: None,
+                    concurrency: revision.template.concurrency,
+                    queue: QueueBounds::default(),
+                    scales: Some(target_name(&function.namespace, &revision.name)),
+                    wait: Wait::default(),
+                })
             });
         }
     }

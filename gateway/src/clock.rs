@@ -9,12 +9,7 @@ thread_local! {
     static DATE: RefCell<(u64, String)> = const { RefCell::new((0, String::new())) };
 }
 
-/// `Date` now (IMF-fixdate, RFC 9110 §5.6.7).
-pub fn http_date() -> String {
-    with_http_date(str::to_owned)
-}
-
-/// Lends the date now without allocating.
+/// Lends `Date` as it is now (IMF-fixdate, RFC 9110 §5.6.7).
 pub fn with_http_date<R>(lend: impl FnOnce(&str) -> R) -> R {
     let now = SystemTime::now();
     let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

@@ -7,7 +7,7 @@ use crate::{
     exchange::{Fault, H1Idle, H1Rx, H1Tx, H2Response, H2UpTx, Outgoing, UpRx, UpTx, request_of},
     failure::Failure,
     io::{Io, SharedIo},
-    pool::PoolKey,
+    pool::{Lease, PoolKey},
 };
 use headgate_config::{BackendProtocol, BackendTls};
 use headgate_http1::HeadLimits;
@@ -33,6 +33,8 @@ pub struct Upstream {
     /// Whether idle connections are shared by all cores: for an endpoint of bounded concurrency, where a connection idle on another core
     /// could hold its only worker.
     is_bounded: bool,
+    /// Of a shared connection.
+    lease: Option<Lease>,
 }
 
 /// Opens an exchange; the head is written at the first flush.
@@ -55,14 +57,11 @@ pub async fn open(core: &Rc<Core>, backend: &Backend, slot: &Slot, outgoing: &Ou
         BackendProtocol::Http2 => {
             let shared = core.pool.http2(key);
             let reused = shared.is_some();
-            let sender = match shared {
-                Some(sender) => sender,
-                None => {
-                    let io = Box::pin(dial(core, slot, address, config.tls.as_ref(), config.protocol)).await?;
-                    Box::pin(share_http2(core, key, io)).await?
-                }
+            let (sender, lease) = match shared {
+                Some(shared) => shared,
+                None => Box::pin(dial_http2(core, key, slot, &config)).await?,
             };
-            over_http2(sender, outgoing, Facts { reused, key, is_bounded }).await
+            over_http2(sender, lease, outgoing, Facts { reused, key, is_bounded }).await
         }
     }
 }
@@ -80,11 +79,28 @@ fn over_http1(core: &Rc<Core>, io: SharedIo, outgoing: &Outgoing<'_>, facts: Fac
     let tx = H1Tx::to_endpoint(io.clone(), core.buffers.clone(), outgoing);
     let rx = H1Rx::of_endpoint(io, core.buffers.clone(), head_limits, outgoing);
     let Facts { reused, key, is_bounded } = facts;
-    Upstream { tx: UpTx::H1(tx), rx: UpRx::H1(rx), reused, key, is_bounded }
+    Upstream { tx: UpTx::H1(tx), rx: UpRx::H1(rx), reused, key, is_bounded, lease: None }
+}
+
+/// Makes a shared connection, or takes the one that another request made meanwhile.
+async fn dial_http2(
+    core: &Rc<Core>,
+    key: PoolKey,
+    slot: &Slot,
+    config: &headgate_config::Backend,
+) -> Result<(h2::client::SendRequest<bytes::Bytes>, Lease), Fault> {
+    let dialing = core.pool.dial(key);
+    let _alone = dialing.lock().await;
+    if let Some(shared) = core.pool.http2(key) {
+        return Ok(shared);
+    }
+    let io = dial(core, slot, slot.endpoint().address, config.tls.as_ref(), config.protocol).await?;
+    share_http2(core, key, io).await
 }
 
 async fn over_http2(
     mut sender: h2::client::SendRequest<bytes::Bytes>,
+    lease: Lease,
     outgoing: &Outgoing<'_>,
     facts: Facts,
 ) -> Result<Upstream, Fault> {
@@ -101,11 +117,16 @@ async fn over_http2(
         reused,
         key,
         is_bounded,
+        lease: Some(lease),
     })
 }
 
 /// Shakes hands for HTTP/2 and shares the connection with all requests of this core.
-async fn share_http2(core: &Rc<Core>, key: PoolKey, io: Io) -> Result<h2::client::SendRequest<bytes::Bytes>, Fault> {
+async fn share_http2(
+    core: &Rc<Core>,
+    key: PoolKey,
+    io: Io,
+) -> Result<(h2::client::SendRequest<bytes::Bytes>, Lease), Fault> {
     let limits = &core.shared.limits;
     let mut builder = h2::client::Builder::new();
     builder
@@ -121,8 +142,8 @@ async fn share_http2(core: &Rc<Core>, key: PoolKey, io: Io) -> Result<h2::client
         // Its requests see how it ends; nobody else has to.
         let _ = connection.await;
     });
-    core.pool.share_http2(key, sender.clone());
-    Ok(sender)
+    let lease = core.pool.share_http2(key, sender.clone());
+    Ok((sender, lease))
 }
 
 fn take_idle(core: &Core, key: PoolKey, is_shared: bool) -> Option<H1Idle> {
@@ -196,6 +217,11 @@ fn dialect(protocol: BackendProtocol, tls: Option<&BackendTls>) -> u64 {
 }
 
 impl Upstream {
+    /// The endpoint did not answer: a shared connection may be dead without its end having come.
+    pub fn condemn(&self) {
+        self.lease.iter().for_each(Lease::condemn);
+    }
+
     /// Gives a connection back whose exchange ended exactly; closes any other.
     pub fn finish(self, core: &Core, upload_ended: bool) {
         let (UpTx::H1(tx), UpRx::H1(rx)) = (self.tx, self.rx) else { return };

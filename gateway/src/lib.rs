@@ -213,7 +213,7 @@ fn control(
             tokio::select! {
                 command = inbox.recv() => match command {
                     Some(Command::Publish(snapshot, certificates, reply)) => {
-                        let _ = reply.send(publish(&mut subscriber, *snapshot, &certificates));
+                        let _ = reply.send(subscriber.publish(*snapshot, &certificates));
                     }
                     Some(Command::Stop) | None => return,
                 },
@@ -222,19 +222,4 @@ fn control(
             }
         }
     });
-}
-
-/// A version that changes nothing is not one: a plan that ends where it was costs no swap.
-fn publish(
-    subscriber: &mut Subscriber,
-    mut snapshot: Snapshot,
-    certificates: &Arc<BTreeMap<CertificateName, Certificate>>,
-) -> Published {
-    subscribe::vet(&mut snapshot);
-    let from = subscriber.version();
-    let change = subscriber.snapshot().change_to(&snapshot, from, Version(from.0 + 1));
-    match subscriber.unchanged(&change, certificates) {
-        Some(published) => published,
-        None => subscriber.apply(change, certificates).expect("the change starts at the version that serves"),
-    }
 }

@@ -150,8 +150,11 @@ fn find(
     connection: &Connection,
     head: &RequestHead,
 ) -> Result<(Rule, Option<usize>), Fault> {
-    if let Some(sni) = &connection.sni {
-        check_direction(table, connection.port, sni, head.host())?;
+    if let Some(opened_for) = &connection.opened_for
+        && table.listener_for(connection.port, head.host()).is_some_and(|listener| !opened_for.fits(listener))
+    {
+        // RFC 9110 §7.4, and HTTPS listeners of Gateway API
+        return Err(Failure::Misdirected.into());
     }
     match table.route(connection.port, head) {
         routing::Outcome::Found(found) => {
@@ -161,15 +164,6 @@ fn find(
         routing::Outcome::NoListener => Err(Fault::new(Failure::NoListener, head.host().to_owned())),
         routing::Outcome::NoHost { .. } => Err(Fault::new(Failure::NoRoute, no_host(head.host()))),
         routing::Outcome::NoMatch { failed, .. } => Err(Fault::new(Failure::NoRoute, no_match(failed, head))),
-    }
-}
-
-/// A connection opened for one listener must not carry requests of another (RFC 9110 §7.4, Gateway API's HTTPS listeners).
-fn check_direction(table: &Table<Arc<Backend>>, port: u16, sni: &str, host: &str) -> Result<(), Fault> {
-    let (opened, asked) = (table.listener_for(port, sni), table.listener_for(port, host));
-    match (opened, asked) {
-        (Some(opened), Some(asked)) if opened.name != asked.name => Err(Failure::Misdirected.into()),
-        _ => Ok(()),
     }
 }
 

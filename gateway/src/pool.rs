@@ -3,12 +3,13 @@
 use crate::exchange::H1Idle;
 use bytes::Bytes;
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
+use tokio::sync::Mutex;
 
 /// Idle HTTP/1 connections kept per endpoint and core; more are closed.
 const IDLE_MAX: usize = 64;
@@ -29,7 +30,47 @@ pub struct Pool(Rc<RefCell<HashMap<PoolKey, Idle, foldhash::fast::RandomState>>>
 #[derive(Default)]
 struct Idle {
     http1: Vec<(H1Idle, Instant)>,
-    http2: Vec<h2::client::SendRequest<Bytes>>,
+    http2: Vec<Shared>,
+    /// Held while a connection is made, so that many requests make one.
+    dial: Rc<Mutex<()>>,
+}
+
+/// A connection that many requests share.
+struct Shared {
+    sender: h2::client::SendRequest<Bytes>,
+    lease: Lease,
+}
+
+/// One stream of a shared connection, counted while it lives.
+#[derive(Clone, Default)]
+pub struct Lease {
+    streams: Rc<()>,
+    used: Rc<Cell<Option<Instant>>>,
+    broken: Rc<Cell<bool>>,
+}
+
+impl Lease {
+    /// No further request uses the connection: an endpoint did not answer on it.
+    pub fn condemn(&self) {
+        self.broken.set(true);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.used.set(Some(Instant::now()));
+    }
+}
+
+impl Shared {
+    fn streams(&self) -> usize {
+        Rc::strong_count(&self.lease.streams) - 1
+    }
+
+    fn is_usable(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        !self.lease.broken.get() && !matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Err(_)))
+    }
 }
 
 impl Pool {
@@ -55,17 +96,24 @@ impl Pool {
     }
 
     /// A shared HTTP/2 connection that can take a stream now.
-    pub fn http2(&self, key: PoolKey) -> Option<h2::client::SendRequest<Bytes>> {
+    pub fn http2(&self, key: PoolKey) -> Option<(h2::client::SendRequest<Bytes>, Lease)> {
         let mut pool = self.0.borrow_mut();
         let shared = &mut pool.get_mut(&key)?.http2;
-        let mut cx = Context::from_waker(Waker::noop());
-        shared.retain_mut(|sender| !matches!(sender.poll_ready(&mut cx), Poll::Ready(Err(_))));
-        shared.iter_mut().find_map(|sender| sender.poll_ready(&mut cx).is_ready().then(|| sender.clone()))
+        shared.retain_mut(Shared::is_usable);
+        let with_room = shared.iter().find(|one| one.streams() < one.sender.current_max_send_streams());
+        with_room.map(|one| (one.sender.clone(), one.lease.clone()))
     }
 
-    /// Shares an HTTP/2 connection.
-    pub fn share_http2(&self, key: PoolKey, sender: h2::client::SendRequest<Bytes>) {
-        self.0.borrow_mut().entry(key).or_default().http2.push(sender);
+    /// Shares an HTTP/2 connection; the lease is of its first stream.
+    pub fn share_http2(&self, key: PoolKey, sender: h2::client::SendRequest<Bytes>) -> Lease {
+        let lease = Lease::default();
+        self.0.borrow_mut().entry(key).or_default().http2.push(Shared { sender, lease: lease.clone() });
+        lease
+    }
+
+    /// Whoever makes a shared connection holds this, and looks again once it does.
+    pub fn dial(&self, key: PoolKey) -> Rc<Mutex<()>> {
+        self.0.borrow_mut().entry(key).or_default().dial.clone()
     }
 
     /// Closes what has been idle for longer than `limit`, for ever.
@@ -79,9 +127,11 @@ impl Pool {
                 pool.retain(|_, idle| {
                     idle.http1
                         .retain(|(connection, since)| now.duration_since(*since) < limit && connection.io.is_quiet());
-                    let mut cx = Context::from_waker(Waker::noop());
-                    idle.http2.retain_mut(|sender| !matches!(sender.poll_ready(&mut cx), Poll::Ready(Err(_))));
-                    !idle.http1.is_empty() || !idle.http2.is_empty()
+                    idle.http2.retain_mut(|shared| {
+                        let used = shared.lease.used.get().unwrap_or(now);
+                        shared.is_usable() && (shared.streams() > 0 || now.duration_since(used) < limit)
+                    });
+                    !idle.http1.is_empty() || !idle.http2.is_empty() || Rc::strong_count(&idle.dial) > 1
                 });
             }
         });

@@ -72,6 +72,8 @@ pub struct Exchange {
     pub record: Record,
     tries: Tries,
     progress: Progress,
+    /// Whether copies were sent.
+    mirrored: bool,
 }
 
 /// What became of a request.
@@ -118,12 +120,12 @@ pub async fn serve(core: &Rc<Core>, mut down: Down, tools: &mut Tools<'_>) -> Se
                 Ok(Some(head)) => Ok(Told::Here(head)),
                 Err(fault) => Err(fault),
             };
-            exchange.conclude(core, told).await
+            exchange.conclude(core, told, tools).await
         }
         Err(unplanned) => {
             let fault = unplanned.note(core, &mut record);
             // boxed, as all that is rare: the future of a connection is as large as its largest wait
-            Box::pin(fail(&mut down, None, fault, &mut record)).await;
+            Box::pin(fail(core, &mut down, None, fault, &mut record, tools.timer)).await;
             end(core, record, &Progress::default());
             Served::Done(down.leave(false))
         }
@@ -132,7 +134,7 @@ pub async fn serve(core: &Rc<Core>, mut down: Down, tools: &mut Tools<'_>) -> Se
 
 /// Goes on with a request that has waited.
 pub async fn resume(core: &Rc<Core>, parked: Parked, granted: Result<Granted, Fault>, tools: &mut Tools<'_>) -> Served {
-    let mut exchange = parked.exchange;
+    let mut exchange = parked.leave();
     let told = match granted {
         Ok(Granted::Slot(slot)) => exchange.story(core, Some(slot), tools).await,
         Ok(Granted::Reroute(original)) => match exchange.reroute(core, original) {
@@ -142,7 +144,7 @@ pub async fn resume(core: &Rc<Core>, parked: Parked, granted: Result<Granted, Fa
         },
         Err(fault) => Err(fault),
     };
-    exchange.conclude(core, told).await
+    exchange.conclude(core, told, tools).await
 }
 
 impl Exchange {
@@ -151,7 +153,7 @@ impl Exchange {
         record.rule = Some(core.shard.rule(plan.rule.name()));
         let ticket = Ticket::new(CoreId(core.id), plan.deadline);
         let tries = Tries::new(&plan, &down, core);
-        Self { down, plan, ticket, record, tries, progress: Progress::default() }
+        Self { down, plan, ticket, record, tries, progress: Progress::default(), mirrored: false }
     }
 
     /// Applies the filters; mirrors are known only then, and so is what must be kept of the body.
@@ -187,7 +189,7 @@ impl Exchange {
                     return Ok(Told::Answered);
                 }
                 Outcome::Switched(_) => return Ok(Told::Tunnelled),
-                Outcome::RetryStatus => {}
+                Outcome::RetryStatus => drop(self.tries.spend()),
                 Outcome::Failed(fault) => {
                     tell_health(&slot, &fault);
                     if self.down.tx.is_started() || !self.tries.may_follow(&fault) {
@@ -215,7 +217,7 @@ impl Exchange {
 
     /// One try at one endpoint.
     async fn attempt(&mut self, core: &Rc<Core>, slot: &Slot, tools: &mut Tools<'_>) -> Outcome {
-        let Self { down, plan, record, tries, progress, .. } = self;
+        let Self { down, plan, record, tries, progress, mirrored, .. } = self;
         record.attempts += 1;
         record.endpoint = Some(slot.endpoint().address);
         if record.attempts > 1 {
@@ -242,15 +244,16 @@ impl Exchange {
         tries.reused = up.reused;
         record.connecting = (!up.reused).then(|| opening.elapsed());
         record.backend.iter().for_each(|series| series.connected(up.reused));
-        if record.attempts == 1 && down.framing.is_empty() {
+        if down.framing.is_empty() && !std::mem::replace(mirrored, true) {
             plan.mirrors().for_each(|backend| mirror::send(core, backend, &down.head, &[]));
         }
         if std::mem::take(&mut down.expects)
-            && let Err(fault) = Box::pin(down.tx.interim(ResponseHead::new(100))).await
+            && let Err(fault) = Box::pin(go_on(core, &mut down.tx, tools.timer)).await
         {
             return Outcome::Failed(fault);
         }
-        let mut edit = |head: &mut ResponseHead| {
+        let mut head_came = |head: &mut ResponseHead| {
+            slot.succeeded(Instant::now());
             plan.filter_answer(head);
             head.fields.remove_where(|name| name.starts_with("x-headgate-"));
         };
@@ -258,21 +261,32 @@ impl Exchange {
             rx: &mut down.rx,
             tx: &mut down.tx,
             bodiless: down.framing.is_empty(),
-            edit: &mut edit,
+            head_came: &mut head_came,
+            upgrades: upgrade.is_some(),
             retry_codes: tries.codes(plan),
         };
         let limits = &core.shared.limits;
-        let outcome = relay::relay(client, &mut up, &mut tries.replay, progress, limits, deadlines, tools.timer).await;
-        if progress.first_byte.get().is_some() {
+        let outcome = relay::relay(client, &mut up, &mut tries.replay, progress, limits, deadlines, tools).await;
+        if matches!(outcome, Outcome::RetryStatus | Outcome::Switched(_)) {
             slot.succeeded(Instant::now());
         }
         tries.sent = up.tx.is_sent();
         match outcome {
+            Outcome::Failed(Fault { failure: Failure::AttemptTimeout | Failure::UpstreamIdle, .. }) => up.condemn(),
             Outcome::Complete { upload_ended } => up.finish(core, upload_ended),
             Outcome::Switched(head) => return Box::pin(tunnel_through(core, down, up, head, tools, progress)).await,
             _ => {}
         }
         outcome
+    }
+
+    /// Bytes of an HTTP/2 body that may lie unread while the request waits, and of one that is kept for another try.
+    pub fn unread_of_http2(&self, window: usize) -> usize {
+        let unread = match (&self.down.rx, self.down.framing.length()) {
+            (DownRx::H1(_), _) | (_, Some(0)) => 0,
+            (DownRx::H2(_), length) => length.map_or(window, |length| window.min(length as usize)),
+        };
+        unread + self.tries.replay.kept().len()
     }
 
     /// Sends the copies of a request with a body, which is known only now that it was sent on.
@@ -285,9 +299,9 @@ impl Exchange {
     }
 
     /// Answers what is not answered yet, or puts the request aside.
-    async fn conclude(mut self, core: &Rc<Core>, told: Result<Told, Fault>) -> Served {
+    async fn conclude(mut self, core: &Rc<Core>, told: Result<Told, Fault>, tools: &mut Tools<'_>) -> Served {
         let told = match told {
-            Ok(Told::MustWait(asked)) => match Parked::new(self, asked) {
+            Ok(Told::MustWait(asked)) => match Parked::new(core, self, asked) {
                 Ok(parked) => return Served::Parked(parked),
                 Err((exchange, fault)) => {
                     self = exchange;
@@ -298,17 +312,38 @@ impl Exchange {
         };
         let mut tunnelled = false;
         match told {
-            Ok(Told::Here(head)) => Box::pin(answer(&mut self.down.tx, head, &[], &mut self.record)).await,
+            Ok(Told::Here(head)) => {
+                self.down.close_if_expecting();
+                let answering = answer(core, &mut self.down.tx, head, &[], &mut self.record, tools.timer);
+                Box::pin(answering).await;
+            }
             Ok(Told::Tunnelled) => tunnelled = true,
             Ok(Told::Answered | Told::MustWait(_)) => {}
-            Err(fault) => Box::pin(fail(&mut self.down, Some(&self.plan), fault, &mut self.record)).await,
+            Err(fault) => {
+                let failing = fail(core, &mut self.down, Some(&self.plan), fault, &mut self.record, tools.timer);
+                Box::pin(failing).await;
+            }
         }
         end(core, self.record, &self.progress);
         Served::Done(self.down.leave(tunnelled))
     }
 }
 
+/// The 100 that a client waits for before it sends its body.
+async fn go_on(core: &Core, tx: &mut DownTx, timer: &mut Timer) -> Result<(), Fault> {
+    let limit = Instant::now() + core.shared.limits.write_stall;
+    let sent = timer.bound(|| Some(limit), tx.interim(ResponseHead::new(100))).await;
+    sent.unwrap_or_else(|| Err(Failure::WriteStall.into()))
+}
+
 impl Down {
+    /// A client that was told nothing may or may not send its body now: what follows on its connection is in doubt.
+    fn close_if_expecting(&mut self) {
+        if self.expects {
+            self.tx.close_after();
+        }
+    }
+
     fn leave(self, tunnelled: bool) -> Left {
         Left { rx: self.rx, tx: self.tx, head: self.head, tunnelled }
     }
@@ -390,12 +425,13 @@ fn tell_health(slot: &Slot, fault: &Fault) {
 }
 
 /// Answers with a failure, or breaks an answer off that has begun.
-async fn fail(down: &mut Down, plan: Option<&Plan>, fault: Fault, record: &mut Record) {
+async fn fail(core: &Core, down: &mut Down, plan: Option<&Plan>, fault: Fault, record: &mut Record, timer: &mut Timer) {
     record.failure = Some(fault.failure);
     record.detail = fault.detail.as_deref().map(Into::into);
-    if down.tx.is_started() {
+    if down.tx.is_started() || down.tx.is_torn() {
         return down.tx.abort();
     }
+    down.close_if_expecting();
     if fault.failure.is_log_only() {
         return down.tx.abort();
     }
@@ -408,11 +444,11 @@ async fn fail(down: &mut Down, plan: Option<&Plan>, fault: Fault, record: &mut R
     if matches!(fault.failure.row().side, Side::Client) || fault.failure == Failure::Draining {
         down.tx.close_after();
     }
-    answer(&mut down.tx, head, &body, record).await;
+    answer(core, &mut down.tx, head, &body, record, timer).await;
 }
 
 /// Sends an answer of our own.
-async fn answer(tx: &mut DownTx, head: ResponseHead, body: &[u8], record: &mut Record) {
+async fn answer(core: &Core, tx: &mut DownTx, head: ResponseHead, body: &[u8], record: &mut Record, timer: &mut Timer) {
     record.status = head.status;
     record.bytes_out = body.len() as u64;
     let framing = if matches!(head.status, 204 | 304) { Framing::NONE } else { Framing::of_whole(body) };
@@ -423,9 +459,14 @@ async fn answer(tx: &mut DownTx, head: ResponseHead, body: &[u8], record: &mut R
         }
         tx.end(None).await
     };
-    if sent.await.is_err() {
-        record.failure.get_or_insert(Failure::ClientGone);
-    }
+    let limit = Instant::now() + core.shared.limits.write_stall;
+    let failure = match timer.bound(|| Some(limit), sent).await {
+        Some(Ok(())) => return,
+        Some(Err(_)) => Failure::ClientGone,
+        None => Failure::WriteStall,
+    };
+    record.failure.get_or_insert(failure);
+    tx.abort();
 }
 
 /// Answers a head that was refused before it was a request.
@@ -445,7 +486,7 @@ pub async fn refuse(
     if !fault.failure.is_log_only() {
         let (head, body) = fault.failure.answer(false, record.request_id(), None, fault.detail.as_deref());
         tx.close_after();
-        answer(tx, head, &body, &mut record).await;
+        answer(core, tx, head, &body, &mut record, &mut Timer::default()).await;
     }
     end(core, record, &Progress::default());
 }

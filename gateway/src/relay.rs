@@ -2,11 +2,12 @@
 
 use crate::{
     connect::Upstream,
-    deadline::{Timer, earlier},
+    deadline::earlier,
     drain::Bell,
     exchange::{DownRx, DownTx, Fault, UpRx, UpTx},
     failure::Failure,
     limits::Limits,
+    proxy::Tools,
     replay::Replay,
 };
 use headgate_message::{Chunk, Framing, Part, ResponseHead};
@@ -57,6 +58,9 @@ pub struct Progress {
     pub bytes_down: Cell<u64>,
     /// `grpc-status` of the trailers, where there is one.
     pub grpc_status: Cell<Option<u8>>,
+    /// Whether the body that was read so far can be sent again.
+    replayable: Cell<bool>,
+    upload_ended: Cell<bool>,
     upload: Cell<Waits>,
     download: Cell<Waits>,
 }
@@ -69,6 +73,7 @@ enum Waits {
     ClientBody(Instant),
     ClientReads(Instant),
     EndpointSends(Instant),
+    EndpointReads(Instant),
 }
 
 impl Progress {
@@ -77,7 +82,9 @@ impl Progress {
             Waits::Nobody => None,
             Waits::ClientBody(since) => Some((since + limits.body_idle, Failure::BodyTimeout)),
             Waits::ClientReads(since) => Some((since + limits.write_stall, Failure::WriteStall)),
-            Waits::EndpointSends(since) => Some((since + limits.upstream_idle, Failure::UpstreamIdle)),
+            Waits::EndpointSends(since) | Waits::EndpointReads(since) => {
+                Some((since + limits.upstream_idle, Failure::UpstreamIdle))
+            }
         };
         let named = |at: Option<Instant>, failure| at.map(|at| (at, failure));
         let first = [
@@ -89,6 +96,16 @@ impl Progress {
         ];
         let next = first.into_iter().flatten().min_by_key(|(at, _)| *at);
         (next.map(|(at, _)| at), next.map_or(Failure::Internal, |(_, failure)| failure))
+    }
+
+    /// Forgets what concerns one try only.
+    fn begin_try(&self, replay: &Replay) {
+        self.first_byte.set(None);
+        self.status.set(0);
+        self.upload.set(Waits::Nobody);
+        self.download.set(Waits::Nobody);
+        self.upload_ended.set(false);
+        self.replayable.set(replay.is_possible());
     }
 
     fn add(cell: &Cell<u64>, bytes: usize) {
@@ -104,8 +121,11 @@ pub struct Client<'a> {
     pub tx: &'a mut DownTx,
     /// Whether the request has no body at all: then nothing is read.
     pub bodiless: bool,
-    /// Edits the final head: filters of the answer.
-    pub edit: &'a mut dyn FnMut(&mut ResponseHead),
+    /// Told when the final head came, which it may edit: filters of the answer.
+    pub head_came: &'a mut dyn FnMut(&mut ResponseHead),
+    /// Whether it asked for an upgrade: if that is refused, its connection ends with the answer, since what it sent meanwhile may
+    /// be of the other protocol.
+    pub upgrades: bool,
     /// Statuses that are tried again; empty when no try is left.
     pub retry_codes: &'a [u16],
 }
@@ -124,19 +144,21 @@ pub async fn relay(
     progress: &Progress,
     limits: &Limits,
     deadlines: Deadlines<'_>,
-    timer: &mut Timer,
+    tools: &mut Tools<'_>,
 ) -> Outcome {
-    let Client { rx, tx, bodiless, edit, retry_codes } = client;
-    let mut upload_ended = false;
+    let Client { rx, tx, bodiless, head_came, upgrades, retry_codes } = client;
+    progress.begin_try(replay);
     let mut upload_fault = None;
     let mut upload = pin!(upload(rx, &mut up.tx, bodiless, replay, progress, limits));
-    let mut download = pin!(download(&mut up.rx, tx, edit, retry_codes, progress));
+    let answer = Answer { head_came, upgrades, retry_codes, bell: deadlines.bell };
+    let mut download = pin!(download(&mut up.rx, tx, answer, progress));
     let outcome = poll_fn(|cx| {
-        if !upload_ended && upload_fault.is_none() {
+        // woken when draining starts, which sets a deadline
+        let _ = tools.ear.poll_rung(cx);
+        if upload_fault.is_none() {
             match upload.as_mut().poll(cx) {
-                Poll::Ready(Ok(())) => upload_ended = true,
-                Poll::Ready(Err(Stopped { fault, by_endpoint: false })) => return Poll::Ready(Err(fault)),
-                Poll::Ready(Err(stopped)) => upload_fault = Some(stopped.fault),
+                Poll::Ready(Stopped { fault, by_endpoint: false }) => return Poll::Ready(Err(fault)),
+                Poll::Ready(stopped) => upload_fault = Some(stopped.fault),
                 Poll::Pending => {}
             }
         }
@@ -144,11 +166,11 @@ pub async fn relay(
             return Poll::Ready(ended);
         }
         let (at, failure) = progress.deadline(limits, &deadlines);
-        timer.poll_expired(cx, at).map(|()| Err(failure.into()))
+        tools.timer.poll_expired(cx, at).map(|()| Err(failure.into()))
     })
     .await;
     match outcome {
-        Ok(Ended::Complete) => Outcome::Complete { upload_ended },
+        Ok(Ended::Complete) => Outcome::Complete { upload_ended: progress.upload_ended.get() },
         Ok(Ended::Retry) => Outcome::RetryStatus,
         Ok(Ended::Switched(head)) => Outcome::Switched(head),
         // An endpoint that broke off while it was sent to is named by that.
@@ -157,7 +179,28 @@ pub async fn relay(
     }
 }
 
+/// Sends the body up, then watches whether the client stays; ends only when something stops it.
 async fn upload(
+    rx: &mut DownRx,
+    tx: &mut UpTx,
+    bodiless: bool,
+    replay: &mut Replay,
+    progress: &Progress,
+    limits: &Limits,
+) -> Stopped {
+    if let Err(stopped) = send_body(rx, tx, bodiless, replay, progress, limits).await {
+        return stopped;
+    }
+    progress.upload_ended.set(true);
+    progress.upload.set(Waits::Nobody);
+    if progress.first_byte.get().is_none() {
+        progress.download.set(Waits::EndpointSends(Instant::now()));
+    }
+    poll_fn(|cx| rx.poll_gone(cx)).await;
+    Stopped { fault: Failure::ClientGone.into(), by_endpoint: false }
+}
+
+async fn send_body(
     rx: &mut DownRx,
     tx: &mut UpTx,
     bodiless: bool,
@@ -167,6 +210,7 @@ async fn upload(
 ) -> Result<(), Stopped> {
     let by_endpoint = |fault| Stopped { fault, by_endpoint: true };
     let by_client = |fault: Fault| Stopped { fault, by_endpoint: false };
+    progress.upload.set(Waits::EndpointReads(Instant::now()));
     if bodiless {
         return tx.end(None).await.map_err(by_endpoint);
     }
@@ -188,7 +232,7 @@ async fn upload(
                 }
             }
         };
-        progress.upload.set(Waits::Nobody);
+        progress.upload.set(Waits::EndpointReads(Instant::now()));
         match part.map_err(by_client)? {
             Part::Data(chunk) => {
                 Progress::add(&progress.bytes_up, chunk.as_slice().len());
@@ -196,6 +240,7 @@ async fn upload(
                     return Err(by_client(Failure::BodyTooLarge.into()));
                 }
                 replay.keep(chunk.as_slice());
+                progress.replayable.set(replay.is_possible());
                 tx.data(chunk).await.map_err(by_endpoint)?;
             }
             Part::Trailers(trailers) => {
@@ -217,34 +262,56 @@ enum Ended {
     Switched(ResponseHead),
 }
 
-async fn download(
-    rx: &mut UpRx,
-    tx: &mut DownTx,
-    edit: &mut dyn FnMut(&mut ResponseHead),
-    retry_codes: &[u16],
-    progress: &Progress,
-) -> Result<Ended, Fault> {
+/// What becomes of the answer's head.
+struct Answer<'a> {
+    head_came: &'a mut dyn FnMut(&mut ResponseHead),
+    upgrades: bool,
+    retry_codes: &'a [u16],
+    bell: &'a Bell,
+}
+
+async fn download(rx: &mut UpRx, tx: &mut DownTx, answer: Answer<'_>, progress: &Progress) -> Result<Ended, Fault> {
     let (mut head, framing) = loop {
-        match rx.recv().await? {
-            Part::Interim(head) => tx.interim(head).await?,
+        match unless_gone(tx, rx.recv()).await? {
+            Part::Interim(head) => {
+                let before = progress.download.replace(Waits::ClientReads(Instant::now()));
+                tx.interim(head).await?;
+                progress.download.set(before);
+            }
             Part::Final(head, framing) => break (head, framing),
             _ => return Err(Failure::Internal.into()),
         }
     };
     progress.first_byte.set(Some(Instant::now()));
     progress.status.set(head.status);
-    if retry_codes.contains(&head.status) {
+    if answer.retry_codes.contains(&head.status) && progress.replayable.get() {
         return Ok(Ended::Retry);
     }
     if head.status == 101 {
         return Ok(Ended::Switched(head));
     }
+    if answer.upgrades || answer.bell.is_rung() {
+        tx.close_after();
+    }
     progress.grpc_status.set(head.fields.get_str("grpc-status").and_then(|s| s.parse().ok()));
-    edit(&mut head);
+    (answer.head_came)(&mut head);
     let length = rx.declared_length();
     tx.head(head, framing, length)?;
     body(rx, tx, framing, progress).await?;
     Ok(Ended::Complete)
+}
+
+/// What the endpoint sends next, unless the client resets its stream first.
+async fn unless_gone<'r>(
+    tx: &mut DownTx,
+    recv: impl Future<Output = Result<Part<'r>, Fault>>,
+) -> Result<Part<'r>, Fault> {
+    let mut recv = pin!(recv);
+    poll_fn(|cx| match recv.as_mut().poll(cx) {
+        Poll::Ready(part) => Poll::Ready(part),
+        Poll::Pending => tx.poll_gone(cx).map(|()| Err(Failure::ClientGone.into())),
+    })
+    .await
 }
 
 async fn body(rx: &mut UpRx, tx: &mut DownTx, framing: Framing, progress: &Progress) -> Result<(), Fault> {
@@ -261,7 +328,7 @@ async fn body(rx: &mut UpRx, tx: &mut DownTx, framing: Framing, progress: &Progr
                     progress.download.set(Waits::ClientReads(Instant::now()));
                     tx.flush().await?;
                     progress.download.set(Waits::EndpointSends(Instant::now()));
-                    recv.await
+                    unless_gone(tx, recv).await
                 }
             }
         };

@@ -9,8 +9,9 @@ use crate::{
         tls::{TlsCache, TlsTable},
     },
 };
-use headgate_config::{Certificate, CertificateName, Change, Filter, ListenerName, Snapshot, Version};
+use headgate_config::{Action, Certificate, CertificateName, Filter, ListenerName, Rule, Snapshot, Version};
 use headgate_routing::Table;
+use imbl::ordmap::DiffItem;
 use std::{
     collections::{BTreeMap, HashSet},
     io,
@@ -75,32 +76,34 @@ impl Subscriber {
         }
     }
 
-    /// The version that serves.
-    pub fn version(&self) -> Version {
-        self.version
-    }
-
-    /// The routes that serve.
-    pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
-    }
-
-    /// What became of the version that serves, if nothing differs from it.
-    pub fn unchanged(&self, change: &Change, certificates: &Arc<Certificates>) -> Option<Published> {
-        let same = self.version > Version::default() && change.is_empty() && self.certificates == *certificates;
-        same.then(|| self.published.clone())
-    }
-
-    /// Makes a vetted change live, at once and as a whole. `change.from` must be the version that serves.
-    ///
-    /// # Errors
-    /// If it is not: the publisher must send the difference to [`Subscriber::version`].
-    pub fn apply(&mut self, change: Change, certificates: &Arc<Certificates>) -> Result<Published, Version> {
-        if change.from != self.version {
-            return Err(self.version);
+    /// Makes a Snapshot live, at once and as a whole. One that differs in nothing is no version: it costs no swap.
+    pub fn publish(&mut self, mut snapshot: Snapshot, certificates: &Arc<Certificates>) -> Published {
+        self.vet(&mut snapshot);
+        if self.version > Version::default() && self.snapshot == snapshot && self.certificates == *certificates {
+            return self.published.clone();
         }
-        self.version = change.to;
-        self.snapshot.apply(change);
+        self.version = Version(self.version.0 + 1);
+        self.snapshot = snapshot;
+        self.swap(certificates)
+    }
+
+    /// Filters that cannot be applied become ones that answer 500, before anything is compiled from them. What serves was vetted.
+    fn vet(&self, snapshot: &mut Snapshot) {
+        let serving = &self.snapshot.rules;
+        let vetted: Vec<Arc<Rule>> = serving
+            .diff(&snapshot.rules)
+            .filter_map(|item| match item {
+                DiffItem::Add(_, rule) | DiffItem::Update { new: (_, rule), .. } => vetted(rule),
+                DiffItem::Remove(..) => None,
+            })
+            .collect();
+        for rule in vetted {
+            let known = serving.get(&rule.name).filter(|known| **known == rule).cloned();
+            snapshot.rules.insert(rule.name.clone(), known.unwrap_or(rule));
+        }
+    }
+
+    fn swap(&mut self, certificates: &Arc<Certificates>) -> Published {
         let now = Instant::now();
         let registry = &self.shared.registry;
         let previous = self.shared.active.load_full();
@@ -124,7 +127,7 @@ impl Subscriber {
         let ports = wanted.iter().map(|port| (*port, self.inventory.addresses(*port).to_vec())).collect();
         self.certificates = certificates.clone();
         self.published = Published { version: self.version, problems, ports, reused: compiled.reused };
-        Ok(self.published.clone())
+        self.published.clone()
     }
 
     fn tell_telemetry(&self) {
@@ -172,19 +175,22 @@ impl Subscriber {
     }
 }
 
-/// Filters that cannot be applied become ones that answer 500, before anything is compiled from them.
-pub fn vet(snapshot: &mut Snapshot) {
-    let vet = |filters: &mut Vec<Filter>| {
-        if !filters.is_empty() {
-            *filters = filters::vet(std::mem::take(filters));
-        }
+/// The rule without the filters that cannot be applied, if it has any.
+fn vetted(rule: &Rule) -> Option<Arc<Rule>> {
+    let arms = |rule: &Rule| match &rule.action {
+        Action::Forward(split) => split.arms.iter().any(|arm| !arm.filters.is_empty()),
+        Action::Invalid(_) => false,
     };
-    for rule in snapshot.rules.values_mut() {
-        vet(&mut rule.filters);
-        if let headgate_config::Action::Forward(split) = &mut rule.action {
-            split.arms.iter_mut().for_each(|arm| vet(&mut arm.filters));
-        }
+    if rule.filters.is_empty() && !arms(rule) {
+        return None;
     }
+    let vet = |filters: &mut Vec<Filter>| *filters = filters::vet(std::mem::take(filters));
+    let mut made = rule.clone();
+    vet(&mut made.filters);
+    if let Action::Forward(split) = &mut made.action {
+        split.arms.iter_mut().for_each(|arm| vet(&mut arm.filters));
+    }
+    (made != *rule).then(|| Arc::new(made))
 }
 
 fn listener_problem(listener: &ListenerName, why: &str) -> String {

@@ -60,6 +60,9 @@ impl Tries {
         if !self.replay.is_possible() {
             return false;
         }
+        if fault.unseen {
+            return self.spend_free() || self.spend();
+        }
         let is_safe = !self.sent || self.idempotent;
         match fault.failure.row().retry {
             Retry::Never | Retry::Later => false,
@@ -70,7 +73,8 @@ impl Tries {
         }
     }
 
-    fn spend(&mut self) -> bool {
+    /// Spends a try that the rule allows; false if there is none left.
+    pub fn spend(&mut self) -> bool {
         let spent = self.left > 0;
         self.left = self.left.saturating_sub(1);
         spent

@@ -2,9 +2,10 @@
 
 use crate::{
     backend::{Charge, Slot, Waited, Waiting},
+    buffers::Buffers,
     core::Core,
     deadline::earlier,
-    exchange::{DownRx, Fault, poll_gone},
+    exchange::{DownRx, Fault},
     failure::Failure,
     proxy::{Down, Exchange, Tools},
     telemetry::WaitEnd,
@@ -40,13 +41,14 @@ impl Parked {
     /// # Errors
     /// If there is no room for it; the request comes back with the failure.
     #[expect(clippy::result_large_err, reason = "the request comes back as it went in, without an allocation")]
-    pub fn new(mut exchange: Exchange, asked: Instant) -> Result<Box<Self>, (Exchange, Fault)> {
+    pub fn new(core: &Core, mut exchange: Exchange, asked: Instant) -> Result<Box<Self>, (Exchange, Fault)> {
         let backend = match exchange.plan.backend() {
             Ok(backend) => backend.clone(),
             Err(fault) => return Err((exchange, fault)),
         };
         let mut charge = backend.charge();
-        let kept = park(&mut exchange.down);
+        let window = core.shared.limits.h2_stream_window as usize;
+        let kept = park(&mut exchange.down, &core.buffers) + exchange.unread_of_http2(window);
         let entered = charge.grow(kept as u64).and_then(|()| backend.enqueue(&mut exchange.ticket, asked));
         match entered {
             Ok(waiting) => Ok(Box::new(Self { exchange, waiting, charge, asked })),
@@ -58,9 +60,11 @@ impl Parked {
     pub async fn wait(&mut self, core: &Rc<Core>, tools: &mut Tools<'_>) -> Result<Granted, Fault> {
         let granted = loop {
             match poll_fn(|cx| self.poll(core, tools, cx)).await {
+                // a byte was sent already: it stays with its rule
+                Ok(Waited::Reroute) if self.exchange.record.attempts > 0 => {}
                 Ok(Waited::Reroute) => match self.exchange.plan.leads_elsewhere(core, &self.exchange.down) {
                     Some(original) => break Ok(Granted::Reroute(original)),
-                    None => continue,
+                    None => {}
                 },
                 Ok(Waited::Slot(slot)) => break Ok(Granted::Slot(slot)),
                 Ok(Waited::Refused(refusal)) => break Err(refusal.into()),
@@ -72,6 +76,13 @@ impl Parked {
         record.waited = Some(waited);
         record.backend.iter().for_each(|series| series.waited(end_of(&granted), waited));
         granted
+    }
+
+    /// The request, out of line: its place and what it was charged are given back.
+    pub fn leave(self) -> Exchange {
+        let Self { exchange, waiting, charge, .. } = self;
+        drop((waiting, charge));
+        exchange
     }
 
     fn poll(&mut self, core: &Core, tools: &mut Tools<'_>, cx: &mut Context<'_>) -> Poll<Result<Waited, Failure>> {
@@ -87,7 +98,7 @@ impl Parked {
         }
         let down = &mut self.exchange.down;
         let before = retained(&down.rx);
-        if poll_gone(&mut down.rx, &mut down.tx, cx).is_ready() {
+        if down.rx.poll_gone(cx).is_ready() || down.tx.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         let more = retained(&down.rx).saturating_sub(before);
@@ -108,8 +119,8 @@ fn end_of(granted: &Result<Granted, Fault>) -> WaitEnd {
 }
 
 /// Gives back what a waiting request does not need; says how many bytes it keeps.
-fn park(down: &mut Down) -> usize {
-    down.head.fields.shrink();
+fn park(down: &mut Down, buffers: &Buffers) -> usize {
+    buffers.give(down.head.fields.compact());
     if let DownRx::H1(rx) = &mut down.rx {
         rx.park();
     }

@@ -232,6 +232,11 @@ fn trailer_fields(mut text: Vec<u8>) -> Result<Fields, Malformed> {
     Ok(fields)
 }
 
+/// Drops trailers that belong into a head, frame or route: for trailers that another protocol's reader read.
+pub fn keep_trailers_only(fields: &mut Fields) {
+    fields.remove_where(|name| is_of_connection(name) || name == "trailer" || belongs_into_a_head(name));
+}
+
 fn belongs_into_a_head(name: &str) -> bool {
     const NAMES: [&str; 15] = [
         "authorization",

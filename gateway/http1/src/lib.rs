@@ -22,7 +22,7 @@ mod scan;
 mod sort;
 mod write;
 
-pub use body::{BodyDecoder, Found, Step};
+pub use body::{BodyDecoder, Found, Step, keep_trailers_only};
 pub use limits::HeadLimits;
 pub use malformed::Malformed;
 pub use reason::reason_phrase;

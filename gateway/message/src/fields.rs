@@ -196,10 +196,12 @@ impl Fields {
         self.text.capacity()
     }
 
-    /// Shrinks to the exact size, and returns nothing to any pool: for parking.
-    pub fn shrink(&mut self) {
-        self.text.shrink_to_fit();
-        self.list.shrink_to_fit();
+    /// Moves to buffers of the exact size and hands the old one over, for a pool. Shrinking in place would leave each waiting request
+    /// alone on a page of its own.
+    pub fn compact(&mut self) -> Vec<u8> {
+        self.list = self.list.as_slice().into();
+        let exact = self.text.as_slice().into();
+        std::mem::replace(&mut self.text, exact)
     }
 }
 

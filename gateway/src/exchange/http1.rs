@@ -99,8 +99,13 @@ impl H1Rx {
                 }
                 Stage::Ended => return Ok(Part::End),
             }
-            if !matches!(self.stage, Stage::Ended) && poll_fn(|cx| self.poll_fill(cx)).await.unwrap_or(0) == 0 {
-                self.end_of_stream()?;
+            if matches!(self.stage, Stage::Ended) {
+                continue;
+            }
+            match poll_fn(|cx| self.poll_fill(cx)).await {
+                Ok(1..) => {}
+                Ok(_) => self.end_of_stream()?,
+                Err(_) => return Err(self.broken().into()),
             }
         }
     }
@@ -156,6 +161,15 @@ impl H1Rx {
         polled
     }
 
+    /// The connection broke: that is the end of no message, however it is delimited.
+    fn broken(&self) -> Failure {
+        match (&self.stage, self.asks.is_some()) {
+            (_, false) => Failure::ClientGone,
+            (Stage::Heads(_), true) => Failure::UpstreamReset,
+            (_, true) => Failure::UpstreamTruncated,
+        }
+    }
+
     fn end_of_stream(&mut self) -> Result<(), Fault> {
         let is_answer = self.asks.is_some();
         match &mut self.stage {
@@ -195,9 +209,9 @@ impl H1Rx {
             self.at = 0;
             self.buffers.give(std::mem::take(&mut self.buf));
         } else {
-            self.buf.drain(..self.at);
+            let exact = self.buf[self.at..].into();
             self.at = 0;
-            self.buf.shrink_to_fit();
+            self.buffers.give(std::mem::replace(&mut self.buf, exact));
         }
     }
 
@@ -272,6 +286,8 @@ pub struct H1Tx {
     /// What is kept back; without a buffer until the first byte is written, so that a request that waits holds none.
     out: Vec<u8>,
     form: BodyForm,
+    /// Bytes of body that the head declared and that were not written yet.
+    left: Option<u64>,
     kind: Kind,
     started: bool,
     /// Whether a write is under way; a half that was dropped inside of one cannot be used again.
@@ -304,6 +320,7 @@ impl H1Tx {
         let mut tx = Self::new(io, buffers, Kind::Request);
         let forward = Forward { upgrade: outgoing.upgrade, expect_continue: false, te_trailers: outgoing.trailers };
         tx.form = write_request(tx.out(), outgoing.head, outgoing.framing, forward);
+        tx.left = outgoing.framing.length().filter(|_| tx.form == BodyForm::Plain);
         tx.started = true;
         tx
     }
@@ -314,6 +331,7 @@ impl H1Tx {
             buffers,
             out: Vec::new(),
             form: BodyForm::Nothing,
+            left: None,
             kind,
             started: false,
             writing: false,
@@ -370,6 +388,7 @@ impl H1Tx {
             insert_date(&mut self.out);
         }
         self.form = written.body;
+        self.left = framing.length().filter(|_| written.body == BodyForm::Plain);
         client.keep_alive = written.keep_alive;
         self.started = true;
         Ok(())
@@ -378,6 +397,9 @@ impl H1Tx {
     pub(super) async fn data(&mut self, data: &[u8]) -> Result<(), Fault> {
         if data.is_empty() || self.form == BodyForm::Nothing {
             return Ok(());
+        }
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(data.len() as u64).ok_or(Failure::Internal)?;
         }
         let is_chunked = self.form == BodyForm::Chunked;
         if is_chunked {
@@ -419,11 +441,22 @@ impl H1Tx {
     }
 
     pub(super) async fn end(&mut self, trailers: Option<&Fields>) -> Result<(), Fault> {
+        if self.left.is_some_and(|left| left > 0) {
+            return Err(Failure::Internal.into());
+        }
         if self.form == BodyForm::Chunked {
-            write_last_chunk(&mut self.out, trailers);
+            write_last_chunk(self.out(), trailers);
         }
         self.form = BodyForm::Nothing;
-        self.flush().await
+        self.flush().await?;
+        // the endpoint may work on it for long
+        self.buffers.give(std::mem::take(&mut self.out));
+        Ok(())
+    }
+
+    /// Whether a write was begun and not ended: then nothing else can be written.
+    pub(super) fn is_torn(&self) -> bool {
+        self.writing
     }
 
     pub(super) fn is_started(&self) -> bool {
@@ -459,7 +492,8 @@ impl H1Tx {
             Kind::Answer(client) => client.keep_alive,
             Kind::Request => true,
         };
-        goes_on && !self.writing && self.out.is_empty() && self.form == BodyForm::Nothing
+        let is_whole = self.form == BodyForm::Nothing && self.left.is_none_or(|left| left == 0);
+        goes_on && is_whole && !self.writing && self.out.is_empty()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The halves over HTTP/2, on the `h2` crate: its flow control is our back-pressure. Never buffers beyond a window.
 
 use super::Fault;
-use crate::failure::Failure;
+use crate::{failure::Failure, limits::Limits};
 use bytes::Bytes;
 use headgate_config::Scheme;
 use headgate_message::{
@@ -59,7 +59,11 @@ impl H2Rx {
                 let trailers = poll_fn(|cx| self.recv.poll_trailers(cx)).await;
                 self.ended = true;
                 match trailers {
-                    Ok(Some(map)) => Ok(Part::Trailers(fields_of(&map))),
+                    Ok(Some(map)) => {
+                        let mut fields = fields_of(&map);
+                        headgate_http1::keep_trailers_only(&mut fields);
+                        Ok(Part::Trailers(fields))
+                    }
                     Ok(None) => Ok(Part::End),
                     Err(error) => Err(self.fault(&error)),
                 }
@@ -80,13 +84,14 @@ pub struct H2DownTx {
     respond: h2::server::SendResponse<Bytes>,
     stream: Option<h2::SendStream<Bytes>>,
     is_head: bool,
-    date: fn() -> String,
+    /// Whether END_STREAM was given to h2: a second one would be an error, and a reset would take back what is still queued.
+    ended: bool,
 }
 
 impl H2DownTx {
     /// The answer of a stream; `is_head` for a HEAD request, whose answer has no body.
     pub fn new(respond: h2::server::SendResponse<Bytes>, is_head: bool) -> Self {
-        Self { respond, stream: None, is_head, date: crate::clock::http_date }
+        Self { respond, stream: None, is_head, ended: false }
     }
 
     pub(super) fn interim(&mut self, head: ResponseHead) -> Result<(), Fault> {
@@ -107,23 +112,31 @@ impl H2DownTx {
         headers.reserve(head.fields.len() + 2);
         copy_fields(&head.fields, headers);
         if !headers.contains_key(http::header::DATE) {
-            headers.insert(http::header::DATE, value_of((self.date)().as_bytes()));
+            headers.insert(http::header::DATE, crate::clock::with_http_date(|date| value_of(date.as_bytes())));
         }
-        if let Some(bytes) = framing.length().filter(|_| !framing.is_none()).or(length) {
+        let may_declare = !matches!(head.status, 100..=199 | 204);
+        if let Some(bytes) = framing.length().filter(|_| !framing.is_none()).or(length).filter(|_| may_declare) {
             headers.insert(http::header::CONTENT_LENGTH, bytes.into());
         }
         let ends = framing.is_empty() || self.is_head;
         let stream = self.respond.send_response(response, ends).map_err(|_| Failure::ClientGone)?;
         self.stream = Some(stream);
+        self.ended = ends;
         Ok(())
     }
 
     pub(super) async fn data(&mut self, data: Bytes) -> Result<(), Fault> {
+        if self.ended {
+            return Ok(());
+        }
         let stream = self.stream.as_mut().ok_or(Failure::Internal)?;
         send(stream, data).await.map_err(|_| Failure::ClientGone.into())
     }
 
     pub(super) fn end(&mut self, trailers: Option<Fields>) -> Result<(), Fault> {
+        if std::mem::replace(&mut self.ended, true) {
+            return Ok(());
+        }
         let stream = self.stream.as_mut().ok_or(Failure::Internal)?;
         end(stream, trailers).map_err(|_| Failure::ClientGone.into())
     }
@@ -133,11 +146,15 @@ impl H2DownTx {
     }
 
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.respond.poll_reset(cx).map(drop)
+        match &mut self.stream {
+            Some(stream) => stream.poll_reset(cx).map(drop),
+            None => self.respond.poll_reset(cx).map(drop),
+        }
     }
 
     pub(super) fn reset(&mut self, reason: h2::Reason) {
         match &mut self.stream {
+            Some(_) if self.ended => {}
             Some(stream) => stream.send_reset(reason),
             None => self.respond.send_reset(reason),
         }
@@ -202,6 +219,9 @@ impl H2Response {
         if let Answer::Awaited(future) = &mut self.state {
             let head = await_head(future).await.map_err(|error| upstream_fault(&error, Failure::UpstreamReset))?;
             let response = match head {
+                Head::Interim(head) if head.status == 101 => {
+                    return Err(Fault::new(Failure::UpstreamMalformed, "101 over HTTP/2"));
+                }
                 Head::Interim(head) => return Ok(Part::Interim(head)),
                 Head::Final(response) => response,
             };
@@ -282,7 +302,9 @@ fn upstream_fault(error: &h2::Error, otherwise: Failure) -> Fault {
         _ if error.is_io() => Failure::UpstreamReset,
         _ => otherwise,
     };
-    Fault::new(failure, error.to_string())
+    // RFC 9113 §8.7: a refused stream, or one above the last of a GOAWAY, was not looked at
+    let unseen = error.is_remote() && (error.reason() == Some(h2::Reason::REFUSED_STREAM) || error.is_go_away());
+    Fault { unseen, ..Fault::new(failure, error.to_string()) }
 }
 
 /// Our list of a header map, cookie crumbs joined (RFC 9113 §8.2.3).
@@ -316,9 +338,19 @@ fn copy_into(map: &http::HeaderMap, fields: &mut Fields) {
 pub fn head_of_request(
     request: &http::Request<h2::RecvStream>,
     scheme: Scheme,
+    limits: &Limits,
     spare: Fields,
 ) -> Result<(RequestHead, Framing), Fault> {
     let headers = request.headers();
+    if headers.len() > limits.head_fields as usize {
+        return Err(Failure::HeadTooLarge.into());
+    }
+    if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > limits.target_bytes) {
+        return Err(Failure::TargetTooLong.into());
+    }
+    if headers.contains_key("content_length") || headers.contains_key("transfer_encoding") {
+        return Err(Fault::new(Failure::MalformedRequest, "a framing field spelled with an underscore"));
+    }
     let method = Method::parse(request.method().as_str().as_bytes()).ok_or(Failure::MethodNotSupported)?;
     if method == Method::Connect {
         return Err(Failure::MethodNotSupported.into());

@@ -23,25 +23,27 @@ pub struct Fault {
     pub detail: Option<Cow<'static, str>>,
     /// When to come again.
     pub retry_after: Option<Duration>,
+    /// Whether the endpoint says that it did nothing of the request.
+    pub unseen: bool,
 }
 
 impl Fault {
     /// A failure with a detail.
     pub fn new(failure: Failure, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { failure, detail: Some(detail.into()), retry_after: None }
+        Self { failure, detail: Some(detail.into()), retry_after: None, unseen: false }
     }
 }
 
 impl From<Failure> for Fault {
     fn from(failure: Failure) -> Self {
-        Self { failure, detail: None, retry_after: None }
+        Self { failure, detail: None, retry_after: None, unseen: false }
     }
 }
 
 impl From<Refusal> for Fault {
     fn from(refusal: Refusal) -> Self {
         let detail = refusal.detail.map(|detail| Cow::Owned(detail.to_string()));
-        Self { failure: refusal.failure, detail, retry_after: refusal.retry_after }
+        Self { failure: refusal.failure, detail, retry_after: refusal.retry_after, unseen: false }
     }
 }
 
@@ -59,6 +61,14 @@ impl DownRx {
         match self {
             Self::H1(rx) => rx.recv().await,
             Self::H2(rx) => rx.recv().await,
+        }
+    }
+
+    /// Ready when the client has left, as far as its bytes show it; reads ahead up to the spool's bound.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::H1(rx) => rx.poll_gone(cx),
+            Self::H2(_) => Poll::Pending,
         }
     }
 }
@@ -112,6 +122,22 @@ impl DownTx {
         }
     }
 
+    /// Ready when the client has reset its stream.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::H1(_) => Poll::Pending,
+            Self::H2(tx) => tx.poll_gone(cx),
+        }
+    }
+
+    /// Whether a write was begun and not ended: then nothing else can be written.
+    pub fn is_torn(&self) -> bool {
+        match self {
+            Self::H1(tx) => tx.is_torn(),
+            Self::H2(_) => false,
+        }
+    }
+
     /// Whether a final head was given.
     pub fn is_started(&self) -> bool {
         match self {
@@ -133,15 +159,6 @@ impl DownTx {
             Self::H1(tx) => tx.abort(),
             Self::H2(tx) => tx.reset(h2::Reason::INTERNAL_ERROR),
         }
-    }
-}
-
-/// Ready when the client has left or reset: for requests that wait. Reads ahead into the spool up to its bound.
-pub fn poll_gone(rx: &mut DownRx, tx: &mut DownTx, cx: &mut Context<'_>) -> Poll<()> {
-    match (rx, tx) {
-        (DownRx::H1(rx), _) => rx.poll_gone(cx),
-        (_, DownTx::H2(tx)) => tx.poll_gone(cx),
-        _ => Poll::Pending,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 use bytes::Bytes;
 use headgate_message::Version;
-use std::{future::poll_fn, rc::Rc, time::Instant};
+use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll, time::Instant};
 
 /// Serves a connection whose first bytes, the preface included, may have been read already.
 pub async fn serve(core: Rc<Core>, io: Io, connection: Connection, first: Vec<u8>) {
@@ -33,20 +33,47 @@ pub async fn serve(core: Rc<Core>, io: Io, connection: Connection, first: Vec<u8
     let ear = Ear::new(&core.bell);
     let connection = Rc::new(connection);
     let opened = Instant::now();
-    let mut closing = false;
+    // counted by its clones: one per stream that is served
+    let served = Rc::new(());
+    let quiet_since = Rc::new(Cell::new(opened));
+    let mut timer = Timer::default();
+    let mut closing: Option<Instant> = None;
     loop {
         let next = poll_fn(|cx| {
-            let over_age = limits.h2_age.is_some_and(|age| opened.elapsed() > age);
-            if !closing && (over_age || ear.poll_rung(cx).is_ready()) {
-                closing = true;
+            let now = Instant::now();
+            let over_age = limits.h2_age.is_some_and(|age| now.duration_since(opened) > age);
+            let is_quiet = Rc::strong_count(&served) == 1;
+            let over_quiet = is_quiet && now.duration_since(quiet_since.get()) >= limits.keep_alive_idle;
+            if closing.is_none() && (over_age || over_quiet || ear.poll_rung(cx).is_ready()) {
+                closing = Some(now + limits.drain_grace);
                 streams.graceful_shutdown();
             }
-            streams.poll_accept(cx)
+            if let Poll::Ready(next) = streams.poll_accept(cx) {
+                return Poll::Ready(next);
+            }
+            // a client that does not answer the shutdown, or reads nothing, is not waited for for ever
+            let limit = closing.unwrap_or_else(|| {
+                let quiet = if is_quiet { quiet_since.get() } else { now } + limits.keep_alive_idle;
+                limits.h2_age.map_or(quiet, |age| quiet.min(opened + age))
+            });
+            match timer.poll_expired(cx, Some(limit)) {
+                Poll::Ready(()) if closing.is_some_and(|until| until <= now) => Poll::Ready(None),
+                Poll::Ready(()) => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Pending => Poll::Pending,
+            }
         })
         .await;
         let Some(Ok((request, respond))) = next else { return };
         let (core, connection) = (core.clone(), connection.clone());
-        tokio::task::spawn_local(async move { stream(core, &connection, request, respond).await });
+        let (one, quiet_since) = (served.clone(), quiet_since.clone());
+        tokio::task::spawn_local(async move {
+            stream(core, &connection, request, respond).await;
+            quiet_since.set(Instant::now());
+            drop(one);
+        });
     }
 }
 
@@ -61,12 +88,13 @@ async fn stream(
     let expects = request.headers().get(http::header::EXPECT).is_some_and(|v| v.as_bytes() == b"100-continue");
     let trailers = request.headers().get(http::header::TE).is_some_and(|v| v.as_bytes() == b"trailers");
     let mut tx = DownTx::H2(H2DownTx::new(respond, is_head));
-    let (head, framing) = match head_of_request(&request, connection.scheme, core.buffers.take_spent()) {
-        Ok(head) => head,
-        Err(fault) => {
-            return Box::pin(proxy::refuse(&core, connection, &mut tx, Version::Http2, fault, arrived)).await;
-        }
-    };
+    let (head, framing) =
+        match head_of_request(&request, connection.scheme, &core.shared.limits, core.buffers.take_spent()) {
+            Ok(head) => head,
+            Err(fault) => {
+                return Box::pin(proxy::refuse(&core, connection, &mut tx, Version::Http2, fault, arrived)).await;
+            }
+        };
     let rx = DownRx::H2(H2Rx::of_client(request.into_body()));
     let down = Down {
         head,

@@ -10,6 +10,7 @@ pub use accept::{Inventory, accept_loop};
 use crate::{
     core::Core,
     deadline::Timer,
+    drain::Ear,
     io::{Io, SharedIo},
 };
 use headgate_config::Scheme;
@@ -17,6 +18,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 use tokio::net::TcpStream;
@@ -32,8 +34,8 @@ pub struct Connection {
     pub public_port: u16,
     /// Plain or TLS.
     pub scheme: Scheme,
-    /// The listener that the TLS server name chose: a request whose host chooses another is misdirected.
-    pub sni: Option<Arc<str>>,
+    /// What the TLS connection was opened for: a request of another listener or policy is misdirected.
+    pub opened_for: Option<Arc<tls::OpenedFor>>,
 }
 
 /// The first bytes of HTTP/2 by prior knowledge (RFC 9113 §3.4).
@@ -43,7 +45,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 pub async fn serve(core: Rc<Core>, socket: TcpStream, port: u16) {
     let (Ok(client), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
     let _ = socket.set_nodelay(true);
-    let connection = Connection { client, port, public_port: local.port(), scheme: Scheme::Http, sni: None };
+    let connection = Connection { client, port, public_port: local.port(), scheme: Scheme::Http, opened_for: None };
     if core.speaks_tls(port) {
         // boxed: the handshake would make the future of every plain connection larger
         Box::pin(serve_tls(core, socket, connection)).await;
@@ -58,7 +60,7 @@ async fn serve_tls(core: Rc<Core>, socket: TcpStream, connection: Connection) {
         return;
     };
     let is_http2 = accepted.stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let connection = Connection { scheme: Scheme::Https, sni: accepted.server_name, ..connection };
+    let connection = Connection { scheme: Scheme::Https, opened_for: Some(accepted.opened_for), ..connection };
     let io = Io::TlsServer(Box::new(accepted.stream));
     if is_http2 {
         http2::serve(core, io, connection, Vec::new()).await;
@@ -71,11 +73,15 @@ async fn serve_tls(core: Rc<Core>, socket: TcpStream, connection: Connection) {
 async fn sniff(core: Rc<Core>, io: SharedIo, connection: Connection) {
     let mut read = core.buffers.take();
     let mut timer = Timer::default();
+    let ear = Ear::new(&core.bell);
     let started = Instant::now();
     let limit = core.shared.limits.keep_alive_idle;
     loop {
-        let filled =
-            timer.bound(|| Some(started + limit), std::future::poll_fn(|cx| io.poll_fill(cx, &mut read))).await;
+        let fill = std::future::poll_fn(|cx| match ear.poll_rung(cx) {
+            Poll::Ready(()) => Poll::Ready(Ok(0)),
+            Poll::Pending => io.poll_fill(cx, &mut read),
+        });
+        let filled = timer.bound(|| Some(started + limit), fill).await;
         match filled {
             Some(Ok(1..)) => {}
             _ => return core.buffers.give(read),

@@ -2,7 +2,7 @@
 
 use crate::core::Core;
 use headgate_config::{
-    Certificate, CertificateName, HostName, HostPattern, Listener, ListenerName, Protocol, Snapshot,
+    Certificate, CertificateName, ClientAuth, HostName, HostPattern, Listener, ListenerName, Protocol, Snapshot,
 };
 use rustls::{
     RootCertStore, ServerConfig,
@@ -27,8 +27,25 @@ pub struct TlsTable {
 
 struct Entry {
     listener: ListenerName,
-    hostname: HostPattern,
+    opened_for: Arc<OpenedFor>,
     config: Arc<ServerConfig>,
+}
+
+/// Which requests a TLS connection may carry: those of hosts of this listener, under this policy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct OpenedFor {
+    /// Hosts of the listener.
+    pub hostname: HostPattern,
+    /// What was asked of the client.
+    pub client_auth: Option<ClientAuth>,
+}
+
+impl OpenedFor {
+    /// Whether requests of a listener may come this way.
+    pub fn fits(&self, listener: &Listener) -> bool {
+        let policy = listener.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
+        self.hostname == listener.hostname && self.client_auth.as_ref() == policy
+    }
 }
 
 /// Configurations by what they are made of: equal ones outlive tables, and with them their session tickets.
@@ -49,8 +66,8 @@ struct CacheKey {
 pub struct Accepted {
     /// The stream, after the handshake.
     pub stream: TlsStream<TcpStream>,
-    /// The server name that the client asked for, canonical.
-    pub server_name: Option<Arc<str>>,
+    /// What it was opened for.
+    pub opened_for: Arc<OpenedFor>,
 }
 
 impl TlsTable {
@@ -60,21 +77,21 @@ impl TlsTable {
     }
 
     /// The configuration for a server name: the most specific listener of the port; without a name one for any host.
-    fn config_for(&self, port: u16, name: Option<&HostName>) -> Option<Arc<ServerConfig>> {
+    fn config_for(&self, port: u16, name: Option<&HostName>) -> Option<(Arc<ServerConfig>, Arc<OpenedFor>)> {
         let entries = self.ports.get(&port)?;
         let fits = |entry: &&Entry| match name {
-            Some(name) => entry.hostname.matches(name),
+            Some(name) => entry.opened_for.hostname.matches(name),
             None => true,
         };
         let best = entries.iter().filter(fits).max_by_key(|entry| match name {
-            Some(_) => headgate_config::HostRank::of(&entry.hostname),
+            Some(_) => headgate_config::HostRank::of(&entry.opened_for.hostname),
             // Without a name nothing says which host is meant: the least specific listener is the one that may serve it.
-            None => headgate_config::HostRank::Any.max(match entry.hostname {
+            None => headgate_config::HostRank::Any.max(match entry.opened_for.hostname {
                 HostPattern::Any => headgate_config::HostRank::Exact(usize::MAX),
                 _ => headgate_config::HostRank::Any,
             }),
         })?;
-        Some(best.config.clone())
+        Some((best.config.clone(), best.opened_for.clone()))
     }
 
     /// Compiles the HTTPS listeners of a Snapshot. A listener without a usable certificate is left out and named.
@@ -93,7 +110,10 @@ impl TlsTable {
                     kept.insert(key, config.clone());
                     entries.push(Entry {
                         listener: listener.name.clone(),
-                        hostname: listener.hostname.clone(),
+                        opened_for: Arc::new(OpenedFor {
+                            hostname: listener.hostname.clone(),
+                            client_auth: listener.tls.as_ref().and_then(|tls| tls.client_auth.clone()),
+                        }),
                         config,
                     });
                 }
@@ -110,9 +130,9 @@ impl TlsTable {
 pub async fn accept(core: &Core, socket: TcpStream, port: u16) -> Option<Accepted> {
     let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await.ok()?;
     let name: Option<HostName> = start.client_hello().server_name().and_then(|name| name.parse().ok());
-    let config = core.with_active(|active| active.tls.config_for(port, name.as_ref()))?;
+    let (config, opened_for) = core.with_active(|active| active.tls.config_for(port, name.as_ref()))?;
     let stream = start.into_stream(config).await.ok()?;
-    Some(Accepted { stream, server_name: name.map(|name| name.as_str().into()) })
+    Some(Accepted { stream, opened_for })
 }
 
 fn config_of(

@@ -1,5 +1,6 @@
 //! `run`: gateway, directory source and functions as processes, joined on one machine. It decides nothing: files and counts go to `Standalone`, and what that says is done.
 
+use crate::exit;
 use headgate_config::{BackendName, Certificate, CertificateName, Snapshot};
 use headgate_controller::{
     assemble::Ground,
@@ -77,17 +78,12 @@ pub fn run(args: Args, log_format: LogFormat) -> ExitCode {
     let started = Instant::now();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("no runtime: {error}")),
+        Err(error) => return exit::fail(exit::PROBLEMS, &format!("no runtime: {error}"), ""),
     };
     match runtime.block_on(serve(args, log_format, started)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => fail(&why),
+        Err(why) => exit::fail(exit::USAGE, &why, ""),
     }
-}
-
-fn fail(why: &str) -> ExitCode {
-    eprintln!("error: {why}");
-    ExitCode::FAILURE
 }
 
 async fn serve(args: Args, log_format: LogFormat, started: Instant) -> Result<(), String> {
@@ -243,7 +239,10 @@ impl<'g> Machine<'g> {
     async fn carry_out(&mut self, outputs: Vec<Output>) {
         for output in outputs {
             match output {
-                Output::Routes(snapshot, certificates) => self.publish(*snapshot, certificates).await,
+                Output::Routes(snapshot, certificates) => {
+                    self.publish(*snapshot, certificates).await;
+                    self.show_functions();
+                }
                 Output::Endpoints(endpoints) => self.gateway.set_endpoints(&endpoints),
                 Output::Targets(specs) => {
                     let before = std::mem::replace(&mut self.specs, specs.clone());
@@ -332,6 +331,14 @@ impl<'g> Machine<'g> {
                 () = until_ms(self.standalone.next_deadline_ms()) => self.standalone.tick(now_ms()),
             };
             self.carry_out(outputs).await;
+        }
+    }
+
+    /// What `headgate routes` shows of functions, on the admin port.
+    fn show_functions(&self) {
+        let rows = self.standalone.assembly().map(super::routes::functions).unwrap_or_default();
+        if let Ok(json) = serde_json::to_string(&rows) {
+            self.gateway.show("/functions", json);
         }
     }
 
