@@ -1,8 +1,9 @@
 //! A whole version of the routes, and the difference between two. Applying a difference equals taking the whole; never in part.
 
 use crate::{Backend, BackendName, Listener, ListenerName, Rule, RuleName};
+use imbl::{OrdMap, ordmap::DiffItem};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 /// Counts published Snapshots of one publisher, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -15,14 +16,16 @@ impl fmt::Display for Version {
 }
 
 /// All that the data plane is told at once. Certificates and endpoints travel apart.
+///
+/// Versions share what is equal in them: a clone costs nothing, and a difference as much as differs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Listeners by name.
     pub listeners: BTreeMap<ListenerName, Listener>,
     /// Rules by name.
-    pub rules: BTreeMap<RuleName, Rule>,
+    pub rules: OrdMap<RuleName, Arc<Rule>>,
     /// Backends by name: each that an arm or a mirror names, and revisions that are being proved or closed.
-    pub backends: BTreeMap<BackendName, Backend>,
+    pub backends: OrdMap<BackendName, Arc<Backend>>,
 }
 
 /// The difference between two Snapshots.
@@ -36,9 +39,9 @@ pub struct Change {
     /// Listeners new or changed.
     pub listeners: Vec<Listener>,
     /// Rules new or changed.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<Arc<Rule>>,
     /// Backends new or changed.
-    pub backends: Vec<Backend>,
+    pub backends: Vec<Arc<Backend>>,
     /// What is gone.
     pub removes: Removes,
 }
@@ -58,16 +61,20 @@ pub struct Removes {
 impl Snapshot {
     /// What makes `next` of `self`.
     pub fn change_to(&self, next: &Self, from: Version, to: Version) -> Change {
+        let (rules, removed_rules) = difference(&self.rules, &next.rules);
+        let (backends, removed_backends) = difference(&self.backends, &next.backends);
+        let new = |listener: &&Listener| self.listeners.get(&listener.name) != Some(listener);
+        let gone = |name: &&ListenerName| !next.listeners.contains_key(*name);
         Change {
             from,
             to,
-            listeners: upserts(&self.listeners, &next.listeners),
-            rules: upserts(&self.rules, &next.rules),
-            backends: upserts(&self.backends, &next.backends),
+            listeners: next.listeners.values().filter(new).cloned().collect(),
+            rules,
+            backends,
             removes: Removes {
-                listeners: removes(&self.listeners, &next.listeners),
-                rules: removes(&self.rules, &next.rules),
-                backends: removes(&self.backends, &next.backends),
+                listeners: self.listeners.keys().filter(gone).cloned().collect(),
+                rules: removed_rules,
+                backends: removed_backends,
             },
         }
     }
@@ -93,10 +100,14 @@ impl Change {
     }
 }
 
-fn upserts<K: Ord, V: Clone + PartialEq>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Vec<V> {
-    new.iter().filter(|(name, value)| old.get(name) != Some(value)).map(|(_, value)| value.clone()).collect()
-}
-
-fn removes<K: Ord + Clone, V>(old: &BTreeMap<K, V>, new: &BTreeMap<K, V>) -> Vec<K> {
-    old.keys().filter(|name| !new.contains_key(name)).cloned().collect()
+/// What is new or changed, and what is gone; what both maps share is not looked at.
+fn difference<K: Ord + Clone, V: Eq>(old: &OrdMap<K, Arc<V>>, new: &OrdMap<K, Arc<V>>) -> (Vec<Arc<V>>, Vec<K>) {
+    let (mut upserts, mut removes) = (Vec::new(), Vec::new());
+    for item in old.diff(new) {
+        match item {
+            DiffItem::Add(_, value) | DiffItem::Update { new: (_, value), .. } => upserts.push(Arc::clone(value)),
+            DiffItem::Remove(name, _) => removes.push(name.clone()),
+        }
+    }
+    (upserts, removes)
 }

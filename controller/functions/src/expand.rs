@@ -151,7 +151,7 @@ impl Expansion {
         if made.class.is_empty() {
             made.class.clone_from(&input.defaults.class);
         }
-        self.objects.insert(Object::Gateway(made));
+        self.objects.insert(Object::Gateway(made.into()));
     }
 
     /// Services, traits and aliases.
@@ -165,7 +165,7 @@ impl Expansion {
         let namespace = &function.meta.namespace;
         let key = |name: &str| (namespace.clone(), name.to_owned());
         for revision in plan.revisions.iter().filter(|revision| !revision.dropped) {
-            self.objects.insert(Object::Service(revision_service(namespace, revision)));
+            self.objects.insert(Object::Service(revision_service(namespace, revision).into()));
             self.objects.traits.insert(key(&revision.name), traits(function, revision));
         }
         for (alias, arms) in &plan.aliases {
@@ -183,7 +183,7 @@ impl Expansion {
                 continue;
             }
             if !is_function {
-                self.objects.insert(Object::Service(service(namespace, alias, None, function.protocol)));
+                self.objects.insert(Object::Service(service(namespace, alias, None, function.protocol).into()));
             }
             let arms = arms.iter().map(|(service, weight)| AliasArm {
                 service: service.clone(),
@@ -218,9 +218,9 @@ impl Expansion {
             self.warn(function, FieldPath::of("metadata.name"), message, "rename the HTTPRoute to keep them apart");
         }
         if !input.objects.services.contains_key(&key) {
-            self.objects.insert(Object::Service(route.service.clone()));
+            self.objects.insert(Object::Service(route.service.clone().into()));
         }
-        self.objects.insert(Object::HTTPRoute(route.http_route.clone()));
+        self.objects.insert(Object::HTTPRoute(route.http_route.clone().into()));
         self.routes.insert(function.reference(), route);
     }
 

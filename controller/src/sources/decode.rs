@@ -11,10 +11,6 @@ use std::collections::BTreeMap;
 
 /// What an object says, by the crate that reads its kind.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are of the large kind, and each lives in one allocation with its name"
-)]
 pub enum Content {
     /// A kind of Kubernetes or of Gateway API.
     Kubernetes(kinds::Object),
@@ -32,7 +28,6 @@ pub struct Identity {
 }
 
 /// What a value turned out to be.
-#[expect(clippy::large_enum_variant, reason = "it lives for one call")]
 pub enum Outcome {
     /// An object of a kind that is used, with its warnings.
     Known(ObjectRef, Content, Vec<Problem>),

@@ -1,11 +1,12 @@
-//! Everything that the sources know now. Cheap to clone; never a copy of an object.
+//! Everything that the sources know now. A clone costs nothing, for it shares what is equal; never a copy of an object.
 
 use crate::kinds::{
     BackendTLSPolicy, ConfigMap, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HTTPRoute, Namespace,
     Object, ObjectRef, ReferenceGrant, Secret, Service,
 };
 use headgate_config::{ColdArm, Probe, QueueBounds, Wait};
-use std::{collections::BTreeMap, sync::Arc};
+use imbl::OrdMap;
+use std::sync::Arc;
 
 /// Namespace and name; the namespace is empty for kinds that have none.
 pub type Key = (String, String);
@@ -14,22 +15,22 @@ pub type Key = (String, String);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each map is named after its kind")]
 pub struct Objects {
-    pub gateway_classes: BTreeMap<Key, Arc<GatewayClass>>,
-    pub gateways: BTreeMap<Key, Arc<Gateway>>,
-    pub http_routes: BTreeMap<Key, Arc<HTTPRoute>>,
-    pub grpc_routes: BTreeMap<Key, Arc<GRPCRoute>>,
-    pub reference_grants: BTreeMap<Key, Arc<ReferenceGrant>>,
-    pub backend_tls_policies: BTreeMap<Key, Arc<BackendTLSPolicy>>,
-    pub services: BTreeMap<Key, Arc<Service>>,
-    pub endpoint_slices: BTreeMap<Key, Arc<EndpointSlice>>,
-    pub secrets: BTreeMap<Key, Arc<Secret>>,
-    pub config_maps: BTreeMap<Key, Arc<ConfigMap>>,
-    pub namespaces: BTreeMap<Key, Arc<Namespace>>,
+    pub gateway_classes: OrdMap<Key, Arc<GatewayClass>>,
+    pub gateways: OrdMap<Key, Arc<Gateway>>,
+    pub http_routes: OrdMap<Key, Arc<HTTPRoute>>,
+    pub grpc_routes: OrdMap<Key, Arc<GRPCRoute>>,
+    pub reference_grants: OrdMap<Key, Arc<ReferenceGrant>>,
+    pub backend_tls_policies: OrdMap<Key, Arc<BackendTLSPolicy>>,
+    pub services: OrdMap<Key, Arc<Service>>,
+    pub endpoint_slices: OrdMap<Key, Arc<EndpointSlice>>,
+    pub secrets: OrdMap<Key, Arc<Secret>>,
+    pub config_maps: OrdMap<Key, Arc<ConfigMap>>,
+    pub namespaces: OrdMap<Key, Arc<Namespace>>,
     /// By (namespace, Service): what a function says of a Service that scales.
-    pub traits: BTreeMap<Key, ServiceTraits>,
+    pub traits: OrdMap<Key, ServiceTraits>,
     /// By (namespace, Service of a function): the Services of its revisions among which its requests are split, so that a route to
     /// the function's own Service does not loop through the gateway.
-    pub aliases: BTreeMap<Key, Vec<AliasArm>>,
+    pub aliases: OrdMap<Key, Vec<AliasArm>>,
 }
 
 /// What a function says of a Service that scales.
@@ -65,17 +66,17 @@ impl Objects {
     pub fn insert(&mut self, object: Object) {
         let key = object.meta().key();
         match object {
-            Object::GatewayClass(object) => drop(self.gateway_classes.insert(key, Arc::new(object))),
-            Object::Gateway(object) => drop(self.gateways.insert(key, Arc::new(object))),
-            Object::HTTPRoute(object) => drop(self.http_routes.insert(key, Arc::new(object))),
-            Object::GRPCRoute(object) => drop(self.grpc_routes.insert(key, Arc::new(object))),
-            Object::ReferenceGrant(object) => drop(self.reference_grants.insert(key, Arc::new(object))),
-            Object::BackendTLSPolicy(object) => drop(self.backend_tls_policies.insert(key, Arc::new(object))),
-            Object::Service(object) => drop(self.services.insert(key, Arc::new(object))),
-            Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, Arc::new(object))),
-            Object::Secret(object) => drop(self.secrets.insert(key, Arc::new(object))),
-            Object::ConfigMap(object) => drop(self.config_maps.insert(key, Arc::new(object))),
-            Object::Namespace(object) => drop(self.namespaces.insert(key, Arc::new(object))),
+            Object::GatewayClass(object) => drop(self.gateway_classes.insert(key, object)),
+            Object::Gateway(object) => drop(self.gateways.insert(key, object)),
+            Object::HTTPRoute(object) => drop(self.http_routes.insert(key, object)),
+            Object::GRPCRoute(object) => drop(self.grpc_routes.insert(key, object)),
+            Object::ReferenceGrant(object) => drop(self.reference_grants.insert(key, object)),
+            Object::BackendTLSPolicy(object) => drop(self.backend_tls_policies.insert(key, object)),
+            Object::Service(object) => drop(self.services.insert(key, object)),
+            Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, object)),
+            Object::Secret(object) => drop(self.secrets.insert(key, object)),
+            Object::ConfigMap(object) => drop(self.config_maps.insert(key, object)),
+            Object::Namespace(object) => drop(self.namespaces.insert(key, object)),
         }
     }
 
@@ -99,7 +100,7 @@ impl Objects {
     }
 
     /// An object of a kind: `Objects::get(&objects.services, "default", "hello")`.
-    pub fn get<'m, T>(map: &'m BTreeMap<Key, Arc<T>>, namespace: &str, name: &str) -> Option<&'m Arc<T>> {
+    pub fn get<'m, T>(map: &'m OrdMap<Key, Arc<T>>, namespace: &str, name: &str) -> Option<&'m Arc<T>> {
         map.get(&(namespace.to_owned(), name.to_owned()))
     }
 

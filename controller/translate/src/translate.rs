@@ -306,7 +306,7 @@ impl<'w> Work<'w, '_> {
         }
         for mut rule in rules {
             rule.attachments = attachments.clone();
-            self.done.snapshot.rules.insert(rule.name.clone(), rule);
+            self.done.snapshot.rules.insert(rule.name.clone(), rule.into());
         }
     }
 
@@ -344,8 +344,15 @@ impl<'w> Work<'w, '_> {
 
     /// Keeps the Backends that rules of the Snapshot name, and finds their endpoints.
     fn finish(mut self) -> Translation {
-        let named: BTreeSet<BackendName> = self.done.snapshot.rules.values().flat_map(named_backends).collect();
-        self.done.snapshot.backends = self.backends.made.into_iter().filter(|(name, _)| named.contains(name)).collect();
+        let named: BTreeSet<BackendName> =
+            self.done.snapshot.rules.values().flat_map(|rule| named_backends(rule)).collect();
+        self.done.snapshot.backends = self
+            .backends
+            .made
+            .into_iter()
+            .filter(|(name, _)| named.contains(name))
+            .map(|(name, made)| (name, std::sync::Arc::new(made)))
+            .collect();
         for name in &named {
             match endpoints(self.lookup, name) {
                 Some(endpoints) => self.done.endpoints.push(endpoints),

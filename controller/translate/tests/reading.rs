@@ -5,6 +5,7 @@ use headgate_translate::{
     schema::{Problem, Severity},
 };
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).expect("YAML")
@@ -24,7 +25,7 @@ fn problems(value: &Value) -> Vec<Problem> {
 
 fn route(spec: &str) -> HTTPRoute {
     match decode(&object("HTTPRoute", spec)) {
-        Ok(Decoded::Known(Object::HTTPRoute(route), _)) => route,
+        Ok(Decoded::Known(Object::HTTPRoute(route), _)) => Arc::unwrap_or_clone(route),
         other => panic!("{other:?}"),
     }
 }

@@ -12,6 +12,7 @@ use headgate_config::{
 };
 use headgate_message::{Authority, Fields, Method, RequestHead, Target};
 use headgate_routing::{Outcome, Table};
+use std::sync::Arc;
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -62,8 +63,8 @@ fn compile(bencher: Bencher, n: usize) {
 fn compile_edit(bencher: Bencher, n: usize) {
     let mut snapshot = functions(n);
     let previous = table(&snapshot, None);
-    let edited = snapshot.rules.values_mut().nth(n / 2).expect("a rule in the middle");
-    edited.timeouts.request_ms = Some(1);
+    let edited = snapshot.rules.keys().nth(n / 2).expect("a rule in the middle").clone();
+    Arc::make_mut(&mut snapshot.rules[&edited]).timeouts.request_ms = Some(1);
     bencher.bench(|| table(&snapshot, Some(&previous)));
 }
 
@@ -105,8 +106,8 @@ fn snapshot(n: usize, rule: impl Fn(usize) -> (String, PathMatch)) -> Snapshot {
         let (host, path) = rule(at);
         let backend = backend(at);
         let rule = forward(at, &name, &host, path, backend.name.clone());
-        snapshot.rules.insert(rule.name.clone(), rule);
-        snapshot.backends.insert(backend.name.clone(), backend);
+        snapshot.rules.insert(rule.name.clone(), rule.into());
+        snapshot.backends.insert(backend.name.clone(), backend.into());
     }
     snapshot
 }

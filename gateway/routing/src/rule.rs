@@ -13,12 +13,12 @@ use headgate_config::{
 };
 use headgate_message::{Fields, RequestHead};
 use regex::bytes::Regex;
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// A compiled rule. `B` is the handle of a backend: what the process that serves makes of a `config::Backend`.
 #[derive(Debug)]
 pub struct CompiledRule<B> {
-    config: Rule,
+    config: Arc<Rule>,
     /// By the index of the match; empty where no match has an expression.
     expressions: Box<[Expressions]>,
     invalid: Option<Box<str>>,
@@ -91,7 +91,7 @@ impl<B> CompiledRule<B> {
     }
 
     /// All that was configured.
-    pub fn config(&self) -> &Rule {
+    pub fn config(&self) -> &Arc<Rule> {
         &self.config
     }
 
@@ -272,7 +272,11 @@ fn query_holds(query: &str, test: &ValueMatch, regex: Option<&Regex>) -> bool {
 /// Compiling.
 impl<B: Clone + PartialEq> CompiledRule<B> {
     /// Compiles a rule; `backend` finds the handle of a backend of the Snapshot. Total: what is wrong stands in `problems`.
-    pub(crate) fn new<'b>(config: &Rule, regexes: &mut Regexes, backend: impl Fn(&BackendName) -> Option<&'b B>) -> Self
+    pub(crate) fn new<'b>(
+        config: &Arc<Rule>,
+        regexes: &mut Regexes,
+        backend: impl Fn(&BackendName) -> Option<&'b B>,
+    ) -> Self
     where
         B: 'b,
     {
@@ -293,7 +297,7 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
         };
         let weights = Weights::new(arms.iter().map(|arm| arm.weight));
         let problems = defects.into_problems();
-        Self { config: config.clone(), expressions, invalid, arms, weights, mirrors, problems }
+        Self { config: Arc::clone(config), expressions, invalid, arms, weights, mirrors, problems }
     }
 
     /// Whether it still leads to the backends that there are now.

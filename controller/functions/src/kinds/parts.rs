@@ -5,6 +5,7 @@ use headgate_translate::{
     schema::{FieldPath, Problem, Reader, Report, Step},
 };
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Reads `metadata` of an object.
 pub(super) fn read_meta(value: &Value, report: &Report) -> ObjectMeta {
@@ -15,7 +16,7 @@ pub(super) fn read_meta(value: &Value, report: &Report) -> ObjectMeta {
         "spec": {},
     });
     match decode(&route, report, |path| path) {
-        Some(kinds::Object::HTTPRoute(route)) => route.meta,
+        Some(kinds::Object::HTTPRoute(route)) => Arc::unwrap_or_clone(route).meta,
         _ => ObjectMeta::default(),
     }
 }
@@ -39,7 +40,7 @@ pub(super) fn read_rules(at: &Reader<'_>, report: &Report) -> Vec<HTTPRule> {
         "spec": {"rules": rules},
     });
     match decode(&route, report, |path| below(at.path(), path)) {
-        Some(kinds::Object::HTTPRoute(route)) => route.rules,
+        Some(kinds::Object::HTTPRoute(route)) => Arc::unwrap_or_clone(route).rules,
         _ => Vec::new(),
     }
 }
@@ -53,7 +54,7 @@ pub(super) fn read_listeners(at: &Reader<'_>, report: &Report) -> Vec<Listener> 
         "spec": {"gatewayClassName": "none", "listeners": at.value()},
     });
     match decode(&gateway, report, |path| below(at.path(), path)) {
-        Some(kinds::Object::Gateway(gateway)) => gateway.listeners,
+        Some(kinds::Object::Gateway(gateway)) => Arc::unwrap_or_clone(gateway).listeners,
         _ => Vec::new(),
     }
 }

@@ -9,28 +9,27 @@ use crate::{
     schema::{Fields, Problem, Reader, Report},
 };
 use serde_json::Value;
+use std::sync::Arc;
 
-/// An object of one of the kinds of this crate.
+/// An object of one of the kinds of this crate. Cheap to clone: whoever keeps one shares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant is named after its kind")]
-#[expect(clippy::large_enum_variant, reason = "lives only until it is stored by kind")]
 pub enum Object {
-    GatewayClass(GatewayClass),
-    Gateway(Gateway),
-    HTTPRoute(HTTPRoute),
-    GRPCRoute(GRPCRoute),
-    ReferenceGrant(ReferenceGrant),
-    BackendTLSPolicy(BackendTLSPolicy),
-    Service(Service),
-    EndpointSlice(EndpointSlice),
-    Secret(Secret),
-    ConfigMap(ConfigMap),
-    Namespace(Namespace),
+    GatewayClass(Arc<GatewayClass>),
+    Gateway(Arc<Gateway>),
+    HTTPRoute(Arc<HTTPRoute>),
+    GRPCRoute(Arc<GRPCRoute>),
+    ReferenceGrant(Arc<ReferenceGrant>),
+    BackendTLSPolicy(Arc<BackendTLSPolicy>),
+    Service(Arc<Service>),
+    EndpointSlice(Arc<EndpointSlice>),
+    Secret(Arc<Secret>),
+    ConfigMap(Arc<ConfigMap>),
+    Namespace(Arc<Namespace>),
 }
 
 /// What a value is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "lives only until it is stored by kind")]
 pub enum Decoded {
     /// An object of ours, and warnings about it.
     Known(Object, Vec<Problem>),
@@ -86,31 +85,31 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
     Some(match kind {
         "GatewayClass" if gateway && served(&["v1", "v1beta1", "v1alpha2"]) => {
             let meta = read_meta(top, false, Form::SUBDOMAIN);
-            Object::GatewayClass(GatewayClass::read(top, meta))
+            Object::GatewayClass(GatewayClass::read(top, meta).into())
         }
         "Gateway" if gateway && served(&["v1", "v1beta1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::Gateway(Gateway::read(top, meta))
+            Object::Gateway(Gateway::read(top, meta).into())
         }
         "HTTPRoute" if gateway && served(&["v1", "v1beta1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::HTTPRoute(HTTPRoute::read(top, meta))
+            Object::HTTPRoute(HTTPRoute::read(top, meta).into())
         }
         "GRPCRoute" if gateway && served(&["v1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::GRPCRoute(GRPCRoute::read(top, meta))
+            Object::GRPCRoute(GRPCRoute::read(top, meta).into())
         }
         "ReferenceGrant" if gateway && served(&["v1", "v1beta1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::ReferenceGrant(ReferenceGrant::read(top, meta))
+            Object::ReferenceGrant(ReferenceGrant::read(top, meta).into())
         }
         "BackendTLSPolicy" if gateway && served(&["v1", "v1alpha3"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::BackendTLSPolicy(BackendTLSPolicy::read(top, meta))
+            Object::BackendTLSPolicy(BackendTLSPolicy::read(top, meta).into())
         }
         "EndpointSlice" if api_version == "discovery.k8s.io/v1" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::EndpointSlice(EndpointSlice::read(top, meta))
+            Object::EndpointSlice(EndpointSlice::read(top, meta).into())
         }
         _ if api_version == "v1" => return read_core(top, kind),
         _ => return None,
@@ -121,19 +120,19 @@ fn read_core(top: &mut Fields<'_>, kind: &str) -> Option<Object> {
     Some(match kind {
         "Service" => {
             let meta = read_meta(top, true, Form::LABEL);
-            Object::Service(Service::read(top, meta))
+            Object::Service(Service::read(top, meta).into())
         }
         "Secret" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::Secret(Secret::read(top, meta))
+            Object::Secret(Secret::read(top, meta).into())
         }
         "ConfigMap" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::ConfigMap(ConfigMap::read(top, meta))
+            Object::ConfigMap(ConfigMap::read(top, meta).into())
         }
         "Namespace" => {
             let meta = read_meta(top, false, Form::LABEL);
-            Object::Namespace(Namespace::read(top, meta))
+            Object::Namespace(Namespace::read(top, meta).into())
         }
         _ => return None,
     })
