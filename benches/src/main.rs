@@ -7,6 +7,7 @@ mod numbers;
 mod objects;
 mod origin;
 mod process;
+mod profile;
 mod report;
 mod rows;
 

@@ -1,18 +1,27 @@
 //! Memory of a request that waits: the slope of the gateway's private memory over how many are parked. The kernel's part is not in it.
 
 use crate::{
-    Plan, load, objects,
+    Plan,
+    counted::Counted,
+    load, objects,
     process::{self, Gateway, Options},
+    profile::{self, Count},
     report::Row,
 };
 use std::{
+    fs,
     io::{self, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
+    path::Path,
     time::{Duration, Instant},
 };
 
 /// How long connections may take until all their requests wait.
 const PARKED: Duration = Duration::from_secs(60);
+
+/// Below the bound of a queue that is not told otherwise.
+const COUNTED: usize = 450;
+const WARM: usize = 450;
 
 /// Parks requests at a function that never listens.
 pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
@@ -32,11 +41,7 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     let mut parked = Vec::new();
     let mut memories = Vec::new();
     for count in steps {
-        while parked.len() < count {
-            let mut stream = TcpStream::connect(gateway.address)?;
-            stream.write_all(&head)?;
-            parked.push(stream);
-        }
+        park(gateway.address, &mut parked, count, &head)?;
         wait_until_parked(&gateway, count)?;
         memories.push(process::memory(gateway.id())?.private);
     }
@@ -50,7 +55,42 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
         steps[1],
         slope(1, 2)
     );
-    Ok(vec![Row::new("user memory per parked HTTP/1 request", slope(0, 2) / 1_024.0, "KiB", 2.0).note(note)])
+    drop((parked, gateway));
+    let kept = kept(plan, folder.path())?;
+    let kept = Row::new("user memory per parked HTTP/1 request, blocks only", kept / 1_024.0, "KiB", 2.0)
+        .note(format!("{COUNTED} parked; what the allocator adds is not in it; places in parked.txt"));
+    Ok(vec![Row::new("user memory per parked HTTP/1 request", slope(0, 2) / 1_024.0, "KiB", 2.0).note(note), kept])
+}
+
+fn park(address: SocketAddr, parked: &mut Vec<TcpStream>, count: usize, head: &[u8]) -> io::Result<()> {
+    while parked.len() < count {
+        let mut stream = TcpStream::connect(address)?;
+        stream.write_all(head)?;
+        parked.push(stream);
+    }
+    Ok(())
+}
+
+/// Bytes a parked request by the allocator's own count; their places are written to `parked.txt`.
+fn kept(plan: &Plan, routes: &Path) -> io::Result<f64> {
+    /// Until all of them wait: nothing tells in that process, and nobody reads the figure while it grows.
+    const PAUSE: Duration = Duration::from_secs(2);
+    let folder = tempfile::tempdir()?;
+    let profile = folder.path().join("profile.json");
+    let mut gateway = Counted::start(routes, &folder.path().join("access.log"), &profile)?;
+    let mut parked = Vec::new();
+    // lists grow by doubling: half of them wait before the counting begins
+    park(gateway.address, &mut parked, WARM, &parked_head())?;
+    std::thread::sleep(PAUSE);
+    gateway.tell("count")?;
+    park(gateway.address, &mut parked, WARM + COUNTED, &parked_head())?;
+    std::thread::sleep(PAUSE);
+    gateway.tell("stop")?;
+    let sites = profile::sites(&fs::read_to_string(&profile)?, Count::Kept)?;
+    fs::create_dir_all(&plan.results)?;
+    let title = format!("Memory that {COUNTED} parked HTTP/1 requests keep");
+    fs::write(plan.results.join("parked.txt"), profile::text(&title, &sites, COUNTED as u64))?;
+    Ok(sites.iter().map(|site| site.bytes as f64).sum::<f64>() / COUNTED as f64)
 }
 
 /// As a browser sends it, without cookies.
