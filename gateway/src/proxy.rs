@@ -428,7 +428,8 @@ fn tell_health(slot: &Slot, fault: &Fault) {
 async fn fail(core: &Core, down: &mut Down, plan: Option<&Plan>, fault: Fault, record: &mut Record, timer: &mut Timer) {
     record.failure = Some(fault.failure);
     record.detail = fault.detail.as_deref().map(Into::into);
-    if down.tx.is_started() || down.tx.is_torn() {
+    // what was kept back is not an answer yet: the reason can still be told
+    if down.tx.is_torn() || (down.tx.is_started() && !down.tx.take_back()) {
         return down.tx.abort();
     }
     down.close_if_expecting();

@@ -390,7 +390,8 @@ impl H1Tx {
         self.form = written.body;
         self.left = framing.length().filter(|_| written.body == BodyForm::Plain);
         client.keep_alive = written.keep_alive;
-        self.started = true;
+        // an interim answer before this one does not count
+        (self.started, self.sent) = (true, false);
         Ok(())
     }
 
@@ -465,6 +466,16 @@ impl H1Tx {
 
     pub(super) fn is_sent(&self) -> bool {
         self.sent
+    }
+
+    /// Takes back an answer of which no byte was written, so that another can be given; false if it is too late.
+    pub(super) fn take_back(&mut self) -> bool {
+        let is_kept = !self.sent && !self.writing;
+        if is_kept {
+            self.out.clear();
+            (self.started, self.form) = (false, BodyForm::Nothing);
+        }
+        is_kept
     }
 
     /// Lets the client see that the answer is incomplete: the connection ends without the last chunk or byte.

@@ -153,6 +153,14 @@ impl DownTx {
         }
     }
 
+    /// Takes back an answer of which nothing has left yet; false if it is too late.
+    pub fn take_back(&mut self) -> bool {
+        match self {
+            Self::H1(tx) => tx.take_back(),
+            Self::H2(tx) => !tx.is_started(),
+        }
+    }
+
     /// Breaks the answer off so that the client sees that it is incomplete.
     pub fn abort(&mut self) {
         match self {
