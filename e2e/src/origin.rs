@@ -120,6 +120,11 @@ impl Origin {
         requests.remove(0)
     }
 
+    /// How many requests came whole, whatever else came.
+    pub fn complete(&self) -> usize {
+        self.seen.lock().unwrap().requests.len()
+    }
+
     /// What came that is no HTTP.
     pub fn malformed(&self) -> Vec<String> {
         self.seen.lock().unwrap().malformed.clone()

@@ -66,7 +66,9 @@ impl Wire {
 
     /// The head of the next answer; its body is taken by [`Wire::bytes`].
     pub async fn head(&mut self) -> Answer {
-        within("a head", self.reader.answer_head(&mut self.stream)).await.unwrap_or_else(|why| panic!("no head: {why:?}"))
+        within("a head", self.reader.answer_head(&mut self.stream))
+            .await
+            .unwrap_or_else(|why| panic!("no head: {why:?}"))
     }
 
     /// Sends a request and reads its answer.

@@ -3,10 +3,16 @@
 
 mod cold;
 mod drain;
+mod filters;
+mod forwarded;
+mod protocols;
 mod reload;
+mod retries;
 mod revisions;
 mod skeleton;
+mod smuggling;
 mod split;
 #[path = "../stories/mod.rs"]
 mod stories;
 mod streams;
+mod tls;

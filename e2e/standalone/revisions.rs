@@ -96,7 +96,10 @@ async fn bounds_and_settings_are_not_the_template() {
     headgate.save("other.yaml", &Function::named("other").to_string());
     headgate.serves("other.default.localhost", "/", |answer| answer.status == 200).await;
     let (before, after) = (processes.len(), headgate.processes());
-    assert!(processes.keys().all(|pid| after.contains_key(pid)) && after.len() == before + 1, "{processes:?} {after:?}");
+    assert!(
+        processes.keys().all(|pid| after.contains_key(pid)) && after.len() == before + 1,
+        "{processes:?} {after:?}"
+    );
     assert!(!headgate.output().iter().any(|line| line.contains("new revision")), "{:?}", headgate.output());
     // a lower bound starts the replica that is missing
     headgate.save("f.yaml", &saying("one").replicas(2, 7).to_string());

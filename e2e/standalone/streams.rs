@@ -51,7 +51,8 @@ async fn the_four_kinds_of_grpc_calls_through_a_cold_start() {
         let headgate = talking("h2c").await;
         let client = H2::open(headgate.address).await;
         let mut call = client.grpc(HOST, &format!("/echo.Echo/{kind}")).await;
-        let sent: &[&[u8]] = if kind.ends_with("nary") || kind == "ServerStream" { &[b"one"] } else { &[b"one", b"two"] };
+        let sent: &[&[u8]] =
+            if kind.ends_with("nary") || kind == "ServerStream" { &[b"one"] } else { &[b"one", b"two"] };
         for message in sent {
             call.send(message).await;
         }

@@ -1,6 +1,8 @@
 //! Stories that are told twice: in small for every change, and in full size by the heavy tests.
 
-use headgate_e2e::{Function, H2, Headgate, Origin, Script, Wire, arrivals, backend, marked_route, pattern, until, within};
+use headgate_e2e::{
+    Function, H2, Headgate, Origin, Script, Wire, arrivals, backend, marked_route, pattern, until, within,
+};
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -78,7 +80,6 @@ pub async fn overflow(count: usize) {
     println!("slowest answer of the warm function: {slowest_warm:?}");
     headgate.stop().await;
 }
-
 
 /// Asks over connections that are kept, over new ones and over HTTP/2, until the file was saved `reloads` times and `least` requests
 /// were answered. Each answer is 200, and on a connection no answer is of an older version than the one before it.

@@ -1,0 +1,152 @@
+//! TLS on both sides: names choose certificates, ALPN chooses the protocol, a connection serves its own host only, and nothing is ever sent in plain instead.
+
+use headgate_e2e::{Authority, H2, Headgate, Origin, Script, Wire, backend, rules};
+use std::net::{SocketAddr, TcpListener};
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn at(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+/// A Gateway with an HTTPS listener for each of two hosts.
+fn gateway(port: u16) -> String {
+    let listener = |name: &str| {
+        format!(
+            "  - name: {name}\n    port: {port}\n    protocol: HTTPS\n    hostname: {name}.example\n    \
+             tls: {{certificateRefs: [{{name: {name}}}]}}\n"
+        )
+    };
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata:\n  name: edge\nspec:\n  gatewayClassName: headgate\n  \
+         listeners:\n{}{}",
+        listener("one"),
+        listener("two")
+    )
+}
+
+fn attached(name: &str) -> String {
+    rules(name, &format!("{name}.example"), "  - backendRefs: [{name: app, port: 80}]\n")
+        .replace("spec:\n", "spec:\n  parentRefs: [{name: edge}]\n")
+}
+
+#[tokio::test]
+async fn a_listener_chooses_its_certificate_by_name_and_its_protocol_by_alpn() {
+    let authority = Authority::default();
+    let origin = Origin::start(|request| Script::ok(request.field("x-forwarded-proto").unwrap_or("none"))).await;
+    let port = free_port();
+    let files = [
+        ("app.yaml", backend("app", None, &[origin.address])),
+        ("gateway.yaml", gateway(port)),
+        ("one.yaml", attached("one")),
+        ("two.yaml", attached("two")),
+        ("secret-one.yaml", authority.secret("one", &["one.example"])),
+        ("secret-two.yaml", authority.secret("two", &["two.example"])),
+    ];
+    let headgate = Headgate::run(&files).await;
+    let get = |host: &str| format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+    for name in ["one.example", "two.example"] {
+        // the client checks the certificate against the name
+        let stream = authority.connect(at(port), name, &["http/1.1"]).await.unwrap();
+        let mut wire = Wire::over(stream);
+        let answer = wire.ask(get(name)).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "https"));
+
+        let stream = authority.connect(at(port), name, &["h2", "http/1.1"]).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        let client = H2::over(stream).await;
+        let request = http::Request::get(format!("https://{name}/")).body(()).unwrap();
+        assert_eq!(client.call(request, "").await.unwrap().status, 200);
+    }
+    // a connection for one host must not carry requests for the other
+    let mut wire = Wire::over(authority.connect(at(port), "one.example", &[]).await.unwrap());
+    let answer = wire.ask(get("two.example")).await;
+    assert_eq!((answer.status, answer.failure()), (421, Some("misdirected")));
+    assert!(authority.connect(at(port), "three.example", &[]).await.is_err(), "no listener has this name");
+
+    // a new certificate is used by the next connection; a broken one is named, and the old one stays
+    let (before, mut kept) = (port, Wire::over(authority.connect(at(port), "one.example", &[]).await.unwrap()));
+    let other = Authority::default();
+    headgate.save("secret-one.yaml", &other.secret("one", &["one.example"]));
+    headgate_e2e::until("the new certificate", async || other.connect(at(before), "one.example", &[]).await.is_ok())
+        .await;
+    assert_eq!(kept.ask(get("one.example")).await.status, 200, "connections outlive their certificate");
+    assert!(authority.connect(at(port), "two.example", &[]).await.is_ok());
+    headgate.stop().await;
+}
+
+#[tokio::test]
+async fn plain_http_at_a_tls_port_and_noise_end_cleanly() {
+    let authority = Authority::default();
+    let origin = Origin::start(|_| Script::ok("ok")).await;
+    let port = free_port();
+    let files = [
+        ("app.yaml", backend("app", None, &[origin.address])),
+        ("gateway.yaml", gateway(port)),
+        ("one.yaml", attached("one")),
+        ("secret-one.yaml", authority.secret("one", &["one.example"])),
+        ("secret-two.yaml", authority.secret("two", &["two.example"])),
+    ];
+    let headgate = Headgate::run(&files).await;
+    for bytes in [&b"GET / HTTP/1.1\r\nHost: one.example\r\n\r\n"[..], b"\x16\x03\x01\xff\xff", b"\0\0\0\0\0\0\0\0"] {
+        let mut wire = Wire::open(at(port)).await;
+        wire.send(bytes).await;
+        if bytes[0] == 0x16 {
+            continue; // a record that never ends is left to its time limit
+        }
+        let rest = wire.rest().await;
+        assert!(!rest.starts_with(b"HTTP"), "nothing is served in plain here");
+    }
+    let mut wire = Wire::over(authority.connect(at(port), "one.example", &[]).await.unwrap());
+    assert_eq!(wire.ask("GET / HTTP/1.1\r\nHost: one.example\r\n\r\n").await.status, 200);
+    headgate.stop().await;
+}
+
+const POLICY: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata:\n  name: app\nspec:\n  \
+                      targetRefs: [{group: \"\", kind: Service, name: app}]\n  validation:\n    hostname: inner.example\n    \
+                      caCertificateRefs: [{group: \"\", kind: ConfigMap, name: ca}]\n";
+
+#[tokio::test]
+async fn a_backend_with_a_policy_is_spoken_to_in_tls_only_and_verified() {
+    let (authority, stranger) = (Authority::default(), Authority::default());
+    let ok = |_: &headgate_e2e::Request| Script::ok("over TLS");
+    let right = Origin::start_tls(authority.acceptor(&["inner.example"], &["http/1.1"]), ok).await;
+    let wrong_name = Origin::start_tls(authority.acceptor(&["other.example"], &[]), ok).await;
+    let wrong_authority = Origin::start_tls(stranger.acceptor(&["inner.example"], &[]), ok).await;
+    let plain = Origin::start(ok).await;
+    for (origin, expected) in [
+        (&right, (200, None)),
+        (&wrong_name, (502, Some("upstream_tls"))),
+        (&wrong_authority, (502, Some("upstream_tls"))),
+    ] {
+        let files = [
+            ("app.yaml", backend("app", None, &[origin.address])),
+            ("route.yaml", rules("app", "app.localhost", "  - backendRefs: [{name: app, port: 80}]\n")),
+            ("policy.yaml", POLICY.to_owned()),
+            ("ca.yaml", authority.config_map("ca")),
+        ];
+        let headgate = Headgate::run(&files).await;
+        for _ in 0..3 {
+            let answer = headgate.get("app.localhost", "/").await;
+            assert_eq!((answer.status, answer.failure()), expected, "{}", answer.text());
+        }
+        assert_eq!(origin.requests().len(), if expected.0 == 200 { 3 } else { 0 });
+        headgate.stop().await;
+    }
+    // no TLS at the other end, or no authority at all: nothing is sent in plain instead
+    for config_map in [authority.config_map("ca"), authority.config_map("elsewhere")] {
+        let files = [
+            ("app.yaml", backend("app", None, &[plain.address])),
+            ("route.yaml", rules("app", "app.localhost", "  - backendRefs: [{name: app, port: 80}]\n")),
+            ("policy.yaml", POLICY.to_owned()),
+            ("ca.yaml", config_map),
+        ];
+        let headgate = Headgate::run(&files).await;
+        let answer = headgate.get("app.localhost", "/").await;
+        assert!(answer.status >= 500, "{}", answer.status);
+        assert_eq!(plain.complete(), 0);
+        headgate.stop().await;
+    }
+}
