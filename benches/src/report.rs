@@ -20,17 +20,33 @@ pub struct Row {
     pub goal: Option<f64>,
     /// How it was measured, or why not.
     pub note: String,
+    /// The commit that was checked out; set by [`Report::add`].
+    pub commit: String,
 }
 
 impl Row {
     /// A figure with a goal.
     pub fn new(what: impl Into<String>, measured: f64, unit: &'static str, goal: impl Into<Option<f64>>) -> Self {
-        Self { what: what.into(), measured: Some(measured), unit, goal: goal.into(), note: String::new() }
+        Self {
+            what: what.into(),
+            measured: Some(measured),
+            unit,
+            goal: goal.into(),
+            note: String::new(),
+            commit: String::new(),
+        }
     }
 
     /// A row that this machine cannot measure.
     pub fn skipped(what: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { what: what.into(), measured: None, unit: "", goal: None, note: format!("skipped: {}", why.into()) }
+        Self {
+            what: what.into(),
+            measured: None,
+            unit: "",
+            goal: None,
+            note: format!("skipped: {}", why.into()),
+            commit: String::new(),
+        }
     }
 
     /// Says how it was measured.
@@ -55,8 +71,8 @@ pub struct Report {
     pub date: String,
     /// The machine.
     pub machine: Machine,
-    /// What was measured with.
-    pub commit: String,
+    #[serde(skip)]
+    commit: String,
     /// The figures.
     pub rows: Vec<Row>,
 }
@@ -106,7 +122,7 @@ impl Report {
             row.verdict(),
             row.note
         );
-        self.rows.push(row);
+        self.rows.push(Row { commit: self.commit.clone(), ..row });
     }
 
     /// Writes `<date>-<machine>.json` into a folder. Rows that this run did not measure are kept from an earlier run of the day.

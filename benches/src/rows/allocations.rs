@@ -35,11 +35,11 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
 
     let title = format!("Allocations of {COUNTED} warm HTTP/1 requests over {CONNECTIONS} connections");
     let sites = profile::sites(&fs::read_to_string(&profile)?, Count::All)?;
-    let blocks = sites.iter().map(|site| site.blocks as f64).sum::<f64>();
+    let blocks: u64 = sites.iter().map(|site| site.blocks).sum();
     fs::create_dir_all(&plan.results)?;
     fs::write(plan.results.join("allocations.txt"), profile::text(&title, &sites, COUNTED))?;
     let note = format!(
         "{CONNECTIONS} connections, 1 core, access log to a file, {COUNTED} requests after {WARM}; places in allocations.txt"
     );
-    Ok(vec![Row::new("allocations per warm HTTP/1 request", blocks / COUNTED as f64, "blocks", 0.0).note(note)])
+    Ok(vec![Row::new("allocations per warm HTTP/1 request", blocks as f64 / COUNTED as f64, "blocks", 0.0).note(note)])
 }
