@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::Mutex;
 
 /// Idle HTTP/1 connections kept per endpoint and core; more are closed.
-const IDLE_MAX: usize = 64;
+const IDLE_MAX: usize = 512;
 
 /// Which endpoint, and what is spoken to it and under which policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

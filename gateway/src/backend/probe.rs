@@ -113,7 +113,8 @@ impl Pace {
 fn interval(probing_for: Duration) -> Duration {
     match probing_for.as_secs() {
         // most applications listen within this time, and the interval is what a held request waits too long
-        0..500 => Duration::from_millis(1),
+        // the timer has whole milliseconds, and rounds up: a little less is every one, a whole one is every other
+        0..500 => Duration::from_micros(900),
         500..5_000 => Duration::from_millis(5),
         _ => Duration::from_millis(20),
     }
