@@ -112,10 +112,10 @@ impl Pace {
 /// How long after one attempt the next one is made: a start that has taken long will not be over in the next millisecond.
 fn interval(probing_for: Duration) -> Duration {
     match probing_for.as_secs() {
-        // most applications listen within this time, and the interval is what a held request waits too long
-        // the timer has whole milliseconds, and rounds up: a little less is every one, a whole one is every other
-        0..500 => Duration::from_micros(900),
-        500..5_000 => Duration::from_millis(5),
+        // Most applications listen within this time, and the interval is what a held request waits too long.
+        // The timer has whole milliseconds and rounds up: a little less is every one, a whole one is every other.
+        0..5 => Duration::from_micros(900),
+        5..30 => Duration::from_millis(5),
         _ => Duration::from_millis(20),
     }
 }
