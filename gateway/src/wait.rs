@@ -62,10 +62,11 @@ impl Parked {
             match poll_fn(|cx| self.poll(core, tools, cx)).await {
                 // a byte was sent already: it stays with its rule
                 Ok(Waited::Reroute) if self.exchange.record.attempts > 0 => {}
-                Ok(Waited::Reroute) => match self.exchange.plan.leads_elsewhere(core, &self.exchange.down) {
-                    Some(original) => break Ok(Granted::Reroute(original)),
-                    None => {}
-                },
+                Ok(Waited::Reroute) => {
+                    if let Some(original) = self.exchange.plan.leads_elsewhere(core, &self.exchange.down) {
+                        break Ok(Granted::Reroute(original));
+                    }
+                }
                 Ok(Waited::Slot(slot)) => break Ok(Granted::Slot(slot)),
                 Ok(Waited::Refused(refusal)) => break Err(refusal.into()),
                 Err(failure) => break Err(failure.into()),

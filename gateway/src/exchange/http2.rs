@@ -342,7 +342,7 @@ pub fn head_of_request(
     spare: Fields,
 ) -> Result<(RequestHead, Framing), Fault> {
     let headers = request.headers();
-    if headers.len() > limits.head_fields as usize {
+    if headers.len() > limits.head_fields {
         return Err(Failure::HeadTooLarge.into());
     }
     if request.uri().path_and_query().is_some_and(|target| target.as_str().len() > limits.target_bytes) {
