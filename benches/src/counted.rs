@@ -95,7 +95,7 @@ async fn publish(gateway: &Gateway, loaded: &Loaded, port: u16) -> io::Result<()
     let certificates: BTreeMap<_, _> =
         translation.certificates.into_iter().map(|certificate| (certificate.name.clone(), certificate)).collect();
     let published = gateway.publish(translation.snapshot, Arc::new(certificates)).await;
-    translation.endpoints.iter().for_each(|endpoints| gateway.set_endpoints(endpoints));
+    translation.endpoints.values().for_each(|endpoints| gateway.set_endpoints(endpoints));
     match published.problems.first() {
         Some(problem) => Err(io::Error::other(problem.clone())),
         None => Ok(()),

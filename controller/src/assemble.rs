@@ -1,7 +1,7 @@
 //! From what a source holds to what a gateway serves: functions expanded, everything translated, problems placed. Pure; the one path for `run`, `check`, `routes` and `explain`.
 
 use crate::sources::{
-    directory::Loaded,
+    directory::{Loaded, SourceObject},
     findings::{Finding, Severity},
 };
 use headgate_functions::{
@@ -9,12 +9,15 @@ use headgate_functions::{
     kinds::{Function, NamespacedName, Object as FunctionObject, OfGateway},
 };
 use headgate_translate::{
-    Objects, Settings, Translation, builtin_gateway,
+    ObjectProblem, Objects, Settings, Translation, Translator, builtin_gateway,
     kinds::ObjectRef,
     schema::{self, Problem},
-    translate,
 };
-use std::collections::BTreeMap;
+use imbl::{OrdMap, ordmap::DiffItem};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// What an operator decides for a machine without a cluster.
 #[derive(Clone, Debug)]
@@ -29,7 +32,9 @@ impl Ground {
     /// A machine without a cluster: functions below `domain`, built-in listeners on `port`.
     pub fn standalone(domain: &str, port: u16) -> Self {
         let defaults = Defaults { domain: domain.into(), port, ..Defaults::default() };
-        let settings = Settings { builtin_gateway: Some(builtin_gateway(port)), ..Settings::standalone() };
+        // nobody reads conditions without a cluster
+        let settings =
+            Settings { builtin_gateway: Some(builtin_gateway(port)), conditions: false, ..Settings::standalone() };
         Self { defaults, settings }
     }
 }
@@ -55,25 +60,92 @@ pub struct Assembly {
     pub findings: Vec<Finding>,
 }
 
-/// Assembles what `loaded` holds; `now_ms` is in milliseconds since 1970.
+/// Assembles what `loaded` holds; `now_ms` is in milliseconds since 1970. Whoever assembles again and again keeps an [`Assembler`].
 pub fn assemble(loaded: &Loaded, known: &Known, ground: &Ground, now_ms: u64) -> Assembly {
-    let mut objects = Objects::default();
-    loaded.kubernetes().for_each(|object| objects.insert(object.clone()));
-    let (functions, gateways) = split(loaded);
-    let input = Input {
-        functions: &functions,
-        gateways: &gateways,
-        objects: &objects,
-        revisions: &known.revisions,
-        observed: &known.observed,
-        defaults: &ground.defaults,
-        now_ms,
-    };
-    let expansion = expand(&input);
-    expansion.merge_into(&mut objects);
-    let translation = translate(&objects, &ground.settings);
-    let findings = place(loaded, &expansion, &translation);
-    Assembly { functions, expansion, translation, findings }
+    Assembler::new(ground.clone()).assemble(loaded, known, now_ms)
+}
+
+/// Assembles again and again, at the cost of what changed; gives what [`assemble`] gives.
+pub struct Assembler {
+    defaults: Defaults,
+    translator: Translator,
+    /// What was loaded last, and of it the objects that `translate` knows.
+    loaded: OrdMap<ObjectRef, Arc<SourceObject>>,
+    written: Objects,
+    placed: Placed,
+}
+
+/// Problems with their places, which are found by reading files: each as long as it and its object stay.
+type Placed = HashMap<*const ObjectProblem, (Arc<ObjectProblem>, Arc<SourceObject>, Finding)>;
+
+impl Assembler {
+    /// Knows of no object yet.
+    pub fn new(ground: Ground) -> Self {
+        Self {
+            defaults: ground.defaults,
+            translator: Translator::new(ground.settings),
+            loaded: OrdMap::new(),
+            written: Objects::default(),
+            placed: Placed::new(),
+        }
+    }
+
+    /// For routes.
+    pub fn settings(&self) -> &Settings {
+        self.translator.settings()
+    }
+
+    /// Assembles what `loaded` holds; `now_ms` is in milliseconds since 1970.
+    pub fn assemble(&mut self, loaded: &Loaded, known: &Known, now_ms: u64) -> Assembly {
+        self.take_in(loaded);
+        let (functions, gateways) = split(loaded);
+        let input = Input {
+            functions: &functions,
+            gateways: &gateways,
+            objects: &self.written,
+            revisions: &known.revisions,
+            observed: &known.observed,
+            defaults: &self.defaults,
+            now_ms,
+        };
+        let expansion = expand(&input);
+        let mut objects = self.written.clone();
+        expansion.merge_into(&mut objects);
+        let translation = self.translator.translate(&objects).clone();
+        let findings = self.place(loaded, &expansion, &translation);
+        Assembly { functions, expansion, translation, findings }
+    }
+
+    fn take_in(&mut self, loaded: &Loaded) {
+        for item in std::mem::replace(&mut self.loaded, loaded.objects.clone()).diff(&loaded.objects) {
+            match item {
+                DiffItem::Add(_, object) | DiffItem::Update { new: (_, object), .. } => {
+                    object.kubernetes().into_iter().for_each(|object| self.written.insert(object.clone()));
+                }
+                DiffItem::Remove(name, _) => drop(self.written.remove(name)),
+            }
+        }
+    }
+
+    /// Problems of objects that a person wrote, at their lines; those of generated objects concern nobody.
+    fn place(&mut self, loaded: &Loaded, expansion: &Expansion, translation: &Translation) -> Vec<Finding> {
+        let of_functions = expansion.problems.iter().filter_map(|(subject, problem)| {
+            let object = loaded.objects.get(&reference(subject))?;
+            Some(find(loaded, object, problem))
+        });
+        let mut findings: Vec<Finding> = of_functions.collect();
+        let mut placed = Placed::with_capacity(self.placed.len());
+        for problem in &translation.problems {
+            let Some(object) = loaded.objects.get(&problem.object) else { continue };
+            let known = self.placed.remove(&Arc::as_ptr(problem)).filter(|(_, known, _)| Arc::ptr_eq(known, object));
+            let (_, _, finding) = placed.entry(Arc::as_ptr(problem)).or_insert_with(|| {
+                known.unwrap_or_else(|| (problem.clone(), object.clone(), find(loaded, object, &problem.problem)))
+            });
+            findings.push(finding.clone());
+        }
+        self.placed = placed;
+        findings
+    }
 }
 
 fn split(loaded: &Loaded) -> (Vec<Function>, Vec<OfGateway>) {
@@ -87,20 +159,12 @@ fn split(loaded: &Loaded) -> (Vec<Function>, Vec<OfGateway>) {
     (functions, gateways)
 }
 
-/// Problems of objects that a person wrote, at their lines; those of generated objects concern nobody.
-fn place(loaded: &Loaded, expansion: &Expansion, translation: &Translation) -> Vec<Finding> {
-    let of_functions = expansion.problems.iter().map(|(subject, problem)| (reference(subject), problem));
-    let of_routes = translation.problems.iter().map(|problem| (problem.object.clone(), &problem.problem));
-    of_functions.chain(of_routes).filter_map(|(object, problem)| find(loaded, &object, problem)).collect()
-}
-
-fn find(loaded: &Loaded, object: &ObjectRef, problem: &Problem) -> Option<Finding> {
-    let source = loaded.objects.get(object)?;
+fn find(loaded: &Loaded, object: &SourceObject, problem: &Problem) -> Finding {
     let severity = match problem.severity {
         schema::Severity::Error => Severity::Error,
         schema::Severity::Warning => Severity::Warning,
     };
-    Some(loaded.locate(source, severity, &problem.path.to_string(), &problem.message, &problem.remedy))
+    loaded.locate(object, severity, &problem.path.to_string(), &problem.message, &problem.remedy)
 }
 
 fn reference(subject: &Subject) -> ObjectRef {

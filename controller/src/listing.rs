@@ -2,7 +2,8 @@
 
 use crate::assemble::Assembly;
 use headgate_config::{Action, ArmTarget, BackendName, HostPattern, Listener, PathMatch, Protocol, Rule};
-use std::collections::BTreeMap;
+use imbl::ordmap::DiffItem;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// URLs in order, each with its arms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,9 +41,13 @@ pub struct Share {
 impl Listing {
     /// The places of an assembly; those on names of the cluster are left out.
     pub fn of(assembly: &Assembly, cluster_domain: &str) -> Self {
+        Self::of_rules(assembly.translation.snapshot.rules.values(), assembly, cluster_domain)
+    }
+
+    fn of_rules<'r>(rules: impl Iterator<Item = &'r Arc<Rule>>, assembly: &Assembly, cluster_domain: &str) -> Self {
         let snapshot = &assembly.translation.snapshot;
         let mut places = BTreeMap::new();
-        for rule in snapshot.rules.values() {
+        for rule in rules {
             let shares = shares(rule, assembly);
             for attachment in &rule.attachments {
                 let Some(listener) = snapshot.listeners.get(&attachment.listener) else { continue };
@@ -133,11 +138,28 @@ pub fn split_line(shares: &[Share], state: impl Fn(&BackendName) -> Option<Strin
     shares.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-/// What a new listing changes, one line each; nothing for the first one.
-pub fn differences(before: &Listing, after: &Listing) -> Vec<String> {
-    if before.places.is_empty() {
-        return Vec::new();
+/// What a new assembly changes, one line each. Rules that are the same are not looked at, unless listeners changed.
+pub fn differences(before: &Assembly, now: &Assembly, cluster_domain: &str) -> Vec<String> {
+    let (old, new) = (&before.translation.snapshot, &now.translation.snapshot);
+    if old.listeners != new.listeners {
+        return lines(&Listing::of(before, cluster_domain), &Listing::of(now, cluster_domain));
     }
+    let (mut gone, mut added) = (Vec::new(), Vec::new());
+    for item in old.rules.diff(&new.rules) {
+        match item {
+            DiffItem::Add(_, rule) => added.push(rule),
+            DiffItem::Update { old: (_, old), new: (_, new) } => {
+                gone.push(old);
+                added.push(new);
+            }
+            DiffItem::Remove(_, rule) => gone.push(rule),
+        }
+    }
+    let listing = |rules: Vec<_>, assembly| Listing::of_rules(rules.into_iter(), assembly, cluster_domain);
+    lines(&listing(gone, before), &listing(added, now))
+}
+
+fn lines(before: &Listing, after: &Listing) -> Vec<String> {
     let line = |shares: &[Share]| split_line(shares, |_| None);
     let mut lines = Vec::new();
     for (place, shares) in &after.places {

@@ -4,7 +4,7 @@
 //! count ([`Standalone::counted`]); it answers with what is to be done, in order.
 
 use crate::{
-    assemble::{Assembly, Ground, Known, assemble},
+    assemble::{Assembler, Assembly, Ground, Known},
     listing::{Listing, differences},
     runtimes::Launch,
     scaling::{Bounds, Metric, Reading, Report, TargetSpec, TargetState, Told},
@@ -21,6 +21,7 @@ use headgate_functions::{
     settings::Target,
 };
 use headgate_translate::kinds::ObjectRef;
+use imbl::{OrdMap, ordmap::DiffItem};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -49,19 +50,19 @@ pub enum Output {
     Find(Finding),
 }
 
+/// Endpoints by Backend.
+type EndpointMap = OrdMap<BackendName, Arc<Endpoints>>;
+
 /// The state.
 pub struct Standalone {
-    ground: Ground,
+    assembler: Assembler,
     known: Known,
     loaded: Arc<Loaded>,
     assembly: Option<Assembly>,
     targets: BTreeMap<String, TargetState>,
     readings: BTreeMap<String, Counts>,
     specs: Vec<TargetSpec>,
-    /// Endpoints of plain backends as last told.
-    plain: BTreeMap<BackendName, Endpoints>,
     findings: BTreeSet<String>,
-    listing: Listing,
     said: BTreeSet<String>,
     /// Which function a target is of.
     owners: BTreeMap<String, NamespacedName>,
@@ -89,16 +90,14 @@ impl Standalone {
     /// Nothing yet; `revisions` are the records of an earlier run, if they were kept.
     pub fn new(ground: Ground, revisions: BTreeMap<NamespacedName, Vec<Revision>>) -> Self {
         Self {
-            ground,
+            assembler: Assembler::new(ground),
             known: Known { revisions, ..Known::default() },
             loaded: Arc::default(),
             assembly: None,
             targets: BTreeMap::new(),
             readings: BTreeMap::new(),
             specs: Vec::new(),
-            plain: BTreeMap::new(),
             findings: BTreeSet::new(),
-            listing: Listing::default(),
             said: BTreeSet::new(),
             owners: BTreeMap::new(),
             deadlines: BTreeMap::new(),
@@ -120,9 +119,13 @@ impl Standalone {
         self.deadlines.values().min().copied()
     }
 
-    /// Where things are found, each with its split and state.
-    pub fn listing(&self) -> &Listing {
-        &self.listing
+    /// Where things are found, each with its split and state. Made when it is asked for.
+    pub fn listing(&self) -> Listing {
+        self.assembly.as_ref().map(|assembly| Listing::of(assembly, self.cluster_domain())).unwrap_or_default()
+    }
+
+    fn cluster_domain(&self) -> &str {
+        &self.assembler.settings().cluster_domain
     }
 
     /// What was found, for the first lines of `run`.
@@ -249,7 +252,7 @@ impl Standalone {
     fn assemble(&mut self, now_ms: u64) -> Vec<Output> {
         let names = self.known.revisions.keys();
         self.known.observed = names.map(|name| (name.clone(), self.observe(name, now_ms))).collect();
-        let assembly = assemble(&self.loaded, &self.known, &self.ground, now_ms);
+        let assembly = self.assembler.assemble(&self.loaded, &self.known, now_ms);
         let mut outputs = Vec::new();
         let plans = &assembly.expansion.plans;
         self.deadlines = plans.iter().filter_map(|(name, plan)| Some((name.clone(), plan.next_deadline_ms?))).collect();
@@ -273,14 +276,16 @@ impl Standalone {
             self.specs.clone_from(&specs);
             outputs.push(Output::Targets(specs));
         }
-        outputs.extend(self.plain_endpoints(&assembly));
-        let listing = Listing::of(&assembly, &self.ground.settings.cluster_domain);
-        outputs.extend(differences(&self.listing, &listing).into_iter().map(Output::Say));
-        self.listing = listing;
         let translation = &assembly.translation;
         let mut snapshot = translation.snapshot.clone();
         add_unreached(&mut snapshot, &assembly);
         outputs.push(Output::Routes(Box::new(snapshot), translation.certificates.clone()));
+        let before = self.assembly.as_ref();
+        // behind the routes: a Backend takes endpoints once it is known, and what people read has time
+        outputs.extend(plain_endpoints(before.map(|before| &before.translation.endpoints), &translation.endpoints));
+        if let Some(before) = before {
+            outputs.extend(differences(before, &assembly, self.cluster_domain()).into_iter().map(Output::Say));
+        }
         self.assembly = Some(assembly);
         outputs
     }
@@ -311,20 +316,6 @@ impl Standalone {
         new
     }
 
-    fn plain_endpoints(&mut self, assembly: &Assembly) -> Vec<Output> {
-        let now: BTreeMap<BackendName, Endpoints> =
-            assembly.translation.endpoints.iter().map(|one| (one.backend.clone(), one.clone())).collect();
-        let changed = now.values().filter(|one| self.plain.get(&one.backend) != Some(one)).cloned();
-        let gone = self.plain.keys().filter(|name| !now.contains_key(name)).map(|name| Endpoints {
-            backend: name.clone(),
-            list: Vec::new(),
-            activation: Activation::default(),
-        });
-        let outputs = changed.chain(gone).map(Output::Endpoints).collect();
-        self.plain = now;
-        outputs
-    }
-
     fn specs(&self, assembly: &Assembly) -> Vec<TargetSpec> {
         let mut specs = Vec::new();
         for function in &assembly.functions {
@@ -336,6 +327,18 @@ impl Standalone {
         }
         specs
     }
+}
+
+/// Endpoints that are other ones, and none for Backends that have no slices any more.
+fn plain_endpoints(before: Option<&EndpointMap>, now: &EndpointMap) -> Vec<Output> {
+    let none = EndpointMap::new();
+    let differing = before.unwrap_or(&none).diff(now).map(|item| match item {
+        DiffItem::Add(_, one) | DiffItem::Update { new: (_, one), .. } => Endpoints::clone(one),
+        DiffItem::Remove(backend, _) => {
+            Endpoints { backend: backend.clone(), list: Vec::new(), activation: Activation::default() }
+        }
+    });
+    differing.map(Output::Endpoints).collect()
 }
 
 /// Revisions that no route leads to, because they are being proved or closed: the gateway must know them to probe and to count.

@@ -7,7 +7,9 @@ use super::{
     tree::{self, Found, Stamp, Tree},
     yaml::{self, Broken, Document, Hint, Parsed, Place, Position},
 };
+use headgate_functions::kinds::{FUNCTION_GROUP, OF_GATEWAY_GROUP};
 use headgate_translate::kinds::{self, ObjectRef};
+use imbl::{OrdMap, ordmap::DiffItem};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -30,7 +32,7 @@ const STAMP_SETTLES_MS: u64 = 50;
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// The objects that are live, last good versions included.
-    pub objects: BTreeMap<ObjectRef, Arc<SourceObject>>,
+    pub objects: OrdMap<ObjectRef, Arc<SourceObject>>,
     /// What is wrong, in the order of the files.
     pub findings: Vec<Finding>,
     /// The kinds that are not used, each once.
@@ -42,7 +44,7 @@ pub struct Loaded {
     files: Vec<Arc<Source>>,
     /// The text of [`load_text`], which cannot be read again.
     text: Option<Arc<str>>,
-    by_path: HashMap<PathBuf, usize>,
+    by_path: Arc<HashMap<PathBuf, usize>>,
     tree_findings: Vec<Finding>,
     /// Nothing is broken or stands twice, so each live object is the one that its file says.
     plain: bool,
@@ -57,6 +59,17 @@ pub struct SourceObject {
     pub content: Content,
     /// Where it stands.
     pub origin: Origin,
+}
+
+impl SourceObject {
+    /// The object, if it is of Kubernetes or of Gateway API.
+    #[must_use]
+    pub fn kubernetes(&self) -> Option<&kinds::Object> {
+        match &self.content {
+            Content::Kubernetes(object) => Some(object),
+            Content::OpenFunction(_) => None,
+        }
+    }
 }
 
 /// Where an object stands.
@@ -135,27 +148,26 @@ impl Loaded {
 
     /// The live objects of Kubernetes and of Gateway API.
     pub fn kubernetes(&self) -> impl Iterator<Item = &kinds::Object> {
-        self.objects.values().filter_map(|object| match &object.content {
-            Content::Kubernetes(object) => Some(object),
-            Content::OpenFunction(_) => None,
-        })
+        self.objects.values().filter_map(|object| object.kubernetes())
     }
 
     /// The live objects of OpenFunction.
     pub fn openfunction(&self) -> impl Iterator<Item = &headgate_functions::kinds::Object> {
-        self.objects.values().filter_map(|object| match &object.content {
-            Content::OpenFunction(object) => Some(object),
-            Content::Kubernetes(_) => None,
+        // their groups alone are looked through: there may be thousands of others
+        [FUNCTION_GROUP, OF_GATEWAY_GROUP].into_iter().flat_map(|group| {
+            let first = ObjectRef { group: group.to_owned(), ..ObjectRef::default() };
+            let of_group = self.objects.range(first..).take_while(move |(name, _)| name.group == group);
+            of_group.filter_map(|(_, object)| match &object.content {
+                Content::OpenFunction(object) => Some(object),
+                Content::Kubernetes(_) => None,
+            })
         })
     }
 
     /// Whether objects or findings differ.
     #[must_use]
     pub fn differs(&self, other: &Self) -> bool {
-        let same_object = |(a, b): (&Arc<SourceObject>, &Arc<SourceObject>)| Arc::ptr_eq(a, b) || a == b;
-        let same_objects = self.objects.len() == other.objects.len()
-            && self.objects.values().zip(other.objects.values()).all(same_object);
-        !same_objects || self.findings != other.findings || self.skipped != other.skipped
+        self.objects != other.objects || self.findings != other.findings || self.skipped != other.skipped
     }
 
     /// The finding for a problem that was seen later than at reading, in a field of an object; with its line if the file still says
@@ -186,6 +198,17 @@ impl Loaded {
         let Some(text) = text.filter(unchanged) else { return place };
         let position = position_of(&text, object, field).unwrap_or(Position { line: object.origin.line, column: 1 });
         Finding { line_text: yaml::line(&text, position).to_owned(), position: Some(position), ..place }
+    }
+
+    /// The object as it is here already, if it says the same: whoever compares later need not look into it.
+    fn share(&self, object: &Arc<SourceObject>) -> Arc<SourceObject> {
+        match self.objects.get(&object.name) {
+            Some(known) if known == object => known.clone(),
+            Some(known) if known.content == object.content => {
+                Arc::new(SourceObject { content: known.content.clone(), ..SourceObject::clone(object) })
+            }
+            _ => object.clone(),
+        }
     }
 
     fn source(&self, path: &Path) -> Option<&Arc<Source>> {
@@ -381,7 +404,8 @@ impl Slot {
         match &mut self.state {
             State::Broken { name, kept } => *kept = name.find(&loaded.objects).cloned(),
             State::Nameless { .. } => self.state = nameless(source, Some(self.document)),
-            State::Live(_) | State::Skipped(_) => {}
+            State::Live(object) => *object = loaded.share(object),
+            State::Skipped(_) => {}
         }
     }
 }
@@ -520,7 +544,7 @@ struct Looked {
     tree_findings: Vec<Finding>,
     again: Option<Duration>,
     /// The live objects, where they are known already.
-    objects: Option<BTreeMap<ObjectRef, Arc<SourceObject>>>,
+    objects: Option<OrdMap<ObjectRef, Arc<SourceObject>>>,
 }
 
 /// The live objects when the touched files name the same ones as before, which is what most saves do: then nothing has to be compared
@@ -529,7 +553,7 @@ fn replaced(
     previous: &Loaded,
     files: &[Arc<Source>],
     touched: &BTreeSet<PathBuf>,
-) -> Option<BTreeMap<ObjectRef, Arc<SourceObject>>> {
+) -> Option<OrdMap<ObjectRef, Arc<SourceObject>>> {
     if !previous.plain || files.len() != previous.files.len() {
         return None;
     }
@@ -541,7 +565,9 @@ fn replaced(
             return None;
         }
         for object in after {
-            *objects.get_mut(&object.name)? = object.clone();
+            if objects.get(&object.name)? != object {
+                objects.insert(object.name.clone(), object.clone());
+            }
         }
     }
     Some(objects)
@@ -556,8 +582,11 @@ fn merge(looked: Looked, previous: &Loaded) -> Loaded {
     let mut skipped = BTreeMap::<&str, usize>::new();
     // What is kept from another place yields to an object that is read, which may be the same one, moved.
     let mut elsewhere = Vec::new();
+    let (mut plain, mut live) = (true, 0);
     for (source, slot) in files.iter().flat_map(|source| source.slots.iter().map(move |slot| (source, slot))) {
         let first = loaded.findings.len();
+        plain &= matches!(slot.state, State::Live(_) | State::Skipped(_));
+        live += usize::from(matches!(slot.state, State::Live(_)));
         loaded.findings.extend_from_slice(&slot.findings);
         match &slot.state {
             State::Skipped(kind) => *skipped.entry(kind).or_default() += 1,
@@ -572,22 +601,40 @@ fn merge(looked: Looked, previous: &Loaded) -> Loaded {
     for object in elsewhere {
         loaded.objects.entry(object.name.clone()).or_insert_with(|| object.clone());
     }
+    loaded.plain = known || (plain && loaded.objects.len() == live);
+    if !known {
+        loaded.objects = sharing(&previous.objects, &loaded.objects);
+    }
     loaded.skipped = skipped.into_iter().map(|(kind, objects)| Skipped { kind: kind.to_owned(), objects }).collect();
     let same_paths =
         files.len() == previous.files.len() && files.iter().zip(&previous.files).all(|(a, b)| a.path == b.path);
     loaded.by_path = if same_paths {
         previous.by_path.clone()
     } else {
-        files.iter().enumerate().map(|(at, source)| (source.path.clone(), at)).collect()
+        Arc::new(files.iter().enumerate().map(|(at, source)| (source.path.clone(), at)).collect())
     };
     loaded.files = files;
     loaded
 }
 
+/// The same map as `now`, made of `before`: what is equal in them is shared, so that nobody need compare it later.
+fn sharing<V: Clone + PartialEq>(before: &OrdMap<ObjectRef, V>, now: &OrdMap<ObjectRef, V>) -> OrdMap<ObjectRef, V> {
+    let mut made = before.clone();
+    for item in before.diff(now) {
+        match item {
+            DiffItem::Add(name, object) | DiffItem::Update { new: (name, object), .. } => {
+                made.insert(name.clone(), object.clone());
+            }
+            DiffItem::Remove(name, _) => drop(made.remove(name)),
+        }
+    }
+    made
+}
+
 impl Loaded {
     /// Adds an object, unless one of that name is there: then both places are told.
     fn add(&mut self, object: &Arc<SourceObject>) {
-        use std::collections::btree_map::Entry;
+        use imbl::ordmap::Entry;
         let first = match self.objects.entry(object.name.clone()) {
             Entry::Vacant(entry) => {
                 entry.insert(object.clone());

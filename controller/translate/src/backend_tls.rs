@@ -1,7 +1,7 @@
 //! BackendTLSPolicies: which one applies to a Service port, and what it verifies. A broken policy stays in force: requests fail, and nothing is sent in plain.
 
 use crate::{
-    Key, certificates,
+    Key, Objects, certificates,
     conditions::{AncestorStatus, Condition, ConditionType, Finding, PolicyStatus, Reason},
     kinds::{BackendTLSPolicy, BackendValidation, GATEWAY_GROUP, ObjectRef, ParentRef, WellKnownAuthorities},
     lookup::Lookup,
@@ -11,7 +11,7 @@ use headgate_config::{BackendTls, Trust};
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
 /// All policies, evaluated once.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Policies {
     /// By Service and name of a port (`None` for all its ports): what applies there.
     applied: BTreeMap<(Key, Option<String>), BackendTls>,
@@ -67,6 +67,24 @@ impl Policies {
     pub fn tls(&self, service: &Key, port: &str) -> Option<&BackendTls> {
         let named = self.applied.get(&(service.clone(), Some(port.to_owned())));
         named.or_else(|| self.applied.get(&(service.clone(), None)))
+    }
+
+    /// Whether policies could come out in another way.
+    pub fn depend_on_difference(before: &Objects, now: &Objects) -> bool {
+        let none = before.backend_tls_policies.is_empty() && now.backend_tls_policies.is_empty();
+        let same = before.backend_tls_policies.ptr_eq(&now.backend_tls_policies)
+            && before.services.ptr_eq(&now.services)
+            && before.config_maps.ptr_eq(&now.config_maps)
+            && before.reference_grants.ptr_eq(&now.reference_grants);
+        !none && !same
+    }
+
+    /// The Services for which something else applies.
+    pub fn differing<'p>(&'p self, other: &'p Self) -> impl Iterator<Item = &'p Key> {
+        let differs = |(here, there): (&'p Self, &'p Self)| {
+            here.applied.iter().filter(|(place, tls)| there.applied.get(place) != Some(tls)).map(|((key, _), _)| key)
+        };
+        [(self, other), (other, self)].into_iter().flat_map(differs)
     }
 
     /// What is wrong with each policy.

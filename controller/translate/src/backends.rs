@@ -1,4 +1,4 @@
-//! From a backendRef to what serves it: arms with exact weights, and the Backends that they name. A reference that leads nowhere keeps its share, as an arm that answers 500.
+//! From a backendRef to what serves it: arms with exact weights, and the Backend of a name. A reference that leads nowhere keeps its share, as an arm that answers 500.
 
 use crate::{
     AliasArm, Key,
@@ -9,15 +9,13 @@ use crate::{
     schema::FieldPath,
 };
 use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind};
-use std::collections::BTreeMap;
 
-/// Resolves references, and collects the Backends that were named.
+/// Resolves references.
+#[derive(Clone, Copy)]
 pub(crate) struct Backends<'l, 'a> {
     lookup: &'l Lookup<'a>,
     policies: &'l Policies,
     cluster_domain: &'l str,
-    /// All that were named.
-    pub made: BTreeMap<BackendName, Backend>,
 }
 
 /// Who refers.
@@ -31,14 +29,14 @@ pub(crate) struct Referrer<'a> {
 pub(crate) type Share = (ArmTarget, u32);
 
 impl<'l, 'a> Backends<'l, 'a> {
-    /// Nothing named yet.
+    /// Resolves them among these.
     pub fn new(lookup: &'l Lookup<'a>, policies: &'l Policies, cluster_domain: &'l str) -> Self {
-        Self { lookup, policies, cluster_domain, made: BTreeMap::new() }
+        Self { lookup, policies, cluster_domain }
     }
 
     /// Where a reference leads: one target, or those of an alias.
     pub fn resolve(
-        &mut self,
+        &self,
         from: Referrer<'_>,
         reference: &BackendRef,
         at: &FieldPath,
@@ -51,7 +49,7 @@ impl<'l, 'a> Backends<'l, 'a> {
     }
 
     fn try_resolve(
-        &mut self,
+        &self,
         from: Referrer<'_>,
         reference: &BackendRef,
         at: &FieldPath,
@@ -85,7 +83,7 @@ impl<'l, 'a> Backends<'l, 'a> {
 
     /// The arms of an alias; one that leads nowhere keeps its share.
     fn alias(
-        &mut self,
+        &self,
         kind: RouteKind,
         namespace: &str,
         arms: &[AliasArm],
@@ -108,8 +106,8 @@ impl<'l, 'a> Backends<'l, 'a> {
         Ok(shares)
     }
 
-    /// The Backend of a Service port, made when it is first named.
-    fn backend(&mut self, kind: RouteKind, key: &Key, port: u16, at: &FieldPath) -> Result<BackendName, Finding> {
+    /// The name of the Backend of a Service port, if requests of a kind of route can be sent there.
+    fn backend(&self, kind: RouteKind, key: &Key, port: u16, at: &FieldPath) -> Result<BackendName, Finding> {
         let service = self.service(key, at)?;
         let Some(spec) = service.ports.iter().find(|spec| spec.port == port) else {
             let ports: Vec<String> = service.ports.iter().map(|port| port.port.to_string()).collect();
@@ -117,28 +115,31 @@ impl<'l, 'a> Backends<'l, 'a> {
             let finding = Finding::new(ConditionType::ResolvedRefs, Reason::BackendNotFound, at.key("port"), message);
             return Err(finding.remedy(format!("write one of its ports: {}", ports.join(", "))));
         };
-        let tls = self.policies.tls(key, &spec.name);
-        let protocol = protocol(kind, spec, tls.is_some()).map_err(|(message, remedy)| {
+        let has_tls = self.policies.tls(key, &spec.name).is_some();
+        protocol(kind, spec, has_tls).map_err(|(message, remedy)| {
             let message = format!("port {port} of Service {}/{} {message}", key.0, key.1);
             Finding::new(ConditionType::ResolvedRefs, Reason::UnsupportedProtocol, at.clone(), message).remedy(remedy)
         })?;
-        let name =
-            BackendName { namespace: key.0.clone(), service: key.1.clone(), port, uid: service.meta.uid.clone() };
-        let traits = self.lookup.objects.traits.get(key).cloned().unwrap_or_default();
-        let made = self.made.entry(name.clone()).or_insert_with(|| Backend {
+        Ok(BackendName { namespace: key.0.clone(), service: key.1.clone(), port, uid: service.meta.uid.clone() })
+    }
+
+    /// The Backend of a name that a rule has; `grpc` where one of a GRPCRoute has it, for what serves gRPC speaks HTTP/2.
+    pub fn make(&self, name: &BackendName, grpc: bool) -> Option<Backend> {
+        let key = (name.namespace.clone(), name.service.clone());
+        let service = self.lookup.objects.services.get(&key)?;
+        let spec = service.ports.iter().find(|spec| spec.port == name.port)?;
+        let tls = self.policies.tls(&key, &spec.name);
+        let kind = if grpc { RouteKind::GRPCRoute } else { RouteKind::HTTPRoute };
+        let traits = self.lookup.objects.traits.get(&key).cloned().unwrap_or_default();
+        Some(Backend {
             name: name.clone(),
-            protocol,
+            protocol: protocol(kind, spec, tls.is_some()).ok()?,
             tls: tls.cloned(),
             concurrency: traits.concurrency,
             queue: traits.queue,
             scales: traits.scales,
             wait: traits.wait,
-        });
-        if protocol == BackendProtocol::Http2 {
-            // named by an HTTPRoute first and by a GRPCRoute now: what serves gRPC speaks HTTP/2
-            made.protocol = protocol;
-        }
-        Ok(name)
+        })
     }
 
     fn service(&self, key: &Key, at: &FieldPath) -> Result<&'a Service, Finding> {

@@ -3,7 +3,7 @@
 use crate::{
     Objects,
     kinds::{AddressFamily, EndpointSlice, ServicePort, SliceEndpoint, TargetPort},
-    lookup::Lookup,
+    lookup::{Lookup, Slices},
 };
 use headgate_config::{Activation, BackendName, Endpoint, Endpoints, Probe, Snapshot};
 use std::{
@@ -14,7 +14,8 @@ use std::{
 /// Endpoints of all Backends of a Snapshot whose Services have slices, without translating anything else: for a change of slices
 /// alone.
 pub fn endpoints_of(objects: &Objects, snapshot: &Snapshot) -> Vec<Endpoints> {
-    let lookup = Lookup::new(objects);
+    let slices = Slices::of(objects);
+    let lookup = Lookup::new(objects, &slices);
     snapshot.backends.keys().filter_map(|backend| endpoints(&lookup, backend)).collect()
 }
 

@@ -4,27 +4,62 @@ use crate::{
     Key, Objects,
     kinds::{EndpointSlice, GATEWAY_GROUP, ObjectRef, ReferenceGrant},
 };
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Objects with their reverse indexes.
 pub(crate) struct Lookup<'a> {
     pub objects: &'a Objects,
+    slices: &'a Slices,
     grants: BTreeMap<&'a str, Vec<&'a ReferenceGrant>>,
-    slices: BTreeMap<Key, Vec<&'a EndpointSlice>>,
+}
+
+/// EndpointSlices by the Service that they belong to, each list by name.
+#[derive(Debug, Default)]
+pub(crate) struct Slices(BTreeMap<Key, Vec<Arc<EndpointSlice>>>);
+
+impl Slices {
+    /// Those of all objects.
+    pub fn of(objects: &Objects) -> Self {
+        let mut slices = Self::default();
+        objects.endpoint_slices.values().for_each(|slice| drop(slices.add(slice)));
+        slices
+    }
+
+    /// Adds a slice, or takes it in place of an earlier version; the Service that it belongs to.
+    pub fn add(&mut self, slice: &Arc<EndpointSlice>) -> Option<Key> {
+        let service = service_of(slice)?;
+        let list = self.0.entry(service.clone()).or_default();
+        match list.binary_search_by(|known| known.meta.name.cmp(&slice.meta.name)) {
+            Ok(at) => list[at] = Arc::clone(slice),
+            Err(at) => list.insert(at, Arc::clone(slice)),
+        }
+        Some(service)
+    }
+
+    /// Removes a slice; the Service that it belonged to.
+    pub fn remove(&mut self, slice: &EndpointSlice) -> Option<Key> {
+        let service = service_of(slice)?;
+        let list = self.0.get_mut(&service)?;
+        list.retain(|known| known.meta.name != slice.meta.name);
+        if list.is_empty() {
+            self.0.remove(&service);
+        }
+        Some(service)
+    }
+}
+
+fn service_of(slice: &EndpointSlice) -> Option<Key> {
+    (!slice.service.is_empty()).then(|| (slice.meta.namespace.clone(), slice.service.clone()))
 }
 
 impl<'a> Lookup<'a> {
-    /// Builds the indexes.
-    pub fn new(objects: &'a Objects) -> Self {
-        let mut lookup = Self { objects, grants: BTreeMap::new(), slices: BTreeMap::new() };
+    /// Builds the index of grants; that of slices, of which there are many, is kept.
+    pub fn new(objects: &'a Objects, slices: &'a Slices) -> Self {
+        let mut grants = BTreeMap::<&str, Vec<&ReferenceGrant>>::new();
         for grant in objects.reference_grants.values() {
-            lookup.grants.entry(&grant.meta.namespace).or_default().push(grant);
+            grants.entry(&grant.meta.namespace).or_default().push(grant);
         }
-        for slice in objects.endpoint_slices.values().filter(|slice| !slice.service.is_empty()) {
-            let key = (slice.meta.namespace.clone(), slice.service.clone());
-            lookup.slices.entry(key).or_default().push(slice);
-        }
-        lookup
+        Self { objects, slices, grants }
     }
 
     /// Whether an object of a kind of the Gateway API may refer to `to`: its own namespace always, others by a grant.
@@ -37,8 +72,8 @@ impl<'a> Lookup<'a> {
     }
 
     /// Slices of a Service, by name.
-    pub fn slices(&self, service: &Key) -> &[&'a EndpointSlice] {
-        self.slices.get(service).map(Vec::as_slice).unwrap_or_default()
+    pub fn slices(&self, service: &Key) -> &'a [Arc<EndpointSlice>] {
+        self.slices.0.get(service).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Labels of a namespace; one that no source has told of has its name as the label that every namespace carries.

@@ -5,7 +5,7 @@ use crate::{
     backends::{Backends, Referrer, weigh},
     conditions::{ConditionType, Finding, Reason},
     filters,
-    kinds::{self, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, WeightedBackend},
+    kinds::{self, BackendRef, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, WeightedBackend},
     matches,
     schema::FieldPath,
 };
@@ -70,8 +70,34 @@ impl<'a> Route<'a> {
         ObjectRef::new(kinds::GATEWAY_GROUP, self.kind().as_str(), &meta.namespace, &meta.name)
     }
 
-    /// Its rules. `backends` collects what they name.
-    pub fn resolve(self, backends: &mut Backends<'_, '_>) -> Resolved {
+    /// The Services that its rules name, each as namespace and name.
+    pub fn services(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let meta = self.meta();
+        let named = |backend: &'a BackendRef| {
+            let namespace = backend.namespace.as_deref().unwrap_or(&meta.namespace);
+            backend.is_service().then_some((namespace, backend.name.as_str()))
+        };
+        let mirrored = |filters: &'a [kinds::Filter]| {
+            filters.iter().filter_map(|filter| match filter {
+                kinds::Filter::Mirror(mirror) => Some(&mirror.backend),
+                _ => None,
+            })
+        };
+        let of_rule = move |(filters, backends): (&'a [kinds::Filter], &'a [WeightedBackend])| {
+            let own = backends.iter().flat_map(move |one| mirrored(&one.filters).chain([&one.backend]));
+            mirrored(filters).chain(own)
+        };
+        let (http, grpc) = match self {
+            Self::Http(route) => (route.rules.as_slice(), [].as_slice()),
+            Self::Grpc(route) => ([].as_slice(), route.rules.as_slice()),
+        };
+        let http = http.iter().map(|rule: &kinds::HTTPRule| (rule.filters.as_slice(), rule.backends.as_slice()));
+        let grpc = grpc.iter().map(|rule: &kinds::GRPCRule| (rule.filters.as_slice(), rule.backends.as_slice()));
+        http.chain(grpc).flat_map(of_rule).filter_map(named)
+    }
+
+    /// Its rules.
+    pub fn resolve(self, backends: &Backends<'_, '_>) -> Resolved {
         let mut resolved = Resolved { rules: Vec::new(), findings: Vec::new(), declared: 0, valid: 0 };
         for (index, draft) in self.drafts().into_iter().enumerate() {
             resolved.declared += 1;
@@ -145,7 +171,7 @@ impl<'a> Draft<'a> {
 struct RuleWork<'w, 'l, 'a> {
     route: Route<'w>,
     index: usize,
-    backends: &'w mut Backends<'l, 'a>,
+    backends: &'w Backends<'l, 'a>,
     findings: Vec<Finding>,
 }
 
@@ -222,7 +248,7 @@ impl RuleWork<'_, '_, '_> {
 
     fn filters(&mut self, list: &[kinds::Filter], at: &FieldPath) -> Vec<Filter> {
         let from = Referrer { kind: self.route.kind(), namespace: &self.route.meta().namespace };
-        let backends = &mut *self.backends;
+        let backends = self.backends;
         filters::filters(list, at, &mut self.findings, |mirror, at, findings| {
             let shares = backends.resolve(from, &mirror.backend, at, findings);
             heaviest(shares)

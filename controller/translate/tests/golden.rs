@@ -74,7 +74,7 @@ fn snapshot(translation: &Translation) -> Value {
         "rules": snapshot.rules.values().collect::<Vec<_>>(),
         "backends": snapshot.backends.values().collect::<Vec<_>>(),
         "certificates": translation.certificates.iter().map(|c| c.name.to_string()).collect::<Vec<_>>(),
-        "endpoints": translation.endpoints,
+        "endpoints": translation.endpoints.values().collect::<Vec<_>>(),
     }))
 }
 

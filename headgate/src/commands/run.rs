@@ -278,7 +278,7 @@ impl<'g> Machine<'g> {
     fn introduce(&mut self, started: Instant) {
         self.introduced = true;
         say(&self.standalone.found());
-        let listing = self.standalone.listing().clone();
+        let listing = self.standalone.listing();
         for (place, shares) in &listing.places {
             let Some(at) = self.published.ports.get(&place.port).and_then(|at| at.first()) else { continue };
             say(&format!("  {}  {}", place.url(at.port()), split_line(shares, |backend| self.state(backend))));

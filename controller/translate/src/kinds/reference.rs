@@ -41,6 +41,16 @@ impl ParentRef {
         }
     }
 
+    /// Whether it names a Gateway.
+    pub(crate) fn is_gateway(&self) -> bool {
+        self.group == GATEWAY_GROUP && self.kind == "Gateway"
+    }
+
+    /// Namespace and name of the parent of a route in `namespace`.
+    pub(crate) fn key(&self, namespace: &str) -> (String, String) {
+        (self.namespace.as_deref().unwrap_or(namespace).to_owned(), self.name.clone())
+    }
+
     pub(crate) fn read(at: &Reader<'_>) -> Self {
         let mut fields = at.fields();
         Self {

@@ -1,0 +1,152 @@
+//! What of the objects may make a route, a Backend or a list of endpoints another one. May name too much, never too little.
+
+use crate::{AliasArm, Key, Objects, gateways::Seen, lookup::Slices, route::Route};
+use headgate_config::RouteKind;
+use imbl::{OrdMap, ordmap::DiffItem};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What changed between two states of the objects.
+#[derive(Debug, Default)]
+pub(crate) struct Changed {
+    /// Routes that are new, gone or written anew.
+    routes: BTreeSet<(RouteKind, Key)>,
+    /// Services of which something that routes look at is new: the object, what a function or a policy says of it, its aliases.
+    services: Services,
+    /// Services that have other slices.
+    endpoints: Services,
+    /// Gateways that routes see in another way.
+    gateways: BTreeSet<Key>,
+    namespaces: BTreeSet<String>,
+    grants: bool,
+    everything: bool,
+}
+
+/// Services, so that one can be found without making a key of it.
+#[derive(Debug, Default)]
+pub(crate) struct Services(BTreeMap<String, BTreeSet<String>>);
+
+impl Services {
+    fn add(&mut self, (namespace, name): &Key) {
+        match self.0.get_mut(namespace) {
+            Some(names) => drop(names.insert(name.clone())),
+            None => drop(self.0.insert(namespace.clone(), BTreeSet::from([name.clone()]))),
+        }
+    }
+
+    fn contains(&self, (namespace, name): (&str, &str)) -> bool {
+        self.0.get(namespace).is_some_and(|names| names.contains(name))
+    }
+
+    /// Each, as namespace and name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().flat_map(|(namespace, names)| names.iter().map(move |name| (namespace.as_str(), name.as_str())))
+    }
+}
+
+impl Changed {
+    /// What differs; `slices` are brought up to date on the way.
+    pub fn between(before: &Objects, now: &Objects, slices: &mut Slices) -> Self {
+        let mut changed = Self::default();
+        for (kind, key) in keys(&before.http_routes, &now.http_routes).map(|key| (RouteKind::HTTPRoute, key)) {
+            changed.routes.insert((kind, key.clone()));
+        }
+        for (kind, key) in keys(&before.grpc_routes, &now.grpc_routes).map(|key| (RouteKind::GRPCRoute, key)) {
+            changed.routes.insert((kind, key.clone()));
+        }
+        keys(&before.services, &now.services).for_each(|key| changed.services.add(key));
+        keys(&before.traits, &now.traits).for_each(|key| changed.services.add(key));
+        keys(&before.aliases, &now.aliases).for_each(|key| changed.services.add(key));
+        for item in before.endpoint_slices.diff(&now.endpoint_slices) {
+            let (old, new) = match item {
+                DiffItem::Add(_, new) => (None, Some(new)),
+                DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+                DiffItem::Remove(_, old) => (Some(old), None),
+            };
+            let of_old = old.and_then(|slice| slices.remove(slice));
+            let of_new = new.and_then(|slice| slices.add(slice));
+            of_old.iter().chain(&of_new).for_each(|service| changed.endpoints.add(service));
+        }
+        let existence = |key: &&Key| before.gateways.contains_key(*key) != now.gateways.contains_key(*key);
+        changed.gateways.extend(keys(&before.gateways, &now.gateways).filter(existence).cloned());
+        changed.namespaces.extend(keys(&before.namespaces, &now.namespaces).map(|(_, name)| name.clone()));
+        changed.grants = !before.reference_grants.ptr_eq(&now.reference_grants);
+        // the built-in Gateway comes or goes with the first one that somebody wrote
+        changed.everything = before.gateways.is_empty() != now.gateways.is_empty();
+        changed
+    }
+
+    /// Takes in that other policies apply to these Services.
+    pub fn policies<'k>(&mut self, services: impl Iterator<Item = &'k Key>) {
+        services.for_each(|key| self.services.add(key));
+    }
+
+    /// Takes in what routes see of the Gateways.
+    pub fn gateways(&mut self, before: &BTreeMap<Key, Seen>, now: &BTreeMap<Key, Seen>, builtin: Option<&Key>) {
+        let differs = |key: &&Key| before.get(*key) != now.get(*key);
+        self.gateways.extend(before.keys().chain(now.keys()).filter(differs).cloned());
+        self.everything |= builtin.is_some_and(|key| self.gateways.contains(key));
+    }
+
+    /// Takes in the aliases that lead to a Service of which something is new.
+    pub fn aliases(&mut self, before: &OrdMap<Key, Vec<AliasArm>>, now: &OrdMap<Key, Vec<AliasArm>>) {
+        if self.services.0.is_empty() {
+            return;
+        }
+        let leads = |((namespace, _), arms): &(&Key, &Vec<AliasArm>)| {
+            arms.iter().any(|arm| self.services.contains((namespace, &arm.service)))
+        };
+        let leading: Vec<Key> = before.iter().chain(now.iter()).filter(leads).map(|(key, _)| key.clone()).collect();
+        leading.iter().for_each(|key| self.services.add(key));
+    }
+
+    /// The routes that may have become others, in order; those that are gone without an object.
+    pub fn routes<'o>(&self, now: &'o Objects) -> BTreeMap<(RouteKind, Key), Option<Route<'o>>> {
+        let own = self.routes.iter().map(|(kind, key)| ((*kind, key.clone()), find(now, *kind, key)));
+        let mut routes: BTreeMap<_, _> = own.collect();
+        let looked_at_is_new = self.everything
+            || self.grants
+            || !(self.services.0.is_empty() && self.gateways.is_empty() && self.namespaces.is_empty());
+        if looked_at_is_new {
+            let all = all(now).filter(|(name, route)| !self.routes.contains(name) && self.concerns(*route));
+            routes.extend(all.map(|(name, route)| (name, Some(route))));
+        }
+        routes
+    }
+
+    /// Whether something that the route looks at is new.
+    fn concerns(&self, route: Route<'_>) -> bool {
+        let own = &route.meta().namespace;
+        let sees = || {
+            let mut parents = route.parents().iter().filter(|parent| parent.is_gateway());
+            !self.gateways.is_empty() && parents.any(|parent| self.gateways.contains(&parent.key(own)))
+        };
+        let names =
+            |service: (&str, &str)| (self.grants && service.0 != own.as_str()) || self.services.contains(service);
+        self.everything || self.namespaces.contains(own) || sees() || route.services().any(names)
+    }
+
+    /// The Services whose Backends or endpoints may have become others.
+    pub fn backends(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.services.iter().chain(self.endpoints.iter())
+    }
+}
+
+fn find<'o>(objects: &'o Objects, kind: RouteKind, key: &Key) -> Option<Route<'o>> {
+    match kind {
+        RouteKind::HTTPRoute => objects.http_routes.get(key).map(|route| Route::Http(route)),
+        RouteKind::GRPCRoute => objects.grpc_routes.get(key).map(|route| Route::Grpc(route)),
+    }
+}
+
+fn all(objects: &Objects) -> impl Iterator<Item = ((RouteKind, Key), Route<'_>)> {
+    let http = objects.http_routes.iter().map(|(key, route)| ((RouteKind::HTTPRoute, key.clone()), Route::Http(route)));
+    let grpc = objects.grpc_routes.iter().map(|(key, route)| ((RouteKind::GRPCRoute, key.clone()), Route::Grpc(route)));
+    http.chain(grpc)
+}
+
+/// The keys at which two maps differ.
+fn keys<'k, V: PartialEq>(before: &'k OrdMap<Key, V>, now: &'k OrdMap<Key, V>) -> impl Iterator<Item = &'k Key> {
+    before.diff(now).map(|item| match item {
+        DiffItem::Add(key, _) | DiffItem::Update { new: (key, _), .. } | DiffItem::Remove(key, _) => key,
+    })
+}

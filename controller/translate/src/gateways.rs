@@ -1,0 +1,132 @@
+//! The Gateways that we serve: their listeners, what routes see of them, and their status. Knows nothing of rules.
+
+use crate::{
+    Key, Objects, Settings,
+    conditions::{Condition, ConditionType, GatewayStatus, Reason},
+    kinds::{AllowedRoutes, Gateway, RouteGroupKind},
+    listeners::{GatewayView, find_conflicts, listeners},
+    lookup::Lookup,
+};
+use headgate_config::HostPattern;
+use std::collections::BTreeMap;
+
+/// Our Gateways, oldest first.
+pub(crate) struct Gateways<'a> {
+    pub views: Vec<GatewayView<'a>>,
+    by_name: BTreeMap<Key, usize>,
+    builtin: Option<usize>,
+}
+
+impl<'a> Gateways<'a> {
+    /// Finds them, and which of their listeners serve.
+    pub fn new(lookup: &Lookup<'a>, settings: &'a Settings) -> Self {
+        let gateways = our_gateways(lookup.objects, settings);
+        let mut views: Vec<GatewayView<'a>> = gateways.into_iter().map(|gateway| listeners(lookup, gateway)).collect();
+        find_conflicts(&mut views, settings.shared_ports);
+        let by_name = views.iter().enumerate().map(|(index, view)| (view.gateway.meta.key(), index)).collect();
+        let builtin = (lookup.objects.gateways.is_empty() && !views.is_empty()).then_some(0);
+        Self { views, by_name, builtin }
+    }
+
+    /// The index of a Gateway of ours.
+    pub fn find(&self, key: &Key) -> Option<usize> {
+        self.by_name.get(key).copied()
+    }
+
+    /// The index of the built-in Gateway, if it serves.
+    pub fn builtin(&self) -> Option<usize> {
+        self.builtin
+    }
+
+    /// What routes see of each.
+    pub fn seen(&self) -> BTreeMap<Key, Seen> {
+        self.views.iter().map(|view| (view.gateway.meta.key(), Seen::of(view))).collect()
+    }
+}
+
+/// All of a Gateway that decides what becomes of a route that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    /// Decides its place among Gateways.
+    created: i64,
+    listeners: Vec<SeenListener>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SeenListener {
+    name: String,
+    port: u16,
+    allowed: AllowedRoutes,
+    hostname: HostPattern,
+    kinds: Vec<RouteGroupKind>,
+    serves: bool,
+}
+
+impl Seen {
+    fn of(view: &GatewayView<'_>) -> Self {
+        let listener = |listener: &crate::listeners::ListenerView<'_>| SeenListener {
+            name: listener.spec.name.clone(),
+            port: listener.spec.port,
+            allowed: listener.spec.allowed_routes.clone(),
+            hostname: listener.hostname.clone(),
+            kinds: listener.supported_kinds.clone(),
+            serves: listener.serves(),
+        };
+        Self { created: view.gateway.meta.created, listeners: view.listeners.iter().map(listener).collect() }
+    }
+}
+
+/// The Gateways that we serve, oldest first.
+fn our_gateways<'a>(objects: &'a Objects, settings: &'a Settings) -> Vec<&'a Gateway> {
+    if objects.gateways.is_empty() {
+        return settings.builtin_gateway.iter().collect();
+    }
+    let is_ours = |gateway: &&Gateway| match Objects::get(&objects.gateway_classes, "", &gateway.class) {
+        Some(class) => class.controller == settings.controller_name && class.parameters.is_none(),
+        None => settings.adopt_orphans,
+    };
+    let mut ours: Vec<&Gateway> = objects.gateways.values().map(AsRef::as_ref).filter(is_ours).collect();
+    ours.sort_by_key(|gateway| (gateway.meta.created, gateway.meta.key()));
+    ours
+}
+
+/// Status of a Gateway from its listeners and the numbers of routes attached to them.
+pub(crate) fn gateway_status(view: &GatewayView<'_>, attached: &[u32]) -> GatewayStatus {
+    let generation = view.gateway.meta.generation;
+    let listeners: Vec<_> =
+        view.listeners.iter().zip(attached).map(|(listener, routes)| listener.status(*routes, generation)).collect();
+    let serving = view.listeners.iter().filter(|listener| listener.serves()).count();
+    let invalid: Vec<&str> = view
+        .listeners
+        .iter()
+        .filter(|listener| listener.findings.iter().any(|finding| finding.kind != ConditionType::ResolvedRefs))
+        .map(|listener| listener.spec.name.as_str())
+        .collect();
+    let mut accepted = Condition::of(ConditionType::Accepted, Reason::Accepted, &view.findings, generation);
+    if accepted.status && !invalid.is_empty() {
+        let message = format!("listeners that are not valid: {}; see their conditions", invalid.join(", "));
+        accepted = Condition::wrong(ConditionType::Accepted, Reason::ListenersNotValid, message, generation);
+        accepted.status = invalid.len() < view.listeners.len();
+    }
+    let programmed = if accepted.status && serving > 0 {
+        Condition::fine(ConditionType::Programmed, Reason::Programmed, generation)
+    } else {
+        let message = "no listener serves; see the conditions of the listeners";
+        Condition::wrong(ConditionType::Programmed, Reason::Invalid, message, generation)
+    };
+    let mut conditions = vec![accepted, programmed];
+    if view.gateway.backend_certificate.is_some() {
+        conditions.push(Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, &view.findings, generation));
+    }
+    let insecure = Condition::of(
+        ConditionType::InsecureFrontendValidationMode,
+        Reason::ConfigurationChanged,
+        &view.findings,
+        generation,
+    );
+    if insecure.message.is_empty() {
+        return GatewayStatus { conditions, listeners };
+    }
+    conditions.push(insecure);
+    GatewayStatus { conditions, listeners }
+}

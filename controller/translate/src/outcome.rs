@@ -1,0 +1,233 @@
+//! What becomes of one route: its rules, its status and its problems. A pure function of the route and of what it names; it remembers nothing.
+
+use crate::{
+    Key, ObjectProblem, Settings,
+    attachment::{Attached, attach},
+    backend_tls::Policies,
+    backends::Backends,
+    conditions::{Condition, ConditionType, Finding, ParentStatus, Reason, RouteStatus},
+    gateways::Gateways,
+    kinds::{GATEWAY_GROUP, ParentRef},
+    listeners::GatewayView,
+    lookup::Lookup,
+    route::{Resolved, Route},
+    schema::{FieldPath, Problem},
+};
+use headgate_config::{Action, ArmTarget, Attachment, BackendName, Filter, Host, Rule};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// All that routes look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Around<'w, 'a> {
+    pub settings: &'w Settings,
+    pub lookup: &'w Lookup<'a>,
+    pub gateways: &'w Gateways<'a>,
+    pub policies: &'w Policies,
+}
+
+/// What became of a route.
+#[derive(Default)]
+pub(crate) struct Outcome {
+    /// Its rules, where it is attached to a listener that serves.
+    pub rules: Vec<Rule>,
+    /// What is wrong with it.
+    pub problems: Vec<ObjectProblem>,
+    /// What is said of it and counted elsewhere, if it has a parent of ours and the settings want to know.
+    pub told: Option<(RouteStatus, Told)>,
+}
+
+/// What a route adds to the status of others.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    /// The listeners that it is attached to, those that do not serve included: the number says how many routes wait for one.
+    pub places: Vec<(Key, usize)>,
+    /// The Services that it names.
+    pub services: BTreeSet<Key>,
+}
+
+/// By the index of a Gateway and of its listener: the hosts there.
+type Places = BTreeMap<(usize, usize), Vec<Host>>;
+
+/// What became of a reference to a parent.
+struct Parent {
+    reference: ParentRef,
+    gateway: usize,
+    result: Result<Vec<Attached>, Finding>,
+    note: &'static str,
+}
+
+/// What becomes of a route.
+pub(crate) fn outcome(route: Route<'_>, around: Around<'_, '_>) -> Outcome {
+    let mut work = Work { route, around, problems: Vec::new() };
+    let parents = work.parents();
+    if parents.is_empty() {
+        return Outcome { problems: work.problems, ..Outcome::default() };
+    }
+    let resolved = route.resolve(&Backends::new(around.lookup, around.policies, &around.settings.cluster_domain));
+    let mut places = Places::new();
+    for parent in &parents {
+        match &parent.result {
+            Ok(attached) => places.extend(attached.iter().cloned().map(|(at, hosts)| ((parent.gateway, at), hosts))),
+            Err(finding) => work.tell(std::slice::from_ref(finding)),
+        }
+    }
+    work.tell(&resolved.findings);
+    let told = around.settings.conditions.then(|| work.told(&parents, &resolved, &places));
+    Outcome { rules: work.attached(resolved.rules, places), problems: work.problems, told }
+}
+
+/// One route on its way.
+struct Work<'w, 'a> {
+    route: Route<'w>,
+    around: Around<'w, 'a>,
+    problems: Vec<ObjectProblem>,
+}
+
+impl Work<'_, '_> {
+    /// The parents of the route that are ours, and what became of each.
+    fn parents(&mut self) -> Vec<Parent> {
+        let (route, around) = (self.route, self.around);
+        let mut parents = Vec::new();
+        for (index, reference) in route.parents().iter().enumerate() {
+            let at = FieldPath::of("spec.parentRefs").index(index);
+            if !reference.is_gateway() {
+                self.warn_of_kind(reference, &at);
+                continue;
+            }
+            let key = reference.key(&route.meta().namespace);
+            if let Some(gateway) = around.gateways.find(&key) {
+                let result = attach(around.lookup, route.candidate(), reference, self.view(gateway), &at);
+                parents.push(Parent { reference: reference.clone(), gateway, result, note: "" });
+            } else if !around.lookup.objects.gateways.contains_key(&key) {
+                match self.adopted(reference.clone(), &at) {
+                    Some(parent) => parents.push(parent),
+                    None => self.warn_of_missing(&key, &at),
+                }
+            }
+        }
+        if route.parents().is_empty() {
+            let at = FieldPath::of("spec.parentRefs");
+            let any = around.gateways.builtin().map(|builtin| self.view(builtin).gateway.meta.key());
+            let parent = any.and_then(|(namespace, name)| self.adopted(ParentRef::gateway(&namespace, &name), &at));
+            match parent {
+                Some(parent) => parents.push(parent),
+                None => self.warn_of_orphan(at),
+            }
+        }
+        parents
+    }
+
+    /// A reference to a Gateway that does not exist, attached to the built-in one if the settings allow it.
+    fn adopted(&self, reference: ParentRef, at: &FieldPath) -> Option<Parent> {
+        let gateway = self.around.gateways.builtin().filter(|_| self.around.settings.adopt_orphans)?;
+        let view = self.view(gateway);
+        let (namespace, name) = view.gateway.meta.key();
+        let any_listener = ParentRef::gateway(&namespace, &name);
+        let result = attach(self.around.lookup, self.route.candidate(), &any_listener, view, at);
+        Some(Parent { reference, gateway, result, note: "attached to the built-in Gateway" })
+    }
+
+    /// A parent of the Gateway API that is no Gateway; parents of other groups are other people's.
+    fn warn_of_kind(&mut self, reference: &ParentRef, at: &FieldPath) {
+        if reference.group == GATEWAY_GROUP {
+            let message = format!("parents of kind {} are not supported", reference.kind);
+            self.warn(Problem::warning(at.key("kind"), message, "name a Gateway"));
+        }
+    }
+
+    fn warn_of_missing(&mut self, (namespace, name): &Key, at: &FieldPath) {
+        let message = format!("Gateway {namespace}/{name} does not exist");
+        let remedy = "name a Gateway that exists; write its namespace if it is another one";
+        self.warn(Problem::warning(at.clone(), message, remedy));
+    }
+
+    fn warn_of_orphan(&mut self, at: FieldPath) {
+        let message = "names no Gateway, so the route serves nothing";
+        self.warn(Problem::warning(at, message, "write parentRefs: with a Gateway"));
+    }
+
+    fn warn(&mut self, problem: Problem) {
+        self.problems.push(ObjectProblem { object: self.route.reference(), problem });
+    }
+
+    fn tell(&mut self, findings: &[Finding]) {
+        let object = self.route.reference();
+        let told = findings.iter().map(|finding| ObjectProblem { object: object.clone(), problem: finding.problem() });
+        self.problems.extend(told);
+    }
+
+    fn told(&self, parents: &[Parent], resolved: &Resolved, places: &Places) -> (RouteStatus, Told) {
+        let entry = |parent: &Parent| ParentStatus {
+            parent_ref: parent.reference.clone(),
+            controller_name: self.around.settings.controller_name.clone(),
+            conditions: route_conditions(parent, resolved, self.route.meta().generation),
+        };
+        let status = RouteStatus { parents: parents.iter().map(entry).collect() };
+        let place = |(gateway, listener): &(usize, usize)| (self.view(*gateway).gateway.meta.key(), *listener);
+        let named = resolved.rules.iter().flat_map(named_backends);
+        let services = named.map(|name| (name.namespace.clone(), name.service.clone())).collect();
+        (status, Told { places: places.keys().map(place).collect(), services })
+    }
+
+    fn view(&self, gateway: usize) -> &GatewayView<'_> {
+        &self.around.gateways.views[gateway]
+    }
+
+    /// The rules with the listeners that serve; none where there is no such listener.
+    fn attached(&self, mut rules: Vec<Rule>, places: Places) -> Vec<Rule> {
+        let attachment = |((gateway, listener), hosts): ((usize, usize), Vec<Host>)| {
+            let view = &self.view(gateway).listeners[listener];
+            view.serves().then(|| Attachment { listener: view.name.clone(), hosts })
+        };
+        let attachments: Vec<Attachment> = places.into_iter().filter_map(attachment).collect();
+        if attachments.is_empty() {
+            return Vec::new();
+        }
+        rules.iter_mut().for_each(|rule| rule.attachments.clone_from(&attachments));
+        rules
+    }
+}
+
+/// The Backends that a rule names.
+pub(crate) fn named_backends(rule: &Rule) -> impl Iterator<Item = &BackendName> {
+    let arms = match &rule.action {
+        Action::Forward(split) => split.arms.as_slice(),
+        Action::Invalid(_) => &[],
+    };
+    let targets = arms.iter().filter_map(|arm| match &arm.target {
+        ArmTarget::Backend(name) => Some(name),
+        ArmTarget::Invalid(_) => None,
+    });
+    let filters = rule.filters.iter().chain(arms.iter().flat_map(|arm| &arm.filters));
+    let mirrors = filters.filter_map(|filter| match filter {
+        Filter::Mirror { backend, .. } => Some(backend),
+        _ => None,
+    });
+    targets.chain(mirrors)
+}
+
+/// Conditions of a route for one parent.
+fn route_conditions(parent: &Parent, resolved: &Resolved, generation: i64) -> Vec<Condition> {
+    let findings = &resolved.findings;
+    let resolved_refs = Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation);
+    let refused = match &parent.result {
+        Err(finding) => Some((finding.reason, finding.text())),
+        Ok(_) if resolved.valid == 0 && resolved.declared > 0 => {
+            let first = findings.iter().find(|finding| finding.kind == ConditionType::Accepted);
+            first.map(|finding| (finding.reason, format!("no rule can be served: {}", finding.text())))
+        }
+        Ok(_) => None,
+    };
+    if let Some((reason, message)) = refused {
+        return vec![Condition::wrong(ConditionType::Accepted, reason, message, generation), resolved_refs];
+    }
+    let mut accepted = Condition::fine(ConditionType::Accepted, Reason::Accepted, generation);
+    accepted.message = parent.note.to_owned();
+    let mut conditions = vec![accepted, resolved_refs];
+    let partial = |finding: &&Finding| finding.kind == ConditionType::Accepted;
+    if let Some(first) = findings.iter().find(partial) {
+        let message = format!("Dropped Rule: {}", first.text());
+        conditions.push(Condition::wrong(ConditionType::PartiallyInvalid, first.reason, message, generation));
+    }
+    conditions
+}

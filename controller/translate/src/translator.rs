@@ -1,0 +1,343 @@
+//! Translates again and again, at the cost of what changed: it keeps what became of each object, and works out anew only what looked at something else. Its result is that of `translate`, whatever came before.
+
+use crate::{
+    Key, ObjectProblem, Objects, Settings, Translation,
+    backend_tls::Policies,
+    backends::Backends,
+    changed::Changed,
+    conditions::{ClassStatus, Condition, ConditionType, Finding, Reason, Status},
+    endpoints::endpoints,
+    gateways::{Gateways, Seen, gateway_status},
+    kinds::{GATEWAY_GROUP, ObjectRef},
+    lookup::{Lookup, Slices},
+    outcome::{Around, Outcome, Told, named_backends, outcome},
+    schema::{FieldPath, Problem},
+};
+use headgate_config::{BackendName, RouteKind, Rule, RuleName};
+use imbl::OrdMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    mem,
+    sync::Arc,
+};
+
+/// A route of either kind.
+type RouteName = (RouteKind, Key);
+
+/// Objects, and what became of them.
+#[derive(Debug)]
+pub struct Translator {
+    settings: Settings,
+    objects: Objects,
+    slices: Slices,
+    policies: Policies,
+    /// What routes saw of our Gateways.
+    seen: BTreeMap<Key, Seen>,
+    memory: Memory,
+}
+
+/// What became of routes and Backends, each by its own name.
+#[derive(Debug, Default)]
+struct Memory {
+    done: Translation,
+    uses: Uses,
+    /// By route that says something of others.
+    told: BTreeMap<RouteName, Told>,
+    /// By Gateway and index of its listener: how many routes are attached.
+    attached: HashMap<(Key, usize), u32>,
+    /// By object that has any.
+    route_problems: BTreeMap<RouteName, Vec<Arc<ObjectProblem>>>,
+    backend_problems: BTreeMap<BackendName, Arc<ObjectProblem>>,
+    /// Of classes, and of Gateways and policies.
+    front_problems: Vec<Arc<ObjectProblem>>,
+    back_problems: Vec<Arc<ObjectProblem>>,
+    /// The classes, Gateways and policies of which something is said.
+    few_said: BTreeSet<ObjectRef>,
+}
+
+/// How many rules name each Backend of the Snapshot.
+#[derive(Debug, Default)]
+struct Uses {
+    /// Beyond the first one.
+    more: HashMap<BackendName, usize>,
+    /// Rules of GRPCRoutes.
+    grpc: HashMap<BackendName, usize>,
+}
+
+/// By Backend: how many uses are new less how many are gone, of any rules and of those of GRPCRoutes.
+type Touched = BTreeMap<BackendName, (isize, isize)>;
+
+impl Translator {
+    /// Knows of no object yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            objects: Objects::default(),
+            slices: Slices::default(),
+            policies: Policies::default(),
+            seen: BTreeMap::new(),
+            memory: Memory::default(),
+        }
+    }
+
+    /// What an operator decided.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What follows from the objects that it was given last.
+    pub fn translation(&self) -> &Translation {
+        &self.memory.done
+    }
+
+    /// Translates objects. Fast where they share most of their maps with those before, as clones do.
+    pub fn translate(&mut self, objects: &Objects) -> &Translation {
+        let before = mem::replace(&mut self.objects, objects.clone());
+        let mut changed = Changed::between(&before, objects, &mut self.slices);
+        let Self { settings, slices, policies, seen, memory, .. } = self;
+        let lookup = Lookup::new(objects, slices);
+        if Policies::depend_on_difference(&before, objects) {
+            let new = Policies::new(&lookup);
+            changed.policies(new.differing(policies));
+            *policies = new;
+        }
+        let gateways = Gateways::new(&lookup, settings);
+        let now_seen = gateways.seen();
+        let builtin = settings.builtin_gateway.as_ref().map(|gateway| gateway.meta.key());
+        changed.gateways(&mem::replace(seen, now_seen.clone()), &now_seen, builtin.as_ref());
+        changed.aliases(&before.aliases, &objects.aliases);
+
+        let around = Around { settings, lookup: &lookup, gateways: &gateways, policies };
+        let mut touched = Touched::new();
+        for (name, route) in changed.routes(objects) {
+            let outcome = route.map(|route| outcome(route, around)).unwrap_or_default();
+            memory.take(name, outcome, &mut touched);
+        }
+        for service in changed.backends() {
+            memory.touch(service, &mut touched);
+        }
+        touched.into_iter().for_each(|(name, uses)| memory.settle(&name, uses, around));
+        memory.take_few(around);
+        memory.collect_problems();
+        &self.memory.done
+    }
+}
+
+impl Memory {
+    /// Puts what became of a route in place of what was.
+    fn take(&mut self, name: RouteName, outcome: Outcome, touched: &mut Touched) {
+        let object = ObjectRef::new(GATEWAY_GROUP, name.0.as_str(), &name.1.0, &name.1.1);
+        let (status, told) = outcome.told.unzip();
+        keep_or_set(&mut self.done.conditions, object, status.map(Status::Route));
+        self.take_told(&name, told);
+        self.take_rules(&name, outcome.rules, touched);
+        let known = self.route_problems.remove(&name).unwrap_or_default();
+        let problems = keep_known(&known, outcome.problems);
+        if !problems.is_empty() {
+            self.route_problems.insert(name, problems);
+        }
+    }
+
+    fn take_told(&mut self, name: &RouteName, told: Option<Told>) {
+        for place in self.told.remove(name).into_iter().flat_map(|told| told.places) {
+            self.attached.entry(place).and_modify(|count| *count -= 1);
+        }
+        if let Some(told) = told {
+            told.places.iter().for_each(|place| *self.attached.entry(place.clone()).or_default() += 1);
+            self.told.insert(name.clone(), told);
+        }
+    }
+
+    fn take_rules(&mut self, (kind, (namespace, route)): &RouteName, rules: Vec<Rule>, touched: &mut Touched) {
+        let first = RuleName { kind: *kind, namespace: namespace.clone(), route: route.clone(), index: 0 };
+        let ours = |name: &RuleName| name.kind == *kind && name.namespace == *namespace && name.route == *route;
+        let old = self.done.snapshot.rules.range(first..).take_while(|(name, _)| ours(name));
+        let old: Vec<Arc<Rule>> = old.map(|(_, rule)| Arc::clone(rule)).collect();
+        let grpc = isize::from(kind.is_grpc());
+        let mut count = |rule: &Rule, sign: isize| {
+            for backend in named_backends(rule) {
+                let uses = match touched.get_mut(backend) {
+                    Some(uses) => uses,
+                    None => touched.entry(backend.clone()).or_default(),
+                };
+                *uses = (uses.0 + sign, uses.1 + sign * grpc);
+            }
+        };
+        old.iter().for_each(|rule| count(rule, -1));
+        rules.iter().for_each(|rule| count(rule, 1));
+        for gone in old.iter().filter(|old| !rules.iter().any(|rule| rule.name == old.name)) {
+            self.done.snapshot.rules.remove(&gone.name);
+        }
+        for rule in rules.into_iter().filter(|rule| !old.iter().any(|old| **old == *rule)) {
+            self.done.snapshot.rules.insert(rule.name.clone(), Arc::new(rule));
+        }
+    }
+
+    /// Adds the Backends of a Service to those that may have become others.
+    fn touch(&self, (namespace, service): (&str, &str), touched: &mut Touched) {
+        let first = BackendName { namespace: namespace.into(), service: service.into(), port: 0, uid: String::new() };
+        let ours = |name: &BackendName| name.namespace == namespace && name.service == service;
+        let known = self.done.snapshot.backends.range(first..).take_while(|(name, _)| ours(name));
+        for (name, _) in known {
+            touched.entry(name.clone()).or_default();
+        }
+    }
+
+    /// Makes a Backend, its endpoints and what is wrong with it anew, or forgets it if no rule names it any more.
+    fn settle(&mut self, name: &BackendName, new_uses: (isize, isize), around: Around<'_, '_>) {
+        let is_known = self.done.snapshot.backends.contains_key(name);
+        let (used, grpc) = self.uses.add(name, is_known, new_uses);
+        let backends = Backends::new(around.lookup, around.policies, &around.settings.cluster_domain);
+        let made = used.then(|| backends.make(name, grpc)).flatten();
+        let found = made.is_some().then(|| endpoints(around.lookup, name)).flatten();
+        let alone = made.is_some() && found.is_none() && around.settings.adopt_orphans;
+        let problem = alone.then(|| without_endpoints(around.lookup, name)).flatten();
+        match problem {
+            None => drop(self.backend_problems.remove(name)),
+            Some(problem) if self.backend_problems.get(name).is_some_and(|known| **known == problem) => {}
+            Some(problem) => drop(self.backend_problems.insert(name.clone(), Arc::new(problem))),
+        }
+        keep_or_set(&mut self.done.snapshot.backends, name.clone(), made);
+        keep_or_set(&mut self.done.endpoints, name.clone(), found);
+    }
+
+    /// Classes, Gateways and policies are few: they are worked out anew each time.
+    fn take_few(&mut self, around: Around<'_, '_>) {
+        let mut few = Few { around, said: BTreeMap::new(), problems: Vec::new() };
+        few.classes();
+        self.front_problems = keep_known(&self.front_problems, mem::take(&mut few.problems));
+        few.gateways(&mut self.done, &self.attached);
+        few.policies(&self.told);
+        self.back_problems = keep_known(&self.back_problems, few.problems);
+        let said = if around.settings.conditions { few.said } else { BTreeMap::new() };
+        for gone in self.few_said.iter().filter(|object| !said.contains_key(*object)) {
+            self.done.conditions.remove(gone);
+        }
+        self.few_said = said.keys().cloned().collect();
+        said.into_iter().for_each(|(object, status)| keep_or_set(&mut self.done.conditions, object, Some(status)));
+    }
+
+    fn collect_problems(&mut self) {
+        let routes = self.route_problems.values().flatten();
+        let all = self.front_problems.iter().chain(routes).chain(&self.back_problems);
+        self.done.problems = all.chain(self.backend_problems.values()).cloned().collect();
+    }
+}
+
+impl Uses {
+    /// Counts; whether any rule, and any of a GRPCRoute, names the Backend now.
+    fn add(&mut self, name: &BackendName, is_known: bool, (new, new_grpc): (isize, isize)) -> (bool, bool) {
+        let beyond_first = self.more.remove(name).unwrap_or_default();
+        let uses = (usize::from(is_known) + beyond_first).saturating_add_signed(new);
+        if uses > 1 {
+            self.more.insert(name.clone(), uses - 1);
+        }
+        let grpc = self.grpc.remove(name).unwrap_or_default().saturating_add_signed(new_grpc);
+        if grpc > 0 {
+            self.grpc.insert(name.clone(), grpc);
+        }
+        (uses > 0, grpc > 0)
+    }
+}
+
+/// Classes, Gateways and policies on their way.
+struct Few<'w, 'a> {
+    around: Around<'w, 'a>,
+    said: BTreeMap<ObjectRef, Status>,
+    problems: Vec<ObjectProblem>,
+}
+
+impl Few<'_, '_> {
+    fn classes(&mut self) {
+        let controller = &self.around.settings.controller_name;
+        let all = self.around.lookup.objects.gateway_classes.values();
+        for class in all.filter(|class| class.controller == *controller) {
+            let mut findings = Vec::new();
+            if class.parameters.is_some() {
+                let path = FieldPath::of("spec.parametersRef");
+                let message = "parameters of this kind are not known";
+                findings.push(Finding::new(ConditionType::Accepted, Reason::InvalidParameters, path, message));
+            }
+            let accepted = Condition::of(ConditionType::Accepted, Reason::Accepted, &findings, class.meta.generation);
+            let object = ObjectRef::new(GATEWAY_GROUP, "GatewayClass", "", &class.meta.name);
+            self.tell(&object, &findings);
+            self.said.insert(object, Status::Class(ClassStatus { conditions: vec![accepted] }));
+        }
+    }
+
+    fn gateways(&mut self, done: &mut Translation, attached: &HashMap<(Key, usize), u32>) {
+        done.snapshot.listeners.clear();
+        done.certificates.clear();
+        for view in &self.around.gateways.views {
+            let meta = &view.gateway.meta;
+            let object = ObjectRef::new(GATEWAY_GROUP, "Gateway", &meta.namespace, &meta.name);
+            self.tell(&object, &view.findings);
+            for listener in &view.listeners {
+                self.tell(&object, &listener.findings);
+                if listener.serves() {
+                    done.snapshot.listeners.insert(listener.name.clone(), listener.to_config());
+                    done.certificates.extend(listener.certificates.iter().cloned());
+                }
+            }
+            let routes = |at| attached.get(&(meta.key(), at)).copied().unwrap_or_default();
+            let attached: Vec<u32> = (0..view.listeners.len()).map(routes).collect();
+            self.said.insert(object, Status::Gateway(gateway_status(view, &attached)));
+        }
+        done.certificates.sort_by(|a, b| a.name.cmp(&b.name));
+        done.certificates.dedup_by(|a, b| a.name == b.name);
+    }
+
+    fn policies(&mut self, told: &BTreeMap<RouteName, Told>) {
+        for (policy, finding) in self.around.policies.findings() {
+            self.problems.push(ObjectProblem { object: policy, problem: finding.problem() });
+        }
+        for policy in self.around.lookup.objects.backend_tls_policies.values() {
+            let targets = policy.targets.iter().filter(|target| target.group.is_empty() && target.kind == "Service");
+            let services: BTreeSet<Key> =
+                targets.map(|target| (policy.meta.namespace.clone(), target.name.clone())).collect();
+            let reach = |told: &&Told| !told.services.is_disjoint(&services);
+            let reached = told.values().filter(reach).flat_map(|told| &told.places);
+            let gateways = reached.map(|(gateway, _)| gateway.clone()).collect();
+            let controller = &self.around.settings.controller_name;
+            let status = self.around.policies.status(policy, &gateways, controller);
+            let object = ObjectRef::new(GATEWAY_GROUP, "BackendTLSPolicy", &policy.meta.namespace, &policy.meta.name);
+            self.said.insert(object, Status::Policy(status));
+        }
+    }
+
+    fn tell(&mut self, object: &ObjectRef, findings: &[Finding]) {
+        let told = findings.iter().map(|finding| ObjectProblem { object: object.clone(), problem: finding.problem() });
+        self.problems.extend(told);
+    }
+}
+
+/// Without a cluster nobody else makes slices: a Service that does not scale and has none will never serve.
+fn without_endpoints(lookup: &Lookup<'_>, name: &BackendName) -> Option<ObjectProblem> {
+    let key = (name.namespace.clone(), name.service.clone());
+    if lookup.objects.traits.contains_key(&key) {
+        return None;
+    }
+    let message = "has no EndpointSlice, so its requests are answered 503";
+    let remedy = format!("add an EndpointSlice with the label kubernetes.io/service-name: {}", name.service);
+    let problem = Problem::warning(FieldPath::of("metadata.name"), message, remedy);
+    Some(ObjectProblem { object: ObjectRef::new("", "Service", &name.namespace, &name.service), problem })
+}
+
+/// Sets a value, or removes it; one that is equal already stays the same, so that a later difference need not look into it.
+fn keep_or_set<K: Ord + Clone, V: PartialEq>(map: &mut OrdMap<K, Arc<V>>, key: K, value: Option<V>) {
+    match (map.get(&key), value) {
+        (None, None) => {}
+        (Some(_), None) => drop(map.remove(&key)),
+        (Some(known), Some(value)) if **known == value => {}
+        (_, Some(value)) => drop(map.insert(key, Arc::new(value))),
+    }
+}
+
+/// The same list with those that were known already in place of their equals.
+fn keep_known(known: &[Arc<ObjectProblem>], new: Vec<ObjectProblem>) -> Vec<Arc<ObjectProblem>> {
+    let keep = |problem: ObjectProblem| {
+        let equal = known.iter().find(|known| ***known == problem).cloned();
+        equal.unwrap_or_else(|| Arc::new(problem))
+    };
+    new.into_iter().map(keep).collect()
+}
