@@ -6,8 +6,8 @@ use headgate_translate::{
     kinds::{self, ObjectRef},
     schema::{self, Problem},
 };
-use serde_json::Value;
 use imbl::OrdMap;
+use serde_json::Value;
 
 /// What an object says, by the crate that reads its kind.
 #[derive(Clone, Debug, PartialEq)]
