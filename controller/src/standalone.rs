@@ -279,10 +279,15 @@ impl Standalone {
         let translation = &assembly.translation;
         let mut snapshot = translation.snapshot.clone();
         add_unreached(&mut snapshot, &assembly);
-        outputs.push(Output::Routes(Box::new(snapshot), translation.certificates.clone()));
         let before = self.assembly.as_ref();
-        // behind the routes: a Backend takes endpoints once it is known, and what people read has time
-        outputs.extend(plain_endpoints(before.map(|before| &before.translation.endpoints), &translation.endpoints));
+        let (there, gone) = plain_endpoints(before.map(|before| &before.translation.endpoints), &translation.endpoints);
+        let routes = Output::Routes(Box::new(snapshot), translation.certificates.clone());
+        // Endpoints are there before a request can be routed to them, and go when none can be any more. Only the first ones come
+        // behind the routes: nobody asks yet, and they may be more than a gateway keeps for Backends that it does not know.
+        match before {
+            Some(_) => outputs.extend(there.into_iter().chain([routes]).chain(gone)),
+            None => outputs.extend([routes].into_iter().chain(there)),
+        }
         if let Some(before) = before {
             outputs.extend(differences(before, &assembly, self.cluster_domain()).into_iter().map(Output::Say));
         }
@@ -329,16 +334,23 @@ impl Standalone {
     }
 }
 
-/// Endpoints that are other ones, and none for Backends that have no slices any more.
-fn plain_endpoints(before: Option<&EndpointMap>, now: &EndpointMap) -> Vec<Output> {
+/// What is new of the endpoints of plain backends: those that have some, and those that have none any more.
+fn plain_endpoints(before: Option<&EndpointMap>, now: &EndpointMap) -> (Vec<Output>, Vec<Output>) {
     let none = EndpointMap::new();
-    let differing = before.unwrap_or(&none).diff(now).map(|item| match item {
-        DiffItem::Add(_, one) | DiffItem::Update { new: (_, one), .. } => Endpoints::clone(one),
-        DiffItem::Remove(backend, _) => {
-            Endpoints { backend: backend.clone(), list: Vec::new(), activation: Activation::default() }
+    let (mut there, mut gone) = (Vec::new(), Vec::new());
+    for item in before.unwrap_or(&none).diff(now) {
+        match item {
+            DiffItem::Add(_, one) | DiffItem::Update { new: (_, one), .. } => {
+                there.push(Output::Endpoints(Endpoints::clone(one)));
+            }
+            DiffItem::Remove(backend, _) => gone.push(Output::Endpoints(Endpoints {
+                backend: backend.clone(),
+                list: Vec::new(),
+                activation: Activation::default(),
+            })),
         }
-    });
-    differing.map(Output::Endpoints).collect()
+    }
+    (there, gone)
 }
 
 /// Revisions that no route leads to, because they are being proved or closed: the gateway must know them to probe and to count.
