@@ -238,6 +238,7 @@ async fn an_upgrade_carries_bytes_both_ways_and_a_refused_one_is_an_answer() {
     let much = pattern(1_000_000);
     wire.send(&much).await;
     assert!(wire.bytes(much.len()).await == much);
+    drop(wire);
     let mut wire = Wire::open(headgate.address).await;
     assert_eq!(wire.ask(upgrade("/no")).await.status, 426);
     headgate.stop().await;

@@ -42,6 +42,7 @@ async fn a_websocket_goes_on() {
     echoed(&mut socket, Message::binary(headgate_e2e::pattern(1_000_000))).await;
     socket.close(None).await.unwrap();
     assert!(within("the close", socket.next()).await.unwrap().unwrap().is_close());
+    drop(socket);
     headgate.stop().await;
 }
 
