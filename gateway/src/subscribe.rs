@@ -83,8 +83,10 @@ impl Subscriber {
             return self.published.clone();
         }
         self.version = Version(self.version.0 + 1);
-        self.snapshot = snapshot;
-        self.swap(certificates)
+        let before = std::mem::replace(&mut self.snapshot, snapshot);
+        let published = self.swap(certificates);
+        self.forget_what_is_gone(&before);
+        published
     }
 
     /// Filters that cannot be applied become ones that answer 500, before anything is compiled from them. What serves was vetted.
@@ -118,10 +120,9 @@ impl Subscriber {
         self.shared.active.store(Arc::new(Active { version: self.version, table: compiled.table, tls }));
         self.retired.push(previous);
         (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Refresh));
-        registry.retain(|name| self.snapshot.backends.contains_key(name));
         registry.reroute();
         self.shared.set_ready(true);
-        self.tell_telemetry();
+        self.shared.telemetry.reloaded(self.version, self.snapshot.rules.len());
 
         problems.extend(self.open_and_close(&wanted));
         let ports = wanted.iter().map(|port| (*port, self.inventory.addresses(*port).to_vec())).collect();
@@ -130,12 +131,19 @@ impl Subscriber {
         self.published.clone()
     }
 
-    fn tell_telemetry(&self) {
-        let telemetry = &self.shared.telemetry;
-        telemetry.reloaded(self.version, self.snapshot.rules.len());
-        let rules: HashSet<String> = self.snapshot.rules.keys().map(ToString::to_string).collect();
-        let backends: HashSet<String> = self.snapshot.backends.keys().map(ToString::to_string).collect();
-        telemetry.retain(|rule| rules.contains(rule), |backend| backends.contains(backend));
+    /// Backends and series of which the names are gone. Most versions take no name away, and cost nothing here.
+    fn forget_what_is_gone(&self, before: &Snapshot) {
+        let Snapshot { rules, backends, .. } = &self.snapshot;
+        let without_backends = before.backends.diff(backends).any(|item| matches!(item, DiffItem::Remove(..)));
+        let without_rules = before.rules.diff(rules).any(|item| matches!(item, DiffItem::Remove(..)));
+        if without_backends {
+            self.shared.registry.retain(|name| backends.contains_key(name));
+        }
+        if without_rules || without_backends {
+            let rules: HashSet<String> = rules.keys().map(ToString::to_string).collect();
+            let backends: HashSet<String> = backends.keys().map(ToString::to_string).collect();
+            self.shared.telemetry.retain(|rule| rules.contains(rule), |backend| backends.contains(backend));
+        }
     }
 
     /// Drops old versions that no core looks at any more. Call now and then; a large table takes tens of milliseconds.

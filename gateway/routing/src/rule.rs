@@ -300,6 +300,13 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
         Self { config: Arc::clone(config), expressions, invalid, arms, weights, mirrors, problems }
     }
 
+    /// Whether a rule of the same name is found by the same requests, and has the same rank among others.
+    pub(crate) fn is_found_as(&self, rule: &Arc<Rule>) -> bool {
+        let own = &self.config;
+        Arc::ptr_eq(own, rule)
+            || (own.attachments == rule.attachments && own.matches == rule.matches && own.seniority == rule.seniority)
+    }
+
     /// Whether it still leads to the backends that there are now.
     pub(crate) fn is_current<'b>(&self, backend: impl Fn(&BackendName) -> Option<&'b B>) -> bool
     where

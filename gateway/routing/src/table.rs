@@ -8,7 +8,8 @@ use crate::{
 };
 use headgate_config::{Backend, BackendName, Host, Listener, Protocol, RuleName, Snapshot, Version};
 use headgate_message::RequestHead;
-use std::{collections::HashMap, sync::Arc};
+use imbl::{OrdMap, ordmap::DiffItem};
+use std::{borrow::Borrow, cmp::Ordering, sync::Arc};
 
 /// The compiled routes of one version. `B` is the handle of a backend.
 #[derive(Debug)]
@@ -16,8 +17,46 @@ pub struct Table<B> {
     version: Version,
     /// Ordered by name.
     pub(crate) rules: Box<[Arc<CompiledRule<B>>]>,
-    pub(crate) listeners: Listeners,
-    index: Index,
+    pub(crate) listeners: Arc<Listeners>,
+    index: Arc<Index>,
+    /// What it was compiled of, for the next one: versions share what is equal in them.
+    snapshot: Snapshot,
+    handles: Handles<B>,
+    listener_problems: Arc<[Problem]>,
+    index_problems: Arc<[Problem]>,
+}
+
+/// The handle of each backend of a Snapshot.
+type Handles<B> = OrdMap<ByName, B>;
+
+/// A backend, found by its name.
+#[derive(Clone, Debug)]
+struct ByName(Arc<Backend>);
+
+impl Borrow<BackendName> for ByName {
+    fn borrow(&self) -> &BackendName {
+        &self.0.name
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.name.cmp(&other.0.name)
+    }
 }
 
 /// A Table, and what was wrong in its Snapshot.
@@ -83,50 +122,107 @@ impl<B> Default for Table<B> {
         Self {
             version: Version::default(),
             rules: Box::default(),
-            listeners: Listeners::default(),
-            index: Index::default(),
+            listeners: Arc::default(),
+            index: Arc::default(),
+            snapshot: Snapshot::default(),
+            handles: Handles::new(),
+            listener_problems: Arc::default(),
+            index_problems: Arc::default(),
         }
     }
 }
 
 impl<B: Clone + PartialEq> Table<B> {
-    /// Compiles a Snapshot. `resolve` gives the handle of each backend, once each; handles are equal where they lead to the
-    /// same backend. A rule of `previous` is taken over as it is where the rule is equal and its handles are.
+    /// Compiles a Snapshot. `resolve` gives the handle of each backend that `previous` does not know as it is; handles are equal
+    /// where they lead to the same backend. A rule of `previous` is taken over as it is where the rule is equal and its handles
+    /// are; the listeners and the index are where nothing that they depend on differs.
     pub fn compile(
         snapshot: &Snapshot,
         version: Version,
         previous: Option<&Self>,
-        mut resolve: impl FnMut(&Backend) -> B,
+        resolve: impl FnMut(&Backend) -> B,
     ) -> Compiled<B> {
-        let mut problems = Vec::new();
-        let backends: HashMap<&BackendName, B, foldhash::fast::RandomState> =
-            snapshot.backends.values().map(|backend| (&backend.name, resolve(backend))).collect();
-        let (listeners, numbers) =
-            Listeners::gather(snapshot, previous.map(|previous| &previous.listeners), &mut problems);
-        let mut regexes = Regexes::default();
-        let mut reused = 0;
-        let mut old = previous.map_or(&[][..], |previous| &previous.rules).iter().peekable();
-        let backend = |name: &BackendName| backends.get(name);
-        let rules: Box<[_]> = snapshot
-            .rules
-            .values()
-            .map(|rule| {
-                // Both are ordered by name, so one walk along both finds all pairs.
-                while old.next_if(|old| *old.name() < rule.name).is_some() {}
-                let same = old.next_if(|old| old.name() == &rule.name);
-                match same.filter(|old| old.config() == rule && old.is_current(backend)) {
-                    Some(old) => {
-                        reused += 1;
-                        Arc::clone(old)
-                    }
-                    None => Arc::new(CompiledRule::new(rule, &mut regexes, backend)),
-                }
-            })
-            .collect();
-        rules.iter().for_each(|rule| problems.extend_from_slice(rule.problems()));
-        let index = Index::build(&rules, &listeners, &numbers, &mut problems);
-        Compiled { table: Self { version, rules, listeners, index }, problems, reused }
+        let none = Self::default();
+        let old = previous.unwrap_or(&none);
+        let mut table = Self { version, snapshot: snapshot.clone(), ..Self::default() };
+        let led_elsewhere = table.resolve(old, resolve);
+        let draft = table.compile_rules(old, led_elsewhere);
+        table.lay_out(old, draft.same_places);
+        let of_rules = table.rules.iter().flat_map(|rule| rule.problems());
+        let problems = table.listener_problems.iter().chain(of_rules).chain(table.index_problems.iter()).cloned();
+        Compiled { problems: problems.collect(), reused: draft.reused, table }
     }
+
+    /// Finds the handles; whether a name leads elsewhere than before, or nowhere any more.
+    fn resolve(&mut self, old: &Self, mut resolve: impl FnMut(&Backend) -> B) -> bool {
+        self.handles = old.handles.clone();
+        let mut led_elsewhere = false;
+        for item in old.snapshot.backends.diff(&self.snapshot.backends) {
+            match item {
+                DiffItem::Add(_, backend) | DiffItem::Update { new: (_, backend), .. } => {
+                    let handle = resolve(backend);
+                    // a new name may be one that a rule has named in vain
+                    led_elsewhere |= self.handles.get(&backend.name) != Some(&handle);
+                    self.handles.insert(ByName(Arc::clone(backend)), handle);
+                }
+                DiffItem::Remove(name, _) => {
+                    self.handles.remove(name);
+                    led_elsewhere = true;
+                }
+            }
+        }
+        led_elsewhere
+    }
+
+    fn compile_rules(&mut self, old: &Self, led_elsewhere: bool) -> Draft {
+        let mut regexes = Regexes::default();
+        let mut draft = Draft { reused: 0, same_places: old.rules.len() == self.snapshot.rules.len() };
+        let mut olds = old.rules.iter().peekable();
+        let backend = |name: &BackendName| self.handles.get(name);
+        let rules = self.snapshot.rules.values().map(|rule| {
+            // Both are ordered by name, so one walk along both finds all pairs.
+            let is_same = |old: &&Arc<CompiledRule<B>>| Arc::ptr_eq(old.config(), rule);
+            let known = olds.next_if(is_same).or_else(|| {
+                while olds.next_if(|old| *old.name() < rule.name).is_some() {}
+                olds.next_if(|old| old.name() == &rule.name)
+            });
+            draft.same_places &= known.is_some_and(|known| known.is_found_as(rule));
+            match known.filter(|known| known.config() == rule && (!led_elsewhere || known.is_current(backend))) {
+                Some(known) => {
+                    draft.reused += 1;
+                    Arc::clone(known)
+                }
+                None => Arc::new(CompiledRule::new(rule, &mut regexes, backend)),
+            }
+        });
+        self.rules = rules.collect();
+        draft
+    }
+
+    /// Listeners and index, those of the old Table where they would be equal.
+    fn lay_out(&mut self, old: &Self, same_places: bool) {
+        let same_listeners = old.snapshot.listeners == self.snapshot.listeners;
+        if same_listeners && same_places {
+            self.listeners = Arc::clone(&old.listeners);
+            self.index = Arc::clone(&old.index);
+            self.listener_problems = Arc::clone(&old.listener_problems);
+            self.index_problems = Arc::clone(&old.index_problems);
+            return;
+        }
+        let (mut of_listeners, mut of_index) = (Vec::new(), Vec::new());
+        let (listeners, numbers) = Listeners::gather(&self.snapshot, Some(&*old.listeners), &mut of_listeners);
+        self.index = Arc::new(Index::build(&self.rules, &listeners, &numbers, &mut of_index));
+        self.listeners = Arc::new(listeners);
+        self.listener_problems = of_listeners.into();
+        self.index_problems = of_index.into();
+    }
+}
+
+/// What is known once the rules are compiled.
+struct Draft {
+    reused: usize,
+    /// The same rules as before are found in the same places, so that the index is the same.
+    same_places: bool,
 }
 
 impl<B> Table<B> {

@@ -2,11 +2,16 @@
 
 use crate::given::*;
 use fastrand::Rng;
-use headgate_config::{HostRank, Listener, Match, PathMatch, Rank, Rule, RuleName, Seniority, Snapshot, ValueTest};
+use headgate_config::{
+    BackendName, HostRank, Listener, Match, PathMatch, Rank, Rule, RuleName, Seniority, Snapshot, ValueTest, Version,
+};
 use headgate_message::RequestHead;
-use headgate_routing::{Outcome, Row, Verdict};
+use headgate_routing::{Outcome, Row, Table, Verdict};
 use regex::Regex;
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, LazyLock},
+};
 
 const HOSTS: [&str; 9] = ["a.io", "b.a.io", "c.b.a.io", "b.io", "io", "c.com", "x.c.com", "10.0.0.1", "d.c.b.a.io"];
 const PATTERNS: [&str; 12] =
@@ -218,4 +223,67 @@ fn first_row(snapshot: &Snapshot, rows: &[Row], port: u16, head: &RequestHead) -
             && takes(&snapshot.rules[&row.rule], &matching, head)
     });
     matched.map(|row| row.rule.clone())
+}
+
+#[test]
+fn a_table_made_of_the_one_before_is_the_table_made_of_nothing() {
+    let mut shared = 0;
+    for seed in 0..200 {
+        let mut dice = Rng::with_seed(seed);
+        let mut snapshot = random(&mut dice, true);
+        let mut table = compile(&snapshot).table;
+        for step in 0..12 {
+            edit(&mut snapshot, &mut dice);
+            let fresh = compile(&snapshot);
+            let next = Table::compile(&snapshot, Version(1), Some(&table), |backend| backend.name.clone());
+            let said = format!("seed {seed}, step {step}");
+            assert_eq!(next.problems, fresh.problems, "{said}");
+            assert_eq!(next.table.rules_in_order(), fresh.table.rules_in_order(), "{said}");
+            assert_eq!(next.table.listeners(), fresh.table.listeners(), "{said}");
+            for _ in 0..20 {
+                let (port, head) = (port(&mut dice), random_request(&mut dice));
+                assert_eq!(told(&next.table, port, &head), told(&fresh.table, port, &head), "{said}");
+            }
+            shared += next.reused;
+            table = next.table;
+        }
+    }
+    assert!(shared > 10_000, "tables share rules: {shared}");
+}
+
+/// The rule and the backends to which it leads, or why there is none.
+fn told(table: &Table<BackendName>, port: u16, head: &RequestHead) -> String {
+    match table.route(port, head) {
+        Outcome::Found(found) => {
+            let targets: Vec<_> = found.rule.arms().iter().map(|arm| arm.target()).collect();
+            format!("{} {} {} {targets:?} {:?}", found.rule.name(), found.matched, found.prefix, found.rule.timeouts())
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+/// One edit: of a rule where requests do not see it, of its matches, of a backend, a listener, or the set of any of them.
+fn edit(snapshot: &mut Snapshot, dice: &mut Rng) {
+    let other = random(dice, true);
+    let rules: Vec<RuleName> = snapshot.rules.keys().cloned().collect();
+    let name = (!rules.is_empty()).then(|| rules[dice.usize(..rules.len())].clone());
+    match (dice.u32(..8), name) {
+        (0 | 1, Some(name)) => {
+            Arc::make_mut(&mut snapshot.rules[&name]).timeouts.request_ms = Some(dice.u64(..9));
+        }
+        (2, Some(name)) => {
+            let made = matching(dice);
+            Arc::make_mut(&mut snapshot.rules[&name]).matches.push(made);
+        }
+        (3, Some(name)) => drop(snapshot.rules.remove(&name)),
+        (4, _) => {
+            let backends: Vec<BackendName> = snapshot.backends.keys().cloned().collect();
+            if !backends.is_empty() {
+                snapshot.backends.remove(&backends[dice.usize(..backends.len())]);
+            }
+        }
+        (5, _) => snapshot.backends.extend(other.backends),
+        (6, _) => snapshot.listeners = other.listeners,
+        _ => snapshot.rules.extend(other.rules.into_iter().take(2)),
+    }
 }

@@ -1,7 +1,7 @@
 //! Consecutive tables share what did not change, so that its counters survive and an edit is cheap.
 
 use crate::given::*;
-use headgate_config::{BackendName, Snapshot, Version};
+use headgate_config::{Backend, BackendName, Snapshot, Version};
 use headgate_routing::{Compiled, Table};
 use std::sync::Arc;
 
@@ -31,7 +31,10 @@ fn a_rule_whose_backend_is_another_is_compiled_again() {
     let all = listener("http", "*");
     let mut known = snapshot([all.clone()], [rule("a").on(&all, &["*"]), rule("b").on(&all, &["b.io"])]);
     let first = Table::compile(&known, Version(1), None, |_| 1).table;
-    let second = Table::compile(&known, Version(2), Some(&first), |backend| i32::from(backend.name.service == "a"));
+    let (name, b) = known.backends.iter().find(|(name, _)| name.service == "b").expect("a backend");
+    let (name, changed) = (name.clone(), Backend { concurrency: 1, ..Backend::clone(b) });
+    known.backends.insert(name, changed.into());
+    let second = Table::compile(&known, Version(2), Some(&first), |_| 0);
     assert_eq!(second.reused, 1);
     assert!(Arc::ptr_eq(&first.rules()[0], &second.table.rules()[0]));
     assert_eq!(second.table.rules()[1].arms()[0].target(), Ok(&0));
