@@ -214,6 +214,33 @@ async fn a_cold_start_from_demand_to_the_probes_connection() {
     keeper.abort();
 }
 
+/// The keeper has the backend and waits for the end of its ramp: an endpoint that is listed meanwhile is probed all the same.
+#[tokio::test]
+async fn an_endpoint_that_comes_while_the_keeper_waits_is_probed_at_once() {
+    let late = HANGS * 10;
+    let registry = Registry::new(1, Limits { ramp: late, probe_connection_kept: late, ..Limits::default() }, 1);
+    let backend = registry.get_or_insert(&spec(0), Instant::now());
+    let keeper = tokio::spawn(backend::keep(registry.clone()));
+    let listeners = [(); 2].map(|()| TcpListener::bind(local(0)).unwrap());
+    let at = |number: usize| endpoint(listeners[number].local_addr().unwrap(), false, Probe::Tcp);
+    let mut ticket = Ticket::new(CoreId(0), None);
+    let mut waiting = backend.enqueue(&mut ticket, Instant::now()).unwrap();
+    publish(&registry, vec![at(0)], Activation::Waking);
+    let Waited::Slot(first) = tokio::time::timeout(HANGS, waiting.answer()).await.unwrap() else { panic!("a slot") };
+    first.succeeded(Instant::now());
+    // the keeper has settled down
+    tokio::time::sleep(Duration::from_millis(50)).await;
+
+    publish(&registry, vec![at(0), at(1)], Activation::Ready);
+    let both = async {
+        while !backend.report().endpoints.iter().all(|endpoint| endpoint.ready) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), both).await.expect("probed before the ramp ends");
+    keeper.abort();
+}
+
 #[tokio::test]
 async fn an_http_probe_wants_a_good_status() {
     let registry = Registry::new(1, Limits::default(), 1);

@@ -302,8 +302,13 @@ impl Backend {
         if let Some(start) = effects.cold_start {
             self.shared.board.report(start);
         }
-        if effects.attention && !self.kept.swap(true, SeqCst) {
-            self.shared.attention.ask(Weak::clone(&self.me));
+        if effects.attention {
+            if self.kept.swap(true, SeqCst) {
+                // The keeper has it, and may have looked already or sleep until something is due: it looks again.
+                self.shared.attention.ring();
+            } else {
+                self.shared.attention.ask(Weak::clone(&self.me));
+            }
         }
     }
 

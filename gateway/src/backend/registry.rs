@@ -29,6 +29,11 @@ pub(super) struct Attention {
 impl Attention {
     pub fn ask(&self, backend: Weak<Backend>) {
         self.backends.lock().expect("nothing panics while it holds this lock").push(backend);
+        self.ring();
+    }
+
+    /// Has the keeper look at the backends that it has; heard even if it is not listening now.
+    pub fn ring(&self) {
         self.bell.notify_one();
     }
 
@@ -139,7 +144,7 @@ impl Registry {
         known.retired = retired;
         drop(known);
         // The keeper forgets them.
-        self.0.shared.attention.bell.notify_one();
+        self.0.shared.attention.ring();
     }
 
     /// Forgets retired backends that have become idle; `true` if some are left.
