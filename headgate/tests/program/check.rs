@@ -1,4 +1,4 @@
-//! `check`.
+//! `check` as a user types it: findings, formats and exit codes. It never looks at anything but what is printed.
 
 use crate::program::{checkout, headgate, headgate_in, headgate_reading};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `explain`, from files.
+//! `explain` from files, as a user types it. No gateway runs here.
 
 use crate::program::{checkout, headgate, headgate_reading};
 

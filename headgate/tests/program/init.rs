@@ -1,4 +1,4 @@
-//! `init`.
+//! `init` as a user types it: what it writes, and that it overwrites nothing.
 
 use crate::program::{headgate, headgate_in};
 use std::fs;

@@ -1,4 +1,4 @@
-//! `routes`, from files.
+//! `routes` from files, as a user types it; addresses are compared with those of OpenFunction. No gateway runs here.
 
 use crate::program::{checkout, headgate};
 use serde_json::{Value, json};
