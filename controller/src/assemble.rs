@@ -1,7 +1,7 @@
 //! From what a source holds to what a gateway serves: functions expanded, everything translated, problems placed. Pure; the one path for `run`, `check`, `routes` and `explain`.
 
 use crate::sources::{
-    directory::{Loaded, SourceObject},
+    directory::{Loaded, SourceObject, SourceObjects},
     findings::{Finding, Severity},
 };
 use headgate_functions::{
@@ -13,7 +13,7 @@ use headgate_translate::{
     kinds::ObjectRef,
     schema::{self, Problem},
 };
-use imbl::{OrdMap, ordmap::DiffItem};
+use imbl::ordmap::DiffItem;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -70,7 +70,7 @@ pub struct Assembler {
     defaults: Defaults,
     translator: Translator,
     /// What was loaded last, and of it the objects that `translate` knows.
-    loaded: OrdMap<ObjectRef, Arc<SourceObject>>,
+    loaded: SourceObjects,
     written: Objects,
     placed: Placed,
 }
@@ -84,7 +84,7 @@ impl Assembler {
         Self {
             defaults: ground.defaults,
             translator: Translator::new(ground.settings),
-            loaded: OrdMap::new(),
+            loaded: SourceObjects::new(),
             written: Objects::default(),
             placed: Placed::new(),
         }

@@ -8,6 +8,7 @@ use headgate_translate::{
 };
 use imbl::OrdMap;
 use serde_json::Value;
+use std::borrow::Borrow;
 
 /// What an object says, by the crate that reads its kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,7 +101,7 @@ pub fn is_about_key(problem: &Problem) -> bool {
 
 impl Identity {
     /// The object of this name among those known.
-    pub fn find<'o, T>(&self, objects: &'o OrdMap<ObjectRef, T>) -> Option<&'o T> {
+    pub fn find<'o, K: Ord + Borrow<ObjectRef>, T>(&self, objects: &'o OrdMap<K, T>) -> Option<&'o T> {
         let named = |namespace: &str| ObjectRef::new(&self.group, &self.kind, namespace, &self.name);
         // Kinds without a namespace have none in their name, whatever the object says.
         objects.get(&named(self.namespace.as_deref().unwrap_or("default"))).or_else(|| objects.get(&named("")))

@@ -12,10 +12,14 @@ use headgate_translate::kinds::{self, ObjectRef};
 use imbl::{OrdMap, ordmap::DiffItem};
 use serde_json::Value;
 use std::{
+    borrow::Borrow,
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    fmt,
     fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     io::{self, Read},
+    ops::Deref,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
@@ -32,7 +36,7 @@ const STAMP_SETTLES_MS: u64 = 50;
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// The objects that are live, last good versions included.
-    pub objects: OrdMap<ObjectRef, Arc<SourceObject>>,
+    pub objects: SourceObjects,
     /// What is wrong, in the order of the files.
     pub findings: Vec<Finding>,
     /// The kinds that are not used, each once.
@@ -48,6 +52,53 @@ pub struct Loaded {
     tree_findings: Vec<Finding>,
     /// Nothing is broken or stands twice, so each live object is the one that its file says.
     plain: bool,
+}
+
+/// Objects by their names.
+pub type SourceObjects = OrdMap<ByName, Arc<SourceObject>>;
+
+/// An object as the key of itself: a name more for each would cost more memory than the object.
+#[derive(Clone, Debug)]
+pub struct ByName(Arc<SourceObject>);
+
+impl Deref for ByName {
+    type Target = ObjectRef;
+
+    fn deref(&self) -> &ObjectRef {
+        &self.0.name
+    }
+}
+
+impl Borrow<ObjectRef> for ByName {
+    fn borrow(&self) -> &ObjectRef {
+        &self.0.name
+    }
+}
+
+impl fmt::Display for ByName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.name.fmt(f)
+    }
+}
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+impl Eq for ByName {}
+
+impl PartialOrd for ByName {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByName {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.name.cmp(&other.0.name)
+    }
 }
 
 /// An object, and where it came from.
@@ -76,7 +127,7 @@ impl SourceObject {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
     /// The file, as it was named or found; `-` for standard input.
-    pub file: PathBuf,
+    pub file: Arc<Path>,
     /// The line on which it begins, from 1.
     pub line: u32,
 }
@@ -155,7 +206,7 @@ impl Loaded {
     pub fn openfunction(&self) -> impl Iterator<Item = &headgate_functions::kinds::Object> {
         // their groups alone are looked through: there may be thousands of others
         [FUNCTION_GROUP, OF_GATEWAY_GROUP].into_iter().flat_map(|group| {
-            let first = ObjectRef { group: group.to_owned(), ..ObjectRef::default() };
+            let first = ObjectRef { group: group.into(), ..ObjectRef::default() };
             let of_group = self.objects.range(first..).take_while(move |(name, _)| name.group == group);
             of_group.filter_map(|(_, object)| match &object.content {
                 Content::OpenFunction(object) => Some(object),
@@ -183,7 +234,7 @@ impl Loaded {
     ) -> Finding {
         let place = Finding {
             severity,
-            file: object.origin.file.clone(),
+            file: object.origin.file.to_path_buf(),
             position: Some(Position { line: object.origin.line, column: 1 }),
             line_text: String::new(),
             object: object.name.to_string(),
@@ -193,7 +244,7 @@ impl Loaded {
             kept: false,
         };
         let unchanged =
-            |text: &String| self.by_path.get(&object.origin.file).is_some_and(|at| self.files[*at].hash == hash(text));
+            |text: &String| self.by_path.get(&*object.origin.file).is_some_and(|at| self.files[*at].hash == hash(text));
         let text = self.text.as_deref().map(str::to_owned).or_else(|| read(&object.origin.file).ok());
         let Some(text) = text.filter(unchanged) else { return place };
         let position = position_of(&text, object, field).unwrap_or(Position { line: object.origin.line, column: 1 });
@@ -253,7 +304,7 @@ enum State {
     Live(Arc<SourceObject>),
     /// The object is broken, its name is known; an earlier version may be kept.
     Broken {
-        name: decode::Identity,
+        name: Box<decode::Identity>,
         kept: Option<Arc<SourceObject>>,
     },
     /// Not even its name can be read; kept is what stood at the same position.
@@ -428,19 +479,24 @@ fn slots(path: &Path, text: &str) -> Vec<Slot> {
 
 fn slots_of(path: &Path, text: &str, parsed: Vec<Parsed>) -> Vec<Slot> {
     let mut slots = Vec::new();
+    let origin: Arc<Path> = path.into();
     for (document, parsed) in parsed.into_iter().enumerate() {
-        let file = Text { path, text, document };
+        let file = Text { path, origin: origin.clone(), text, document };
         match parsed {
             Parsed::Document(parsed) => file.document(&parsed, &mut slots),
             Parsed::Broken(broken) => slots.push(file.broken(broken)),
         }
     }
+    // kept as long as the file
+    slots.shrink_to_fit();
     slots
 }
 
 /// A document of a file that is read.
 struct Text<'t> {
     path: &'t Path,
+    /// The same, for the objects to share.
+    origin: Arc<Path>,
     text: &'t str,
     document: usize,
 }
@@ -463,11 +519,15 @@ impl Text<'_> {
     fn object(&self, value: &Value, place: &Place) -> Slot {
         let (state, problems) = match decode::decode(value) {
             Outcome::Foreign(kind) => (State::Skipped(kind), Vec::new()),
-            Outcome::Refused(name, problems) => {
-                (name.map_or(State::Nameless { kept: Vec::new() }, |name| State::Broken { name, kept: None }), problems)
-            }
+            Outcome::Refused(name, problems) => (
+                name.map_or(State::Nameless { kept: Vec::new() }, |name| State::Broken {
+                    name: name.into(),
+                    kept: None,
+                }),
+                problems,
+            ),
             Outcome::Known(name, content, problems) => {
-                let origin = Origin { file: self.path.to_owned(), line: place.value.line };
+                let origin = Origin { file: self.origin.clone(), line: place.value.line };
                 (State::Live(Arc::new(SourceObject { name, content, origin })), problems)
             }
         };
@@ -493,7 +553,8 @@ impl Text<'_> {
         let severity = if ours { Severity::Error } else { Severity::Warning };
         let fault = broken.fault;
         let finding = Finding { severity, ..self.finding(fault.position, object, fault.message, fault.remedy) };
-        let state = name.map_or(State::Nameless { kept: Vec::new() }, |name| State::Broken { name, kept: None });
+        let state =
+            name.map_or(State::Nameless { kept: Vec::new() }, |name| State::Broken { name: name.into(), kept: None });
         Slot { document: self.document, findings: vec![finding], state }
     }
 
@@ -544,16 +605,12 @@ struct Looked {
     tree_findings: Vec<Finding>,
     again: Option<Duration>,
     /// The live objects, where they are known already.
-    objects: Option<OrdMap<ObjectRef, Arc<SourceObject>>>,
+    objects: Option<SourceObjects>,
 }
 
 /// The live objects when the touched files name the same ones as before, which is what most saves do: then nothing has to be compared
 /// with all the others. `None` where that does not hold.
-fn replaced(
-    previous: &Loaded,
-    files: &[Arc<Source>],
-    touched: &BTreeSet<PathBuf>,
-) -> Option<OrdMap<ObjectRef, Arc<SourceObject>>> {
+fn replaced(previous: &Loaded, files: &[Arc<Source>], touched: &BTreeSet<PathBuf>) -> Option<SourceObjects> {
     if !previous.plain || files.len() != previous.files.len() {
         return None;
     }
@@ -566,7 +623,7 @@ fn replaced(
         }
         for object in after {
             if objects.get(&object.name)? != object {
-                objects.insert(object.name.clone(), object.clone());
+                objects.insert(ByName(object.clone()), object.clone());
             }
         }
     }
@@ -592,14 +649,14 @@ fn merge(looked: Looked, previous: &Loaded) -> Loaded {
             State::Skipped(kind) => *skipped.entry(kind).or_default() += 1,
             State::Live(_) if known => {}
             State::Live(object) => loaded.add(object),
-            State::Broken { kept: Some(object), .. } if object.origin.file == source.path => loaded.add(object),
+            State::Broken { kept: Some(object), .. } if *object.origin.file == *source.path => loaded.add(object),
             State::Broken { .. } | State::Nameless { .. } => elsewhere.extend(slot.objects()),
         }
         let kept = !matches!(slot.state, State::Live(_)) && slot.objects().next().is_some();
         loaded.findings[first..].iter_mut().for_each(|finding| finding.kept |= kept);
     }
     for object in elsewhere {
-        loaded.objects.entry(object.name.clone()).or_insert_with(|| object.clone());
+        loaded.objects.entry(ByName(object.clone())).or_insert_with(|| object.clone());
     }
     loaded.plain = known || (plain && loaded.objects.len() == live);
     if !known {
@@ -618,14 +675,14 @@ fn merge(looked: Looked, previous: &Loaded) -> Loaded {
 }
 
 /// The same map as `now`, made of `before`: what is equal in them is shared, so that nobody need compare it later.
-fn sharing<V: Clone + PartialEq>(before: &OrdMap<ObjectRef, V>, now: &OrdMap<ObjectRef, V>) -> OrdMap<ObjectRef, V> {
+fn sharing(before: &SourceObjects, now: &SourceObjects) -> SourceObjects {
     let mut made = before.clone();
     for item in before.diff(now) {
         match item {
             DiffItem::Add(name, object) | DiffItem::Update { new: (name, object), .. } => {
                 made.insert(name.clone(), object.clone());
             }
-            DiffItem::Remove(name, _) => drop(made.remove(name)),
+            DiffItem::Remove(name, _) => drop(made.remove::<ObjectRef>(name)),
         }
     }
     made
@@ -635,7 +692,7 @@ impl Loaded {
     /// Adds an object, unless one of that name is there: then both places are told.
     fn add(&mut self, object: &Arc<SourceObject>) {
         use imbl::ordmap::Entry;
-        let first = match self.objects.entry(object.name.clone()) {
+        let first = match self.objects.entry(ByName(object.clone())) {
             Entry::Vacant(entry) => {
                 entry.insert(object.clone());
                 return;
@@ -649,7 +706,7 @@ impl Loaded {
             format!("the same object stands in {}:{} already, and that one is used", first.file.display(), first.line);
         self.findings.push(Finding {
             severity: Severity::Error,
-            file: object.origin.file.clone(),
+            file: object.origin.file.to_path_buf(),
             position: Some(Position { line: object.origin.line, column: 1 }),
             line_text: String::new(),
             object: object.name.to_string(),

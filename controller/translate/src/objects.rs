@@ -83,7 +83,7 @@ impl Objects {
     /// Removes an object; whether there was one.
     pub fn remove(&mut self, object: &ObjectRef) -> bool {
         let key = &(object.namespace.clone(), object.name.clone());
-        match (object.group.as_str(), object.kind.as_str()) {
+        match (&*object.group, &*object.kind) {
             (GATEWAY_GROUP, "GatewayClass") => self.gateway_classes.remove(key).is_some(),
             (GATEWAY_GROUP, "Gateway") => self.gateways.remove(key).is_some(),
             (GATEWAY_GROUP, "HTTPRoute") => self.http_routes.remove(key).is_some(),

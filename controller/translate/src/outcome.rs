@@ -183,7 +183,8 @@ impl Work<'_, '_> {
         if attachments.is_empty() {
             return Vec::new();
         }
-        rules.iter_mut().for_each(|rule| rule.attachments.clone_from(&attachments));
+        // `clone`, not `clone_from`, which would take memory in advance
+        rules.iter_mut().for_each(|rule| rule.attachments = attachments.clone());
         rules
     }
 }

@@ -137,6 +137,7 @@ const UNUSED_SERVICE_FIELDS: [&str; 17] = [
 
 impl Service {
     pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
+        let meta = meta.slim();
         let Some(at) = top.need("spec") else { return Self { meta, ..Self::default() } };
         let mut spec = at.fields();
         UNUSED_SERVICE_FIELDS.into_iter().for_each(|field| spec.skip(field));
@@ -192,7 +193,7 @@ impl EndpointSlice {
             family: top.need("addressType").map(|at| at.choice()).unwrap_or_default(),
             endpoints: top.each("endpoints", 0..=1000, SliceEndpoint::read),
             ports: top.each("ports", 0..=20_000, EndpointPort::read),
-            meta,
+            meta: meta.slim(),
         };
         slice.check(top.at());
         slice

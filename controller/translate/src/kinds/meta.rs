@@ -2,10 +2,11 @@
 
 use crate::{
     form::Form,
+    kinds::GATEWAY_GROUP,
     schema::{Fields, Reader},
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 /// What of `metadata` is used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,11 @@ impl ObjectMeta {
     pub fn key(&self) -> (String, String) {
         (self.namespace.clone(), self.name.clone())
     }
+
+    /// Without labels and annotations, of an object of which nobody reads them: a map takes as much memory as the rest.
+    pub(crate) fn slim(self) -> Self {
+        Self { labels: BTreeMap::new(), annotations: BTreeMap::new(), ..self }
+    }
 }
 
 /// One object of any kind.
@@ -38,9 +44,9 @@ impl ObjectMeta {
 #[serde(rename_all = "camelCase")]
 pub struct ObjectRef {
     /// Group of the API, empty for the core group.
-    pub group: String,
+    pub group: Cow<'static, str>,
     /// Kind.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// Namespace, empty for kinds that have none.
     pub namespace: String,
     /// Name.
@@ -50,7 +56,26 @@ pub struct ObjectRef {
 impl ObjectRef {
     /// Names an object.
     pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
-        Self { group: group.into(), kind: kind.into(), namespace: namespace.into(), name: name.into() }
+        Self { group: known(group), kind: known(kind), namespace: namespace.into(), name: name.into() }
+    }
+}
+
+/// Groups and kinds of which there are thousands of objects: their names cost nothing.
+fn known(text: &str) -> Cow<'static, str> {
+    const KNOWN: [&str; 9] = [
+        GATEWAY_GROUP,
+        "discovery.k8s.io",
+        "core.openfunction.io",
+        "HTTPRoute",
+        "GRPCRoute",
+        "Service",
+        "EndpointSlice",
+        "Function",
+        "",
+    ];
+    match KNOWN.into_iter().find(|known| *known == text) {
+        Some(known) => Cow::Borrowed(known),
+        None => Cow::Owned(text.to_owned()),
     }
 }
 
