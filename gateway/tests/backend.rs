@@ -329,6 +329,31 @@ fn endpoints_that_come_before_their_backend_are_kept_for_it() {
     assert!(!backend.is_cold());
 }
 
+/// Its route goes and comes back: whether it was forgotten meanwhile or not, the endpoints that came before the route are its own.
+#[test]
+fn endpoints_that_come_for_a_retired_backend_outlive_it() {
+    for (endpoints_first, forgotten) in [(true, true), (true, false), (false, true)] {
+        let registry = Registry::new(1, Limits::default(), 1);
+        registry.get_or_insert(&spec(0), Instant::now());
+        publish(&registry, ready([1]), Activation::Ready);
+        registry.retain(|_| false);
+        publish(&registry, Vec::new(), Activation::Ready);
+        if endpoints_first {
+            publish(&registry, ready([2]), Activation::Ready);
+        }
+        if forgotten {
+            assert!(!registry.sweep() && registry.get(&name()).is_none());
+        }
+        if !endpoints_first {
+            publish(&registry, ready([2]), Activation::Ready);
+        }
+        let backend = registry.get_or_insert(&spec(0), Instant::now());
+        let ports: Vec<u16> =
+            backend.report().endpoints.iter().filter(|one| one.listed).map(|one| one.address.port()).collect();
+        assert_eq!((ports, backend.is_cold()), (vec![2], false), "{endpoints_first} {forgotten}");
+    }
+}
+
 #[test]
 fn a_retry_prefers_another_endpoint_and_keeps_its_place() {
     let now = Instant::now();

@@ -67,6 +67,24 @@ struct Known {
     seeds: fastrand::Rng,
 }
 
+impl Known {
+    fn keep_early(&mut self, endpoints: &config::Endpoints) {
+        let name = &endpoints.backend;
+        if is_as_new(endpoints) {
+            self.early.remove(name);
+        } else if self.early.len() < EARLY_KEPT || self.early.contains_key(name) {
+            self.early.insert(name.clone(), endpoints.clone());
+        } else {
+            tracing::warn!(backend = %name, "endpoints for a backend that no route names: dropped");
+        }
+    }
+}
+
+/// Whether a new backend has the same by itself.
+fn is_as_new(endpoints: &config::Endpoints) -> bool {
+    endpoints.list.is_empty() && endpoints.activation == config::Activation::default()
+}
+
 /// Lists of endpoints kept for backends that no route names yet.
 const EARLY_KEPT: usize = 10_000;
 
@@ -93,6 +111,7 @@ impl Registry {
     pub fn get_or_insert(&self, config: &config::Backend, now: Instant) -> Arc<Backend> {
         let mut known = self.known();
         known.retired.retain(|name| name != &config.name);
+        let early = known.early.remove(&config.name);
         if let Some(backend) = known.backends.get(&config.name).cloned() {
             drop(known);
             backend.set_config(config, now);
@@ -101,7 +120,6 @@ impl Registry {
         let seed = known.seeds.u64(..);
         let backend = Backend::new(config, Arc::clone(&self.0.shared), seed, now);
         known.backends.insert(config.name.clone(), Arc::clone(&backend));
-        let early = known.early.remove(&config.name);
         drop(known);
         self.0.shared.board.add(Arc::downgrade(&backend));
         if let Some(endpoints) = early {
@@ -120,20 +138,18 @@ impl Registry {
         self.known().backends.values().cloned().collect()
     }
 
-    /// Tells the backend of its endpoints; kept for it if it is not known yet, since the two lanes are not ordered.
+    /// Tells the backend of its endpoints; kept for it if it is not known yet, or may be forgotten before routes name it again, since
+    /// the two lanes are not ordered.
     pub fn set_endpoints(&self, endpoints: &config::Endpoints, now: Instant) {
         let mut known = self.known();
-        match known.backends.get(&endpoints.backend).cloned() {
-            Some(backend) => {
-                drop(known);
-                backend.set_endpoints(endpoints, now);
-            }
-            None if known.early.len() < EARLY_KEPT || known.early.contains_key(&endpoints.backend) => {
-                known.early.insert(endpoints.backend.clone(), endpoints.clone());
-            }
-            None => {
-                tracing::warn!(backend = %endpoints.backend, "endpoints for a backend that no route names: dropped")
-            }
+        let backend = known.backends.get(&endpoints.backend).cloned();
+        // the search last: many may be retired at once, each told that it has no endpoints any more
+        if backend.is_none() || is_as_new(endpoints) || known.retired.contains(&endpoints.backend) {
+            known.keep_early(endpoints);
+        }
+        drop(known);
+        if let Some(backend) = backend {
+            backend.set_endpoints(endpoints, now);
         }
     }
 
