@@ -28,6 +28,13 @@ impl Function {
         }
     }
 
+    /// Has another name.
+    #[must_use]
+    pub fn renamed(mut self, name: &str) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// Runs another program.
     #[must_use]
     pub fn command(mut self, words: &[&str]) -> Self {

@@ -1,5 +1,6 @@
 //! An edit of a template is proved before it serves; a broken one never serves; the old one again is a way back.
 
+use crate::stories::{let_listen, waiting};
 use headgate_e2e::{Function, Headgate, Wire, until};
 use std::sync::{
     Arc,
@@ -38,15 +39,19 @@ async fn an_edit_is_proved_and_then_serves_without_a_failed_request() {
     let headgate = Headgate::run(&[("f.yaml", saying("one").to_string())]).await;
     assert_eq!(headgate.get(HOST, "/").await.text(), "one\n");
     let (stop, asking) = asking(&headgate);
-    headgate.save("f.yaml", &saying("two").args(&["--start-delay", "700ms"]).to_string());
+    let home = tempfile::tempdir().unwrap();
+    // the new one listens when it is let
+    headgate.save("f.yaml", &waiting(&home).renamed("hello").to_string());
     headgate.printed("it serves once it has become ready").await;
+    until("both run", async || headgate.count("app") == 1 && headgate.count("echo") == 1).await;
     assert_eq!(headgate.get(HOST, "/").await.text(), "one\n");
-    headgate.serves(HOST, "/", |answer| answer.text() == "two\n").await;
+    let_listen(&home);
+    headgate.serves(HOST, "/", |answer| answer.text() == "0 0 true").await;
     headgate.printed("serves now instead of").await;
     // the old one drains and stops
-    until("one process", async || headgate.count("echo") == 1).await;
+    until("the old one gone", async || headgate.count("echo") == 0).await;
     stop.store(true, Relaxed);
-    assert_eq!(asking.await.unwrap(), ["one", "two"]);
+    assert_eq!(asking.await.unwrap(), ["one", "0 0 true"]);
     headgate.stop().await;
 }
 
