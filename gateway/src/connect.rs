@@ -10,7 +10,6 @@ use crate::{
     pool::{Lease, PoolKey},
 };
 use headgate_config::{BackendProtocol, BackendTls};
-use headgate_http1::HeadLimits;
 use headgate_message::Method;
 use std::{
     hash::BuildHasher,
@@ -73,11 +72,8 @@ struct Facts {
 }
 
 fn over_http1(core: &Rc<Core>, io: SharedIo, outgoing: &Outgoing<'_>, facts: Facts) -> Upstream {
-    let limits = &core.shared.limits;
-    let head_limits =
-        HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields, target_bytes: limits.target_bytes };
     let tx = H1Tx::to_endpoint(io.clone(), core.buffers.clone(), outgoing);
-    let rx = H1Rx::of_endpoint(io, core.buffers.clone(), head_limits, outgoing);
+    let rx = H1Rx::of_endpoint(io, core.buffers.clone(), core.head_limits(), outgoing);
     let Facts { reused, key, is_bounded } = facts;
     Upstream { tx: UpTx::H1(tx), rx: UpRx::H1(rx), reused, key, is_bounded, lease: None }
 }

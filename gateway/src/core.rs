@@ -13,6 +13,7 @@ use crate::{
 };
 use arc_swap::{ArcSwap, Cache};
 use headgate_config::{BackendProtocol, BackendTls, Version};
+use headgate_http1::HeadLimits;
 use headgate_routing::Table;
 use std::{
     cell::RefCell,
@@ -256,6 +257,12 @@ impl Core {
             trusted: &self.shared.trusted,
             dice,
         }
+    }
+
+    /// What bounds an HTTP/1 head, of a request or an answer.
+    pub fn head_limits(&self) -> HeadLimits {
+        let limits = &self.shared.limits;
+        HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields, target_bytes: limits.target_bytes }
     }
 
     /// Whether a port speaks TLS.

@@ -11,7 +11,7 @@ use crate::{
     proxy::{self, Down, Left, Served, Tools},
     wait::{Granted, Parked},
 };
-use headgate_http1::{HeadLimits, HeadReader, Request};
+use headgate_http1::{HeadReader, Request};
 use headgate_message::{Method, Version};
 use std::{
     future::poll_fn,
@@ -137,11 +137,7 @@ impl Http1 {
     /// Waits for the next head. Between requests no buffer is held, and the drain ends the wait.
     async fn next_request(&mut self, core: &Core) -> Next {
         let limits = &core.shared.limits;
-        let mut reader = HeadReader::new(HeadLimits {
-            bytes: limits.head_bytes,
-            fields: limits.head_fields,
-            target_bytes: limits.target_bytes,
-        });
+        let mut reader = HeadReader::new(core.head_limits());
         let mut started = (!self.read.is_empty()).then(Instant::now);
         let quiet_at = Instant::now() + QUIET;
         loop {
