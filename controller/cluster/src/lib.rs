@@ -1,0 +1,1 @@
+//! The Kubernetes API: watches, writes, leader. Never decides what is served.
