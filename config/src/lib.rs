@@ -4,6 +4,7 @@
 //! so a golden file, a diff and a network message are the same thing.
 
 mod backend;
+mod demand;
 mod filter;
 mod host;
 mod listener;
@@ -15,10 +16,11 @@ mod snapshot;
 pub use backend::{
     Activation, Backend, BackendProtocol, BackendTls, ColdArm, Endpoint, Endpoints, Probe, QueueBounds, Trust, Wait,
 };
+pub use demand::{Demand, EndpointCount};
 pub use filter::{Cors, Filter, Fraction, HeaderEdit, OriginPattern, PathEdit, Redirect, Rewrite, Scheme};
 pub use host::{HostName, HostPattern, InvalidHost, is_canonical as is_canonical_host};
 pub use listener::{Certificate, ClientAuth, Listener, ListenerTls, Protocol, Redacted};
-pub use name::{BackendName, CertificateName, ListenerName, RouteKind, RuleName};
+pub use name::{BackendName, CertificateName, GatewayName, ListenerName, RouteKind, RuleName};
 pub use rank::{HostRank, PathRank, Rank, Seniority};
 pub use rule::{
     Action, Arm, ArmTarget, Attachment, Host, Match, PathMatch, Retry, Rule, Split, Timeouts, ValueMatch, ValueTest,

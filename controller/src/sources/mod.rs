@@ -1,5 +1,6 @@
 //! Where objects come from. A source reads and names what is wrong; it never makes a route of what it read.
 
+pub mod cluster;
 pub mod crds;
 mod decode;
 pub mod directory;
@@ -8,4 +9,4 @@ mod tree;
 pub mod watch;
 pub mod yaml;
 
-pub use decode::Content;
+pub use decode::{Content, Outcome, decode};

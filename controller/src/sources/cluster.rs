@@ -1,0 +1,45 @@
+//! What a cluster says of its objects: what watches deliver and everything else works on. Data only; never a client.
+
+use super::decode::Content;
+use headgate_translate::{kinds::ObjectRef, schema::Problem};
+use serde_json::Value;
+use std::sync::Arc;
+
+/// An object as the API server has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClusterObject {
+    /// Its name.
+    pub name: ObjectRef,
+    /// What it says; of one that cannot be read, the last version that could, if there was one.
+    pub content: ClusterContent,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.generation`; 0 for kinds that have none.
+    pub generation: i64,
+    /// `metadata.resourceVersion`, for writes that must not overwrite others.
+    pub resource_version: String,
+    /// `status` as it stands there, whoever wrote it; null for kinds whose status nobody here writes.
+    pub status: Value,
+    /// What is wrong with it, warnings included. An object with an error keeps the content that it had before.
+    pub problems: Vec<Problem>,
+}
+
+/// What an object says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClusterContent {
+    /// A kind that routes or functions are made of.
+    Known(Content),
+    /// Another kind that is watched, whole but for `managedFields`: Deployments, Pods, parameters.
+    Other(Arc<Value>),
+    /// It could never be read.
+    Unreadable,
+}
+
+/// What happened to an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ObjectChange {
+    /// It is new or changed.
+    Upsert(Arc<ClusterObject>),
+    /// It is gone.
+    Remove(ObjectRef),
+}
