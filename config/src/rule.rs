@@ -31,6 +31,26 @@ pub struct Rule {
     pub retry: Option<Retry>,
 }
 
+impl Rule {
+    /// The Backends that it names: those of arms, and those of mirrors, of the rule's own and of its arms.
+    pub fn backends(&self) -> impl Iterator<Item = &BackendName> {
+        let arms = match &self.action {
+            Action::Forward(split) => split.arms.as_slice(),
+            Action::Invalid(_) => &[],
+        };
+        let targets = arms.iter().filter_map(|arm| match &arm.target {
+            ArmTarget::Backend(name) => Some(name),
+            ArmTarget::Invalid(_) => None,
+        });
+        let filters = self.filters.iter().chain(arms.iter().flat_map(|arm| &arm.filters));
+        let mirrors = filters.filter_map(|filter| match filter {
+            Filter::Mirror { backend, .. } => Some(backend),
+            _ => None,
+        });
+        targets.chain(mirrors)
+    }
+}
+
 /// A listener that a rule is attached to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

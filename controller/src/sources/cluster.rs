@@ -14,6 +14,8 @@ pub struct ClusterObject {
     pub content: ClusterContent,
     /// `metadata.uid`.
     pub uid: String,
+    /// The object that controls it: the entry of `metadata.ownerReferences` with `controller: true`.
+    pub owner: Option<ObjectRef>,
     /// `metadata.generation`; 0 for kinds that have none.
     pub generation: i64,
     /// `metadata.resourceVersion`, for writes that must not overwrite others.

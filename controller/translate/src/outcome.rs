@@ -13,7 +13,7 @@ use crate::{
     route::{Resolved, Route},
     schema::{FieldPath, Problem},
 };
-use headgate_config::{Action, ArmTarget, Attachment, BackendName, Filter, Host, Rule};
+use headgate_config::{Attachment, Host, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that routes look at.
@@ -164,7 +164,7 @@ impl Work<'_, '_> {
         };
         let status = RouteStatus { parents: parents.iter().map(entry).collect() };
         let place = |(gateway, listener): &(usize, usize)| (self.view(*gateway).gateway.meta.key(), *listener);
-        let named = resolved.rules.iter().flat_map(named_backends);
+        let named = resolved.rules.iter().flat_map(Rule::backends);
         let services = named.map(|name| (name.namespace.clone(), name.service.clone())).collect();
         (status, Told { places: places.keys().map(place).collect(), services })
     }
@@ -187,24 +187,6 @@ impl Work<'_, '_> {
         rules.iter_mut().for_each(|rule| rule.attachments = attachments.clone());
         rules
     }
-}
-
-/// The Backends that a rule names.
-pub(crate) fn named_backends(rule: &Rule) -> impl Iterator<Item = &BackendName> {
-    let arms = match &rule.action {
-        Action::Forward(split) => split.arms.as_slice(),
-        Action::Invalid(_) => &[],
-    };
-    let targets = arms.iter().filter_map(|arm| match &arm.target {
-        ArmTarget::Backend(name) => Some(name),
-        ArmTarget::Invalid(_) => None,
-    });
-    let filters = rule.filters.iter().chain(arms.iter().flat_map(|arm| &arm.filters));
-    let mirrors = filters.filter_map(|filter| match filter {
-        Filter::Mirror { backend, .. } => Some(backend),
-        _ => None,
-    });
-    targets.chain(mirrors)
 }
 
 /// Conditions of a route for one parent.

@@ -10,7 +10,7 @@ use crate::{
     gateways::{Gateways, Seen, gateway_status},
     kinds::{GATEWAY_GROUP, ObjectRef},
     lookup::{Lookup, Slices},
-    outcome::{Around, Outcome, Told, named_backends, outcome},
+    outcome::{Around, Outcome, Told, outcome},
     schema::{FieldPath, Problem},
 };
 use headgate_config::{BackendName, RouteKind, Rule, RuleName};
@@ -155,7 +155,7 @@ impl Memory {
         let old: Vec<Arc<Rule>> = old.map(|(_, rule)| Arc::clone(rule)).collect();
         let grpc = isize::from(kind.is_grpc());
         let mut count = |rule: &Rule, sign: isize| {
-            for backend in named_backends(rule) {
+            for backend in rule.backends() {
                 let uses = match touched.get_mut(backend) {
                     Some(uses) => uses,
                     None => touched.entry(backend.clone()).or_default(),
