@@ -22,6 +22,9 @@ pub struct ClusterObject {
     pub resource_version: String,
     /// `status` as it stands there, whoever wrote it; null for kinds whose status nobody here writes.
     pub status: Value,
+    /// The whole of it but for `managedFields`, if it is one that we made (label `app.kubernetes.io/managed-by: headgate`): to see
+    /// whether it still is as it should be.
+    pub made: Option<Arc<Value>>,
     /// What is wrong with it, warnings included. An object with an error keeps the content that it had before.
     pub problems: Vec<Problem>,
 }

@@ -1,0 +1,39 @@
+//! Which Secrets and ConfigMaps are referred to: only these are read from an API server. Never their content.
+
+use headgate_translate::{
+    Objects,
+    kinds::{Gateway, ObjectRef, ObjectReference},
+};
+use std::collections::BTreeSet;
+
+/// The Secrets and ConfigMaps that Gateways and policies name, whether or not they may.
+pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
+    let mut found = BTreeSet::new();
+    for gateway in objects.gateways.values() {
+        found.extend(of_gateway(gateway));
+    }
+    for policy in objects.backend_tls_policies.values() {
+        let namespace = &policy.meta.namespace;
+        found.extend(policy.validation.authorities.iter().filter_map(|one| target(one, namespace)));
+    }
+    found
+}
+
+fn of_gateway(gateway: &Gateway) -> impl Iterator<Item = ObjectRef> {
+    let certificates = gateway.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let certificates = certificates.flat_map(|tls| &tls.certificates);
+    let validations = gateway
+        .frontend_tls
+        .iter()
+        .flat_map(|tls| tls.default.iter().chain(tls.per_port.iter().filter_map(|port| port.validation.as_ref())));
+    let authorities = validations.flat_map(|validation| &validation.authorities);
+    let namespace = &gateway.meta.namespace;
+    certificates.chain(authorities).chain(&gateway.backend_certificate).filter_map(|one| target(one, namespace))
+}
+
+/// The object, if it is of a kind that is read on demand.
+fn target(reference: &ObjectReference, namespace: &str) -> Option<ObjectRef> {
+    let is_read = reference.group.is_empty() && matches!(reference.kind.as_str(), "Secret" | "ConfigMap");
+    let namespace = reference.namespace.as_deref().unwrap_or(namespace);
+    is_read.then(|| ObjectRef::new("", &reference.kind, namespace, &reference.name))
+}

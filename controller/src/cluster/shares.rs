@@ -1,0 +1,226 @@
+//! What each Gateway gets of the routes: its own listeners, the rules attached to them, the Backends that these name. Never a part of another Gateway's.
+
+use headgate_config::{
+    Attachment, Backend, BackendName, GatewayName, Listener, ListenerName, Rule, RuleName, Snapshot,
+};
+use imbl::{OrdMap, ordmap::DiffItem};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// The routes, by Gateway. Costs as much as differs.
+#[derive(Debug, Default)]
+pub struct Shares {
+    all: Snapshot,
+    by_gateway: BTreeMap<GatewayName, Share>,
+}
+
+#[derive(Debug, Default)]
+struct Share {
+    snapshot: Snapshot,
+    /// How many rules name each Backend.
+    uses: HashMap<BackendName, usize>,
+}
+
+impl Shares {
+    /// Takes the next version of all routes, and names the Gateways whose share differs from before.
+    pub fn take(&mut self, next: &Snapshot) -> BTreeSet<GatewayName> {
+        let before = std::mem::replace(&mut self.all, next.clone());
+        let mut touched = BTreeSet::new();
+        self.take_listeners(&before.listeners, next, &mut touched);
+        for item in before.rules.diff(&next.rules) {
+            let (old, new) = match item {
+                DiffItem::Add(_, new) => (None, Some(new)),
+                DiffItem::Update { old: (_, old), new: (_, new) } => (Some(old), Some(new)),
+                DiffItem::Remove(_, old) => (Some(old), None),
+            };
+            self.take_rule(old, new, &mut touched);
+        }
+        self.take_backends(&before.backends, &next.backends, &mut touched);
+        self.by_gateway.retain(|_, share| share.snapshot != Snapshot::default());
+        touched
+    }
+
+    /// What a Gateway serves; nothing for one that is not known.
+    pub fn of(&self, gateway: &GatewayName) -> Snapshot {
+        self.by_gateway.get(gateway).map(|share| share.snapshot.clone()).unwrap_or_default()
+    }
+
+    /// The Gateways that need to know the endpoints of a Backend.
+    pub fn users<'s>(&'s self, backend: &'s BackendName) -> impl Iterator<Item = &'s GatewayName> {
+        self.by_gateway.iter().filter(|(_, share)| share.snapshot.backends.contains_key(backend)).map(|(name, _)| name)
+    }
+
+    fn share(&mut self, gateway: GatewayName) -> &mut Share {
+        self.by_gateway.entry(gateway).or_default()
+    }
+
+    fn take_listeners(
+        &mut self,
+        before: &BTreeMap<ListenerName, Listener>,
+        next: &Snapshot,
+        touched: &mut BTreeSet<GatewayName>,
+    ) {
+        for name in before.keys().filter(|name| !next.listeners.contains_key(*name)) {
+            let gateway = gateway_of(name);
+            self.share(gateway.clone()).snapshot.listeners.remove(name);
+            touched.insert(gateway);
+        }
+        for (name, listener) in next.listeners.iter().filter(|(name, listener)| before.get(*name) != Some(listener)) {
+            let gateway = gateway_of(name);
+            self.share(gateway.clone()).snapshot.listeners.insert(name.clone(), listener.clone());
+            touched.insert(gateway);
+        }
+    }
+
+    fn take_rule(&mut self, old: Option<&Arc<Rule>>, new: Option<&Arc<Rule>>, touched: &mut BTreeSet<GatewayName>) {
+        let all = old.into_iter().chain(new).flat_map(|rule| &rule.attachments);
+        let gateways: BTreeSet<GatewayName> = all.map(|attachment| gateway_of(&attachment.listener)).collect();
+        for gateway in gateways {
+            let (backends, share) = (self.all.backends.clone(), self.share(gateway.clone()));
+            let part = new.and_then(|rule| part(rule, &gateway));
+            let known = old.and_then(|rule| share.snapshot.rules.get(&rule.name).cloned());
+            if known == part {
+                continue;
+            }
+            touched.insert(gateway);
+            if let Some(known) = known {
+                share.remove(&known.name.clone(), &known);
+            }
+            if let Some(part) = part {
+                share.insert(part, &backends);
+            }
+        }
+    }
+
+    fn take_backends(
+        &mut self,
+        before: &OrdMap<BackendName, Arc<Backend>>,
+        next: &OrdMap<BackendName, Arc<Backend>>,
+        touched: &mut BTreeSet<GatewayName>,
+    ) {
+        for item in before.diff(next) {
+            // those that are new or gone come and go with the rules that name them
+            let (DiffItem::Update { new: (name, new), .. } | DiffItem::Add(name, new)) = item else { continue };
+            for (gateway, share) in self.by_gateway.iter_mut().filter(|(_, share)| share.uses.contains_key(name)) {
+                if share.snapshot.backends.get(name) != Some(new) {
+                    share.snapshot.backends.insert(name.clone(), new.clone());
+                    touched.insert(gateway.clone());
+                }
+            }
+        }
+    }
+}
+
+impl Share {
+    fn insert(&mut self, rule: Arc<Rule>, backends: &OrdMap<BackendName, Arc<Backend>>) {
+        for name in rule.backends() {
+            *self.uses.entry(name.clone()).or_default() += 1;
+            if let Some(backend) = backends.get(name) {
+                self.snapshot.backends.insert(name.clone(), backend.clone());
+            }
+        }
+        self.snapshot.rules.insert(rule.name.clone(), rule);
+    }
+
+    fn remove(&mut self, name: &RuleName, rule: &Rule) {
+        self.snapshot.rules.remove(name);
+        for backend in rule.backends() {
+            let Some(uses) = self.uses.get_mut(backend) else { continue };
+            *uses -= 1;
+            if *uses == 0 {
+                self.uses.remove(backend);
+                self.snapshot.backends.remove(backend);
+            }
+        }
+    }
+}
+
+/// The Gateway of a listener.
+fn gateway_of(listener: &ListenerName) -> GatewayName {
+    GatewayName { namespace: listener.namespace.clone(), name: listener.gateway.clone() }
+}
+
+/// A rule with the attachments that are a Gateway's; the rule itself if all of them are.
+fn part(rule: &Arc<Rule>, gateway: &GatewayName) -> Option<Arc<Rule>> {
+    let is_its = |listener: &ListenerName| listener.namespace == gateway.namespace && listener.gateway == gateway.name;
+    let count = rule.attachments.iter().filter(|attachment| is_its(&attachment.listener)).count();
+    if count == rule.attachments.len() {
+        return (count > 0).then(|| rule.clone());
+    }
+    let attachments: Vec<Attachment> =
+        rule.attachments.iter().filter(|attachment| is_its(&attachment.listener)).cloned().collect();
+    (count > 0).then(|| Arc::new(Rule { attachments, ..Rule::clone(rule) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headgate_translate::{Objects, Settings, kinds, translate};
+    use serde_json::json;
+
+    fn gateway(name: &str) -> GatewayName {
+        GatewayName { namespace: "default".into(), name: name.into() }
+    }
+
+    /// Two Gateways, each with the routes that `routes` gives it: a route's name, its parents and its Service.
+    fn snapshot(routes: &[(&str, &[&str], &str)]) -> Snapshot {
+        let mut objects = Objects::default();
+        let mut add = |value: serde_json::Value| match kinds::decode(&value) {
+            Ok(kinds::Decoded::Known(object, _)) => objects.insert(object),
+            other => panic!("{other:?}"),
+        };
+        let api = "gateway.networking.k8s.io/v1";
+        add(json!({"apiVersion": api, "kind": "GatewayClass", "metadata": {"name": "headgate"},
+            "spec": {"controllerName": "headgate.dev/gateway-controller"}}));
+        for name in ["a", "b"] {
+            add(json!({"apiVersion": api, "kind": "Gateway", "metadata": {"name": name, "namespace": "default"},
+                "spec": {"gatewayClassName": "headgate", "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}}));
+        }
+        for (name, parents, service) in routes {
+            let parents: Vec<_> = parents.iter().map(|name| json!({"name": name})).collect();
+            add(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": "default"},
+                "spec": {"ports": [{"port": 80}]}}));
+            add(json!({"apiVersion": api, "kind": "HTTPRoute", "metadata": {"name": name, "namespace": "default"},
+                "spec": {"parentRefs": parents, "rules": [{"backendRefs": [{"name": service, "port": 80}]}]}}));
+        }
+        translate(&objects, &Settings::default()).snapshot
+    }
+
+    fn names(snapshot: &Snapshot) -> (Vec<String>, Vec<String>) {
+        let rules = snapshot.rules.keys().map(|name| name.route.clone()).collect();
+        (rules, snapshot.backends.keys().map(|name| name.service.clone()).collect())
+    }
+
+    fn texts(of: &[&str]) -> Vec<String> {
+        of.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn each_gateway_gets_its_own_and_a_shared_route_is_cut() {
+        let mut shares = Shares::default();
+        let touched = shares.take(&snapshot(&[("one", &["a"], "s1"), ("both", &["a", "b"], "s2")]));
+        assert_eq!(touched, BTreeSet::from([gateway("a"), gateway("b")]));
+        assert_eq!(names(&shares.of(&gateway("a"))), (texts(&["both", "one"]), texts(&["s1", "s2"])));
+        let b = shares.of(&gateway("b"));
+        assert_eq!(names(&b), (texts(&["both"]), texts(&["s2"])));
+        let listeners = b.rules.values().flat_map(|rule| &rule.attachments).map(|one| one.listener.gateway.clone());
+        assert_eq!(listeners.collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn only_those_are_touched_whose_share_differs_and_what_nobody_names_goes() {
+        let mut shares = Shares::default();
+        shares.take(&snapshot(&[("one", &["a"], "s1"), ("other", &["b"], "s1")]));
+        let next = snapshot(&[("one", &["a"], "s3"), ("other", &["b"], "s1")]);
+        assert_eq!(shares.take(&next), BTreeSet::from([gateway("a")]));
+        assert_eq!(names(&shares.of(&gateway("a"))).1, texts(&["s3"]));
+        assert_eq!(names(&shares.of(&gateway("b"))).1, texts(&["s1"]));
+        assert_eq!(shares.take(&next), BTreeSet::new());
+        // a route that leaves for another Gateway touches both
+        let moved = snapshot(&[("one", &["b"], "s3"), ("other", &["b"], "s1")]);
+        assert_eq!(shares.take(&moved), BTreeSet::from([gateway("a"), gateway("b")]));
+        assert_eq!(names(&shares.of(&gateway("a"))), (vec![], vec![]));
+    }
+}
