@@ -9,6 +9,7 @@ mod expand;
 pub mod kinds;
 mod name_template;
 mod plan;
+mod pod;
 mod revision;
 mod route;
 pub mod settings;
@@ -19,6 +20,7 @@ pub use context::{command_line, environment, func_context, func_context_v1beta2,
 pub use expand::{Defaults, Expansion, Input, Subject, expand};
 pub use name_template::{HOST_VARIABLES, NameTemplate, PATH_VARIABLES, TemplateError, Values, Variable};
 pub use plan::{Bounds, OLD_IDLE_MS, OLD_KEPT, Plan, Status, Step, Target, plan, retire};
+pub use pod::{CLOSING_ANNOTATION, PodSeen, Trouble};
 pub use revision::{Exit, FAILED_STARTS_BROKEN, Observed, Revision, Seen, State, revision_name, version_alias};
 pub use route::{FunctionRoute, SERVICE_PORT, route};
 pub use template::{Context, Template};

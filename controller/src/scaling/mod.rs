@@ -2,6 +2,7 @@
 
 mod autoscaler;
 mod backoff;
+pub mod cluster;
 mod run;
 mod scaler;
 #[cfg(test)]
