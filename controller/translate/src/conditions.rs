@@ -4,10 +4,14 @@ use crate::{
     kinds::{ParentRef, RouteGroupKind},
     schema::{FieldPath, Problem},
 };
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{
+    Deserialize, Serialize, Serializer,
+    de::{IntoDeserializer, value::Error},
+    ser::SerializeMap,
+};
 
 /// `type` of a condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "named as in the API")]
 pub enum ConditionType {
     Accepted,
@@ -16,6 +20,20 @@ pub enum ConditionType {
     Conflicted,
     PartiallyInvalid,
     InsecureFrontendValidationMode,
+    SupportedVersion,
+}
+
+impl ConditionType {
+    /// The type of a name of the API, if it is one that we say.
+    pub fn parse(name: &str) -> Option<Self> {
+        let deserializer = IntoDeserializer::<Error>::into_deserializer(name);
+        Self::deserialize(deserializer).ok()
+    }
+
+    /// Whether it names a fault, so that `True` is what is wrong.
+    pub const fn names_fault(self) -> bool {
+        matches!(self, Self::Conflicted | Self::PartiallyInvalid | Self::InsecureFrontendValidationMode)
+    }
 }
 
 /// `reason` of a condition.
@@ -50,6 +68,12 @@ pub enum Reason {
     BackendNotFound,
     Conflicted,
     TargetNotFound,
+    Pending,
+    NoResources,
+    AddressNotAssigned,
+    AddressNotUsable,
+    SupportedVersion,
+    UnsupportedVersion,
 }
 
 /// Text of a reason, and what to do about it (empty where nothing is wrong).
@@ -104,6 +128,16 @@ impl Reason {
             Self::TargetNotFound => {
                 Row("TargetNotFound", "name a Service, and a port of it by name, in this namespace")
             }
+            Self::Pending => Row("Pending", "wait; if it lasts, see the Pods of the Gateway"),
+            Self::NoResources => Row("NoResources", "see the events of the Pods of the Gateway"),
+            Self::AddressNotAssigned => {
+                Row("AddressNotAssigned", "see whether the cluster gives addresses to Services of type LoadBalancer")
+            }
+            Self::AddressNotUsable => Row("AddressNotUsable", "name an address that is free and can be assigned"),
+            Self::SupportedVersion => Row("SupportedVersion", ""),
+            Self::UnsupportedVersion => {
+                Row("UnsupportedVersion", "install CustomResourceDefinitions of a version that is supported")
+            }
         }
     }
 
@@ -149,17 +183,12 @@ fn write_status<S: Serializer>(status: &bool, serializer: S) -> Result<S::Ok, S:
 impl Condition {
     /// A condition in which nothing is wrong.
     pub fn fine(kind: ConditionType, reason: Reason, generation: i64) -> Self {
-        let status = kind != ConditionType::Conflicted;
-        Self { kind, status, reason, message: String::new(), observed_generation: generation }
+        Self { kind, status: !kind.names_fault(), reason, message: String::new(), observed_generation: generation }
     }
 
     /// A condition that says what is wrong.
     pub fn wrong(kind: ConditionType, reason: Reason, message: impl Into<String>, generation: i64) -> Self {
-        let status = matches!(
-            kind,
-            ConditionType::Conflicted | ConditionType::PartiallyInvalid | ConditionType::InsecureFrontendValidationMode
-        );
-        Self { kind, status, reason, message: message.into(), observed_generation: generation }
+        Self { kind, status: kind.names_fault(), reason, message: message.into(), observed_generation: generation }
     }
 
     /// `wrong` with the first of `findings` of this type, `fine` if there is none.
@@ -337,6 +366,12 @@ mod tests {
                 }],
             }]})
         );
+    }
+
+    #[test]
+    fn a_type_is_known_by_its_name() {
+        assert_eq!(ConditionType::parse("PartiallyInvalid"), Some(ConditionType::PartiallyInvalid));
+        assert_eq!(ConditionType::parse("example.com/Scanned"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod changed;
 pub mod conditions;
 pub mod duration;
 mod endpoints;
+pub mod features;
 mod filters;
 pub mod form;
 mod gateways;

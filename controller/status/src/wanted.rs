@@ -1,0 +1,213 @@
+//! What is to be said of an object, whole: what `translate` says, and what only the cluster knows. Never what others say.
+
+use headgate_translate::{
+    conditions::{
+        ClassStatus, Condition, ConditionType, GatewayStatus, ListenerStatus, PolicyStatus, Reason, RouteStatus, Status,
+    },
+    features,
+    kinds::{GATEWAY_GROUP, ObjectRef},
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, sync::Arc};
+
+/// The minor versions of Gateway API v1 whose definitions this program knows.
+const MINORS: std::ops::RangeInclusive<u32> = 5..=7;
+
+/// What is to be said of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wanted {
+    /// Of a route or a policy: our entries of its list, whatever its kind.
+    Said(Arc<Status>),
+    /// Of an object that is served by one controller only (GatewayClass, Gateway): our part of its status, without times.
+    Fields {
+        /// Conditions, listeners, addresses, features.
+        status: Value,
+        /// The data plane was told of this generation and has not answered: what it serves stays said of the generation before.
+        awaiting: bool,
+    },
+    /// Of a Function: the fields of its status that are ours, without times.
+    Function(Value),
+}
+
+/// What the cluster says of the gateways of a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// Where they are found.
+    pub addresses: Vec<Address>,
+    /// Which of the addresses that were asked for cannot be had, and why; for people.
+    pub unusable: Option<String>,
+    /// How many of them are ready.
+    pub ready: usize,
+    /// Why none starts or takes what it is told, if that is known; for people.
+    pub trouble: Option<String>,
+    /// The newest generation of the Gateway that a ready one has acknowledged; 0 for none.
+    pub acknowledged: i64,
+}
+
+/// `status.addresses[]` of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Address {
+    /// `IPAddress` or `Hostname`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its value.
+    pub value: String,
+}
+
+impl Address {
+    /// The address of a text: an IP address or a host name.
+    pub fn of(value: &str) -> Self {
+        let kind = if value.parse::<std::net::IpAddr>().is_ok() { "IPAddress" } else { "Hostname" };
+        Self { kind: kind.into(), value: value.into() }
+    }
+}
+
+/// What annotations of the CustomResourceDefinitions of Gateway API say of themselves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Definitions {
+    /// `gateway.networking.k8s.io/bundle-version` of each of them, `v1.7.0`; empty for one without it.
+    pub versions: BTreeSet<String>,
+    /// Whether their `gateway.networking.k8s.io/channel` is `experimental`.
+    pub experimental: bool,
+}
+
+impl Definitions {
+    /// Whether this program knows all of them.
+    pub fn are_supported(&self) -> bool {
+        self.versions.iter().all(|version| is_supported(version))
+    }
+}
+
+impl Wanted {
+    /// Of a GatewayClass: with the version of the definitions and the features that are claimed.
+    ///
+    /// Definitions of other versions are served as well as can be: `Accepted` stays, `SupportedVersion` says it.
+    pub fn class(status: &ClassStatus, definitions: &Definitions) -> Self {
+        let generation = status.conditions.first().map_or(0, |condition| condition.observed_generation);
+        let mut conditions = status.conditions.clone();
+        conditions.push(supported_version(definitions, generation));
+        let features: Vec<Value> =
+            features::claimed(definitions.experimental).map(|name| json!({"name": name})).collect();
+        let status = json!({"conditions": conditions, "supportedFeatures": features});
+        Self::Fields { status, awaiting: false }
+    }
+
+    /// Of a Gateway: with its addresses, and whether it is programmed.
+    pub fn gateway(status: &GatewayStatus, fleet: &Fleet) -> Self {
+        let mut status = status.clone();
+        let awaiting = judge(&mut status.conditions, &mut status.listeners, fleet);
+        let mut status = json!(status);
+        status["addresses"] = json!(fleet.addresses);
+        Self::Fields { status, awaiting }
+    }
+
+    /// Of a Gateway of OpenFunction: what is said of the Gateway of Gateway API behind it, for those of its listeners that it made.
+    /// `Scheduled` and `Ready` are the words of the version that OpenFunction and its users know; `generation` is its own.
+    pub fn openfunction_gateway(&self, is_ours: impl Fn(&str) -> bool, generation: i64) -> Self {
+        let Self::Fields { status, awaiting } = self else { return self.clone() };
+        let mut status = status.clone();
+        let old_words = [("Accepted", "Scheduled"), ("Programmed", "Ready")];
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let renamed = old_words.into_iter().filter_map(|(new, old)| {
+            let mut condition = conditions.iter().find(|condition| condition["type"] == new)?.clone();
+            condition["type"] = json!(old);
+            if condition["reason"] == new {
+                condition["reason"] = json!(old);
+            }
+            Some(condition)
+        });
+        status["conditions"] = conditions.iter().cloned().chain(renamed).collect();
+        if let Some(listeners) = status["listeners"].as_array_mut() {
+            listeners.retain(|listener| listener["name"].as_str().is_some_and(&is_ours));
+        }
+        observe(&mut status, generation);
+        Self::Fields { status, awaiting: *awaiting }
+    }
+}
+
+/// What is said of an object of which nothing is to be said any more: that our entries go. `None` for kinds whose status belongs
+/// to one controller, for it may have another one now.
+pub fn nothing(object: &ObjectRef) -> Option<Wanted> {
+    let status = match (&*object.group, &*object.kind) {
+        (GATEWAY_GROUP, "BackendTLSPolicy") | ("headgate.dev", _) => Status::Policy(PolicyStatus::default()),
+        (GATEWAY_GROUP, kind) if kind.ends_with("Route") => Status::Route(RouteStatus::default()),
+        _ => return None,
+    };
+    Some(Wanted::Said(Arc::new(status)))
+}
+
+fn is_supported(version: &str) -> bool {
+    let minor = version.strip_prefix("v1.").and_then(|rest| rest.split('.').next());
+    minor.and_then(|minor| minor.parse().ok()).is_some_and(|minor: u32| MINORS.contains(&minor))
+}
+
+fn supported_version(definitions: &Definitions, generation: i64) -> Condition {
+    if definitions.are_supported() {
+        return Condition::fine(ConditionType::SupportedVersion, Reason::SupportedVersion, generation);
+    }
+    let name = |version: &String| if version.is_empty() { "one without a version".to_owned() } else { version.clone() };
+    let found: Vec<String> = definitions.versions.iter().map(name).collect();
+    let (found, first, last) = (found.join(", "), MINORS.start(), MINORS.end());
+    let message = format!(
+        "found definitions of {found}, known are v1.{first} to v1.{last}, so some fields may do nothing; {}",
+        Reason::UnsupportedVersion.remedy()
+    );
+    Condition::wrong(ConditionType::SupportedVersion, Reason::UnsupportedVersion, message, generation)
+}
+
+/// Says of a Gateway and its listeners whether they are programmed, where `translate` says that they could be. Whether only the
+/// answer of a data plane is missing.
+///
+/// Source: Gateway API v1.7.0, GatewayConditionProgrammed and ListenerConditionProgrammed.
+fn judge(conditions: &mut [Condition], listeners: &mut [ListenerStatus], fleet: &Fleet) -> bool {
+    let Some(programmed) = conditions.iter_mut().find(|c| c.kind == ConditionType::Programmed && c.status) else {
+        return false;
+    };
+    let generation = programmed.observed_generation;
+    let Some((reason, message)) = obstacle(fleet, generation) else { return false };
+    *programmed =
+        Condition::wrong(ConditionType::Programmed, reason, format!("{message}; {}", reason.remedy()), generation);
+    let of_listeners = listeners.iter_mut().flat_map(|listener| &mut listener.conditions);
+    for condition in of_listeners.filter(|c| c.kind == ConditionType::Programmed && c.status) {
+        *condition = Condition::wrong(ConditionType::Programmed, Reason::Pending, message.clone(), generation);
+    }
+    is_awaiting(fleet, generation)
+}
+
+/// What keeps the gateways from serving a generation: first what a person can do something about.
+fn obstacle(fleet: &Fleet, generation: i64) -> Option<(Reason, String)> {
+    if let Some(unusable) = &fleet.unusable {
+        return Some((Reason::AddressNotUsable, unusable.clone()));
+    }
+    if fleet.addresses.is_empty() {
+        return Some((Reason::AddressNotAssigned, "no address has been assigned yet".into()));
+    }
+    if fleet.ready > 0 && fleet.acknowledged >= generation {
+        return None;
+    }
+    Some(match &fleet.trouble {
+        Some(trouble) => (Reason::NoResources, trouble.clone()),
+        None if fleet.ready == 0 => (Reason::Pending, "no gateway is ready".into()),
+        None => (Reason::Pending, format!("no gateway has taken generation {generation} yet")),
+    })
+}
+
+fn is_awaiting(fleet: &Fleet, generation: i64) -> bool {
+    let has_address = fleet.unusable.is_none() && !fleet.addresses.is_empty();
+    let behind = fleet.acknowledged > 0 && fleet.acknowledged < generation;
+    has_address && fleet.ready > 0 && fleet.trouble.is_none() && behind
+}
+
+/// Sets the generation that all conditions speak of.
+fn observe(status: &mut Value, generation: i64) {
+    let set = |conditions: Option<&mut Value>| {
+        for condition in conditions.and_then(Value::as_array_mut).into_iter().flatten() {
+            condition["observedGeneration"] = json!(generation);
+        }
+    };
+    set(status.get_mut("conditions"));
+    for listener in status.get_mut("listeners").and_then(Value::as_array_mut).into_iter().flatten() {
+        set(listener.get_mut("conditions"));
+    }
+}

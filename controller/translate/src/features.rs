@@ -1,0 +1,102 @@
+//! The features of Gateway API v1.7.0 of the five GATEWAY profiles, and which of them are claimed: one table. Never more than the program serves.
+
+/// A feature of the conformance suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// As `status.supportedFeatures` of a GatewayClass writes it.
+    pub name: &'static str,
+    /// Whether its fields stand in the CustomResourceDefinitions of the experimental channel only.
+    pub experimental: bool,
+    /// Whether this program serves it.
+    pub claimed: bool,
+}
+
+/// All of them, in the order of their names.
+///
+/// Source: `pkg/features` of Gateway API v1.7.0, without those of a mesh.
+pub const FEATURES: &[Feature] = &[
+    standard("BackendTLSPolicy", true),
+    standard("BackendTLSPolicySANValidation", true),
+    experimental("ClusterTrustBundle", false),
+    standard("GRPCRoute", true),
+    standard("GRPCRouteNamedRouteRule", true),
+    standard("GRPCRouteRequestHeaderModifier", true),
+    standard("Gateway", true),
+    standard("GatewayAddressEmpty", false),
+    experimental("GatewayAddressRoutability", false),
+    experimental("GatewayAddressRoutabilityCluster", false),
+    standard("GatewayBackendClientCertificate", false),
+    standard("GatewayFrontendClientCertificateValidation", true),
+    standard("GatewayFrontendClientCertificateValidationInsecureFallback", true),
+    standard("GatewayHTTPListenerIsolation", true),
+    standard("GatewayHTTPSListenerDetectMisdirectedRequests", true),
+    standard("GatewayInfrastructure", false),
+    experimental("GatewayListenerFilters", false),
+    standard("GatewayPort8080", true),
+    standard("GatewayRouteHostnameIntersectionPrecedence", true),
+    standard("GatewayStaticAddresses", false),
+    standard("HTTPRoute", true),
+    standard("HTTPRoute303RedirectStatusCode", true),
+    standard("HTTPRoute307RedirectStatusCode", true),
+    standard("HTTPRoute308RedirectStatusCode", true),
+    standard("HTTPRouteBackendProtocolH2C", true),
+    standard("HTTPRouteBackendProtocolWebSocket", true),
+    standard("HTTPRouteBackendRequestHeaderModification", true),
+    standard("HTTPRouteBackendTimeout", true),
+    standard("HTTPRouteBackendURLRewrite", true),
+    standard("HTTPRouteCORS", true),
+    experimental("HTTPRouteDestinationPortMatching", true),
+    standard("HTTPRouteHostRewrite", true),
+    standard("HTTPRouteMethodMatching", true),
+    standard("HTTPRouteNamedRouteRule", true),
+    standard("HTTPRouteParentRefPort", true),
+    standard("HTTPRoutePathRedirect", true),
+    standard("HTTPRoutePathRewrite", true),
+    standard("HTTPRoutePortRedirect", true),
+    standard("HTTPRouteQueryParamMatching", true),
+    standard("HTTPRouteRequestMirror", true),
+    standard("HTTPRouteRequestMultipleMirrors", true),
+    standard("HTTPRouteRequestPercentageMirror", true),
+    standard("HTTPRouteRequestTimeout", true),
+    standard("HTTPRouteResponseHeaderModification", true),
+    standard("HTTPRouteRetryCodes", true),
+    standard("HTTPRouteRetryConnectionError", true),
+    standard("HTTPRouteSchemeRedirect", true),
+    standard("ListenerSet", false),
+    standard("ReferenceGrant", true),
+    standard("TCPRoute", false),
+    standard("TLSRoute", false),
+    standard("TLSRouteModeMixed", false),
+    standard("TLSRouteModeTerminate", false),
+    standard("UDPRoute", false),
+];
+
+/// The names of the claimed features, in their order; those of the experimental channel only where its definitions are installed.
+pub fn claimed(experimental_channel: bool) -> impl Iterator<Item = &'static str> {
+    let can_be_tried = move |feature: &&Feature| feature.claimed && (experimental_channel || !feature.experimental);
+    FEATURES.iter().filter(can_be_tried).map(|feature| feature.name)
+}
+
+const fn standard(name: &'static str, claimed: bool) -> Feature {
+    Feature { name, experimental: false, claimed }
+}
+
+const fn experimental(name: &'static str, claimed: bool) -> Feature {
+    Feature { name, experimental: true, claimed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_stand_once_in_the_order_of_their_names() {
+        assert!(FEATURES.is_sorted_by(|a, b| a.name < b.name));
+    }
+
+    #[test]
+    fn experimental_features_need_their_definitions() {
+        assert!(claimed(true).any(|name| name == "HTTPRouteDestinationPortMatching"));
+        assert!(!claimed(false).any(|name| name == "HTTPRouteDestinationPortMatching"));
+    }
+}
