@@ -19,7 +19,8 @@ impl fmt::Display for GatewayName {
     }
 }
 
-/// A listener of a Gateway (or ListenerSet): `namespace/gateway/section`.
+/// A listener of a Gateway: `namespace/gateway/section`, of a ListenerSet attached to it `namespace/gateway/set/section` where the
+/// set is `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ListenerName {
@@ -27,13 +28,17 @@ pub struct ListenerName {
     pub namespace: String,
     /// Name of the Gateway.
     pub gateway: String,
+    /// `namespace/name` of the ListenerSet, empty for the Gateway's own listeners: names are unique within each only.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub set: String,
     /// The listener's `name`.
     pub section: String,
 }
 
 impl fmt::Display for ListenerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.namespace, self.gateway, self.section)
+        let set = if self.set.is_empty() { "" } else { "/" };
+        write!(f, "{}/{}{set}{}/{}", self.namespace, self.gateway, self.set, self.section)
     }
 }
 

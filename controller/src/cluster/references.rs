@@ -2,15 +2,18 @@
 
 use headgate_translate::{
     Objects,
-    kinds::{Gateway, ObjectRef, ObjectReference},
+    kinds::{Gateway, Listener, ObjectRef, ObjectReference},
 };
 use std::collections::BTreeSet;
 
-/// The Secrets and ConfigMaps that Gateways and policies name, whether or not they may.
+/// The Secrets and ConfigMaps that Gateways, ListenerSets and policies name, whether or not they may.
 pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
     let mut found = BTreeSet::new();
     for gateway in objects.gateways.values() {
         found.extend(of_gateway(gateway));
+    }
+    for set in objects.listener_sets.values() {
+        found.extend(certificates(&set.listeners).filter_map(|one| target(one, &set.meta.namespace)));
     }
     for policy in objects.backend_tls_policies.values() {
         let namespace = &policy.meta.namespace;
@@ -20,15 +23,20 @@ pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
 }
 
 fn of_gateway(gateway: &Gateway) -> impl Iterator<Item = ObjectRef> {
-    let certificates = gateway.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    let certificates = certificates.flat_map(|tls| &tls.certificates);
     let validations = gateway
         .frontend_tls
         .iter()
         .flat_map(|tls| tls.default.iter().chain(tls.per_port.iter().filter_map(|port| port.validation.as_ref())));
     let authorities = validations.flat_map(|validation| &validation.authorities);
     let namespace = &gateway.meta.namespace;
-    certificates.chain(authorities).chain(&gateway.backend_certificate).filter_map(|one| target(one, namespace))
+    certificates(&gateway.listeners)
+        .chain(authorities)
+        .chain(&gateway.backend_certificate)
+        .filter_map(|one| target(one, namespace))
+}
+
+fn certificates(listeners: &[Listener]) -> impl Iterator<Item = &ObjectReference> {
+    listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| &tls.certificates)
 }
 
 /// The object, if it is of a kind that is read on demand.

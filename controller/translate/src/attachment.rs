@@ -3,7 +3,7 @@
 use crate::{
     conditions::{ConditionType, Finding, Reason},
     kinds::{From, GATEWAY_GROUP, ObjectMeta, ParentRef},
-    listeners::{GatewayView, ListenerView},
+    listeners::{GatewayView, ListenerView, Owner},
     lookup::Lookup,
     schema::FieldPath,
 };
@@ -20,23 +20,36 @@ pub(crate) struct Candidate<'a> {
 /// The index of a listener of the Gateway, and the hosts there.
 pub(crate) type Attached = (usize, Vec<Host>);
 
-/// Where a route attaches, or why nowhere. `at` is the path of the reference.
+/// Where a route attaches among the Gateway's own listeners or those of one of its sets, or why nowhere. `at` is the path of the
+/// reference.
 pub(crate) fn attach(
     lookup: &Lookup<'_>,
     route: Candidate<'_>,
     parent: &ParentRef,
     gateway: &GatewayView<'_>,
+    set: Option<usize>,
     at: &FieldPath,
 ) -> Result<Vec<Attached>, Finding> {
     let refused = |reason, path, message| Err(Finding::new(ConditionType::Accepted, reason, path, message));
-    let named: Vec<usize> =
-        (0..gateway.listeners.len()).filter(|&index| names(parent, &gateway.listeners[index])).collect();
+    if let Some(finding) = set.and_then(|set| gateway.sets[set].findings.first()) {
+        let message = format!("the ListenerSet is not attached to its Gateway: {}", finding.message);
+        let finding = Finding::new(ConditionType::Accepted, Reason::NoMatchingParent, at.clone(), message);
+        return Err(finding.remedy("see the conditions of the ListenerSet"));
+    }
+    let (owner, first, last) = match set {
+        None => (Owner::Gateway(gateway.gateway), 0, gateway.own().len()),
+        Some(set) => {
+            let view = &gateway.sets[set];
+            (Owner::Set(view.set, set), view.listeners.start, view.listeners.end)
+        }
+    };
+    let named: Vec<usize> = (first..last).filter(|&index| names(parent, &gateway.listeners[index])).collect();
     if named.is_empty() {
-        let (namespace, name) = gateway.gateway.meta.key();
-        let message = format!("Gateway {namespace}/{name} has no listener {}", wanted(parent));
+        let (namespace, name) = owner.meta().key();
+        let message = format!("{} {namespace}/{name} has no listener {}", owner.kind(), wanted(parent));
         return refused(Reason::NoMatchingParent, at.clone(), message);
     }
-    let allowed = |index: &usize| allows(lookup, route, gateway, &gateway.listeners[*index]);
+    let allowed = |index: &usize| allows(lookup, route, &gateway.listeners[*index]);
     let allowing: Vec<usize> = named.into_iter().filter(allowed).collect();
     if allowing.is_empty() {
         let message = format!("no listener allows {} from namespace {}", route.kind.as_str(), route.meta.namespace);
@@ -62,12 +75,12 @@ fn wanted(parent: &ParentRef) -> String {
     section.into_iter().chain(port).collect::<Vec<_>>().join(" ")
 }
 
-fn allows(lookup: &Lookup<'_>, route: Candidate<'_>, gateway: &GatewayView<'_>, listener: &ListenerView<'_>) -> bool {
+fn allows(lookup: &Lookup<'_>, route: Candidate<'_>, listener: &ListenerView<'_>) -> bool {
     let kind = |kind: &crate::kinds::RouteGroupKind| kind.group == GATEWAY_GROUP && kind.kind == route.kind.as_str();
     let allowed = &listener.spec.allowed_routes;
     let from_namespace = match &allowed.from {
         From::All => true,
-        From::Same => route.meta.namespace == gateway.gateway.meta.namespace,
+        From::Same => route.meta.namespace == listener.owner.meta().namespace,
         From::Selector => {
             let labels = lookup.namespace_labels(&route.meta.namespace);
             allowed.selector.as_ref().is_some_and(|selector| selector.selects(&labels))

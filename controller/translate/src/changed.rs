@@ -1,6 +1,6 @@
 //! What of the objects may make a route, a Backend or a list of endpoints another one. May name too much, never too little.
 
-use crate::{AliasArm, Key, Objects, gateways::Seen, lookup::Slices, route::Route};
+use crate::{AliasArm, Key, Objects, gateways::Seen, kinds::ParentRef, lookup::Slices, route::Route};
 use headgate_config::RouteKind;
 use imbl::{OrdMap, ordmap::DiffItem};
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +16,8 @@ pub(crate) struct Changed {
     endpoints: Services,
     /// Gateways that routes see in another way.
     gateways: BTreeSet<Key>,
+    /// ListenerSets that are new, gone or written anew, and those of such Gateways.
+    sets: BTreeSet<Key>,
     namespaces: BTreeSet<String>,
     grants: bool,
     everything: bool,
@@ -68,6 +70,7 @@ impl Changed {
         }
         let existence = |key: &&Key| before.gateways.contains_key(*key) != now.gateways.contains_key(*key);
         changed.gateways.extend(keys(&before.gateways, &now.gateways).filter(existence).cloned());
+        changed.sets.extend(keys(&before.listener_sets, &now.listener_sets).cloned());
         changed.namespaces.extend(keys(&before.namespaces, &now.namespaces).map(|(_, name)| name.clone()));
         changed.grants = !before.reference_grants.ptr_eq(&now.reference_grants);
         // the built-in Gateway comes or goes with the first one that somebody wrote
@@ -84,6 +87,10 @@ impl Changed {
     pub fn gateways(&mut self, before: &BTreeMap<Key, Seen>, now: &BTreeMap<Key, Seen>, builtin: Option<&Key>) {
         let differs = |key: &&Key| before.get(*key) != now.get(*key);
         self.gateways.extend(before.keys().chain(now.keys()).filter(differs).cloned());
+        for key in &self.gateways {
+            let seen = before.get(key).into_iter().chain(now.get(key));
+            self.sets.extend(seen.flat_map(Seen::sets).cloned());
+        }
         self.everything |= builtin.is_some_and(|key| self.gateways.contains(key));
     }
 
@@ -105,7 +112,10 @@ impl Changed {
         let mut routes: BTreeMap<_, _> = own.collect();
         let looked_at_is_new = self.everything
             || self.grants
-            || !(self.services.0.is_empty() && self.gateways.is_empty() && self.namespaces.is_empty());
+            || !(self.services.0.is_empty()
+                && self.gateways.is_empty()
+                && self.sets.is_empty()
+                && self.namespaces.is_empty());
         if looked_at_is_new {
             let all = all(now).filter(|(name, route)| !self.routes.contains(name) && self.concerns(*route));
             routes.extend(all.map(|(name, route)| (name, Some(route))));
@@ -117,8 +127,11 @@ impl Changed {
     fn concerns(&self, route: Route<'_>) -> bool {
         let own = &route.meta().namespace;
         let sees = || {
-            let mut parents = route.parents().iter().filter(|parent| parent.is_gateway());
-            !self.gateways.is_empty() && parents.any(|parent| self.gateways.contains(&parent.key(own)))
+            let changed = |parent: &ParentRef| {
+                (parent.is_gateway() && self.gateways.contains(&parent.key(own)))
+                    || (parent.is_listener_set() && self.sets.contains(&parent.key(own)))
+            };
+            !(self.gateways.is_empty() && self.sets.is_empty()) && route.parents().iter().any(changed)
         };
         let names =
             |service: (&str, &str)| (self.grants && service.0 != own.as_str()) || self.services.contains(service);

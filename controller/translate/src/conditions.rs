@@ -49,6 +49,8 @@ pub enum Reason {
     InvalidParameters,
     UnsupportedAddress,
     ListenersNotValid,
+    NotAllowed,
+    ParentNotAccepted,
     InvalidClientCertificateRef,
     UnsupportedProtocol,
     UnsupportedValue,
@@ -95,6 +97,10 @@ impl Reason {
             }
             Self::UnsupportedAddress => Row("UnsupportedAddress", "write type IPAddress or Hostname"),
             Self::ListenersNotValid => Row("ListenersNotValid", "see the conditions of the listeners"),
+            Self::NotAllowed => {
+                Row("NotAllowed", "let the Gateway's allowedListeners allow this namespace; without it none is allowed")
+            }
+            Self::ParentNotAccepted => Row("ParentNotAccepted", "see the conditions of the Gateway"),
             Self::InvalidClientCertificateRef => {
                 Row("InvalidClientCertificateRef", "name a Secret with tls.crt and tls.key in PEM")
             }
@@ -247,6 +253,8 @@ pub enum Status {
     Class(ClassStatus),
     /// Of a Gateway.
     Gateway(GatewayStatus),
+    /// Of a ListenerSet.
+    ListenerSet(ListenerSetStatus),
     /// Of a route.
     Route(RouteStatus),
     /// Of a policy.
@@ -262,10 +270,23 @@ pub struct ClassStatus {
 
 /// Status of a Gateway, without addresses. `Programmed` says here that it could be: who writes the status adds whether it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct GatewayStatus {
     /// Conditions.
     pub conditions: Vec<Condition>,
     /// Listeners, in the order of the spec.
+    pub listeners: Vec<ListenerStatus>,
+    /// How many ListenerSets are attached; `None` where none may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached_listener_sets: Option<u32>,
+}
+
+/// Status of a ListenerSet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ListenerSetStatus {
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// Listeners, in the order of the spec; none where it may not attach.
     pub listeners: Vec<ListenerStatus>,
 }
 

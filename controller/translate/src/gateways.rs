@@ -3,17 +3,20 @@
 use crate::{
     Key, Objects, Settings,
     conditions::{Condition, ConditionType, GatewayStatus, Reason},
-    kinds::{AllowedRoutes, Gateway, RouteGroupKind},
-    listeners::{GatewayView, find_conflicts, listeners},
+    conflicts::find_conflicts,
+    kinds::{AllowedRoutes, From, Gateway, RouteGroupKind},
+    listeners::{GatewayView, ListenerView, listeners},
     lookup::Lookup,
 };
-use headgate_config::HostPattern;
+use headgate_config::{HostPattern, ListenerName};
 use std::collections::BTreeMap;
 
 /// Our Gateways, oldest first.
 pub(crate) struct Gateways<'a> {
     pub views: Vec<GatewayView<'a>>,
     by_name: BTreeMap<Key, usize>,
+    /// By ListenerSet: its Gateway, and its index among the sets of that.
+    sets: BTreeMap<Key, (usize, usize)>,
     builtin: Option<usize>,
 }
 
@@ -24,13 +27,22 @@ impl<'a> Gateways<'a> {
         let mut views: Vec<GatewayView<'a>> = gateways.into_iter().map(|gateway| listeners(lookup, gateway)).collect();
         find_conflicts(&mut views, settings.shared_ports);
         let by_name = views.iter().enumerate().map(|(index, view)| (view.gateway.meta.key(), index)).collect();
+        let sets = views.iter().enumerate().flat_map(|(gateway, view)| {
+            view.sets.iter().enumerate().map(move |(index, set)| (set.set.meta.key(), (gateway, index)))
+        });
+        let sets = sets.collect();
         let builtin = (lookup.objects.gateways.is_empty() && !views.is_empty()).then_some(0);
-        Self { views, by_name, builtin }
+        Self { views, by_name, sets, builtin }
     }
 
     /// The index of a Gateway of ours.
     pub fn find(&self, key: &Key) -> Option<usize> {
         self.by_name.get(key).copied()
+    }
+
+    /// The index of the Gateway of ours that a ListenerSet names, and of the set among those of the Gateway.
+    pub fn find_set(&self, key: &Key) -> Option<(usize, usize)> {
+        self.sets.get(key).copied()
     }
 
     /// The index of the built-in Gateway, if it serves.
@@ -50,11 +62,13 @@ pub(crate) struct Seen {
     /// Decides its place among Gateways.
     created: i64,
     listeners: Vec<SeenListener>,
+    /// The sets that name it, and whether each may attach.
+    sets: Vec<(Key, bool)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SeenListener {
-    name: String,
+    name: ListenerName,
     port: u16,
     allowed: AllowedRoutes,
     hostname: HostPattern,
@@ -64,15 +78,24 @@ struct SeenListener {
 
 impl Seen {
     fn of(view: &GatewayView<'_>) -> Self {
-        let listener = |listener: &crate::listeners::ListenerView<'_>| SeenListener {
-            name: listener.spec.name.clone(),
+        let listener = |listener: &ListenerView<'_>| SeenListener {
+            name: listener.name.clone(),
             port: listener.spec.port,
             allowed: listener.spec.allowed_routes.clone(),
             hostname: listener.hostname.clone(),
             kinds: listener.supported_kinds.clone(),
             serves: listener.serves(),
         };
-        Self { created: view.gateway.meta.created, listeners: view.listeners.iter().map(listener).collect() }
+        Self {
+            created: view.gateway.meta.created,
+            listeners: view.listeners.iter().map(listener).collect(),
+            sets: view.sets.iter().map(|set| (set.set.meta.key(), set.findings.is_empty())).collect(),
+        }
+    }
+
+    /// The ListenerSets that name the Gateway.
+    pub fn sets(&self) -> impl Iterator<Item = &Key> {
+        self.sets.iter().map(|(key, _)| key)
     }
 }
 
@@ -94,10 +117,10 @@ fn our_gateways<'a>(objects: &'a Objects, settings: &'a Settings) -> Vec<&'a Gat
 pub(crate) fn gateway_status(view: &GatewayView<'_>, attached: &[u32]) -> GatewayStatus {
     let generation = view.gateway.meta.generation;
     let listeners: Vec<_> =
-        view.listeners.iter().zip(attached).map(|(listener, routes)| listener.status(*routes, generation)).collect();
+        view.own().iter().zip(attached).map(|(listener, routes)| listener.status(*routes, generation)).collect();
     let serving = view.listeners.iter().filter(|listener| listener.serves()).count();
     let invalid: Vec<&str> = view
-        .listeners
+        .own()
         .iter()
         .filter(|listener| listener.findings.iter().any(|finding| finding.kind != ConditionType::ResolvedRefs))
         .map(|listener| listener.spec.name.as_str())
@@ -106,7 +129,7 @@ pub(crate) fn gateway_status(view: &GatewayView<'_>, attached: &[u32]) -> Gatewa
     if accepted.status && !invalid.is_empty() {
         let message = format!("listeners that are not valid: {}; see their conditions", invalid.join(", "));
         accepted = Condition::wrong(ConditionType::Accepted, Reason::ListenersNotValid, message, generation);
-        accepted.status = invalid.len() < view.listeners.len();
+        accepted.status = invalid.len() < view.own().len();
     }
     let programmed = if accepted.status && serving > 0 {
         Condition::fine(ConditionType::Programmed, Reason::Programmed, generation)
@@ -124,9 +147,11 @@ pub(crate) fn gateway_status(view: &GatewayView<'_>, attached: &[u32]) -> Gatewa
         &view.findings,
         generation,
     );
-    if insecure.message.is_empty() {
-        return GatewayStatus { conditions, listeners };
+    if !insecure.message.is_empty() {
+        conditions.push(insecure);
     }
-    conditions.push(insecure);
-    GatewayStatus { conditions, listeners }
+    let attached_sets = view.sets.iter().filter(|set| set.is_attached(view)).count();
+    let may_attach = view.gateway.allowed_listeners.from != From::None;
+    let attached_listener_sets = may_attach.then(|| u32::try_from(attached_sets).unwrap_or(u32::MAX));
+    GatewayStatus { conditions, listeners, attached_listener_sets }
 }

@@ -1,9 +1,13 @@
-//! The listeners of a Gateway: which of them serve, with which certificates, and why others do not. Knows nothing of routes.
+//! The listeners of a Gateway, its own and those of ListenerSets: which of them serve, with which certificates, and why others do not. Knows nothing of routes.
 
 use crate::{
     certificates,
     conditions::{Condition, ConditionType, Finding, ListenerStatus, Reason},
-    kinds::{self, FrontendValidation, GATEWAY_GROUP, Gateway, Protocol, RouteGroupKind, TlsMode, ValidationMode},
+    kinds::{
+        self, FrontendValidation, GATEWAY_GROUP, Gateway, ListenerSet, ObjectMeta, Protocol, RouteGroupKind, TlsMode,
+        ValidationMode,
+    },
+    listener_sets::{SetView, refusal},
     lookup::Lookup,
     schema::FieldPath,
 };
@@ -12,14 +16,61 @@ use headgate_config::{self as config, Certificate, ClientAuth, HostPattern, List
 /// A Gateway of ours with what its listeners became.
 pub(crate) struct GatewayView<'a> {
     pub gateway: &'a Gateway,
+    /// Its own, then those of the sets that may attach, in the order of precedence.
     pub listeners: Vec<ListenerView<'a>>,
+    /// The ListenerSets that name it, in the order of precedence.
+    pub sets: Vec<SetView<'a>>,
     /// Of the Gateway itself.
     pub findings: Vec<Finding>,
+}
+
+impl<'a> GatewayView<'a> {
+    /// The listeners that it has itself, with their indexes.
+    pub fn own(&self) -> &[ListenerView<'a>] {
+        &self.listeners[..self.gateway.listeners.len()]
+    }
+}
+
+/// Where a listener is written.
+#[derive(Clone, Copy)]
+pub(crate) enum Owner<'a> {
+    Gateway(&'a Gateway),
+    /// With its index among the sets of the Gateway.
+    Set(&'a ListenerSet, usize),
+}
+
+impl<'a> Owner<'a> {
+    /// Its metadata.
+    pub fn meta(self) -> &'a ObjectMeta {
+        match self {
+            Self::Gateway(gateway) => &gateway.meta,
+            Self::Set(set, _) => &set.meta,
+        }
+    }
+
+    /// Its kind.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::Gateway(_) => "Gateway",
+            Self::Set(..) => "ListenerSet",
+        }
+    }
+
+    /// Which of the sets of the Gateway it is.
+    pub fn set(self) -> Option<usize> {
+        match self {
+            Self::Gateway(_) => None,
+            Self::Set(_, index) => Some(index),
+        }
+    }
 }
 
 /// A listener, and whether it serves.
 pub(crate) struct ListenerView<'a> {
     pub spec: &'a kinds::Listener,
+    pub owner: Owner<'a>,
+    /// Where in its owner it stands.
+    pub path: FieldPath,
     pub name: ListenerName,
     pub hostname: HostPattern,
     pub supported_kinds: Vec<RouteGroupKind>,
@@ -33,9 +84,14 @@ pub(crate) struct ListenerView<'a> {
 impl ListenerView<'_> {
     /// Whether requests reach it.
     pub fn serves(&self) -> bool {
-        let refused = |finding: &Finding| matches!(finding.kind, ConditionType::Accepted | ConditionType::Conflicted);
         let has_certificate = self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty());
-        has_certificate && !self.gateway_refused && !self.findings.iter().any(refused)
+        has_certificate && !self.gateway_refused && self.is_accepted()
+    }
+
+    /// Whether nothing is wrong with it but perhaps what it refers to.
+    pub fn is_accepted(&self) -> bool {
+        let refused = |finding: &Finding| matches!(finding.kind, ConditionType::Accepted | ConditionType::Conflicted);
+        !self.findings.iter().any(refused)
     }
 
     /// As the data plane is told.
@@ -73,33 +129,53 @@ impl ListenerView<'_> {
         }
     }
 
-    fn add(&mut self, kind: ConditionType, reason: Reason, path: FieldPath, message: impl Into<String>) {
+    pub fn add(&mut self, kind: ConditionType, reason: Reason, path: FieldPath, message: impl Into<String>) {
         self.findings.push(Finding::new(kind, reason, path, message));
     }
 }
 
 /// The listeners of a Gateway, but for conflicts.
 pub(crate) fn listeners<'a>(lookup: &Lookup<'a>, gateway: &'a Gateway) -> GatewayView<'a> {
-    let listeners = gateway.listeners.iter().enumerate();
-    let mut listeners: Vec<_> = listeners.map(|(index, spec)| listener(lookup, gateway, index, spec)).collect();
     let findings = gateway_findings(lookup, gateway);
-    if findings.iter().any(|finding| finding.kind == ConditionType::Accepted) {
-        listeners.iter_mut().for_each(|listener| listener.gateway_refused = true);
+    let is_refused = findings.iter().any(|finding| finding.kind == ConditionType::Accepted);
+    let mut listeners = of_owner(lookup, gateway, Owner::Gateway(gateway), &gateway.listeners);
+    let mut sets = Vec::new();
+    for set in lookup.sets(gateway) {
+        let findings: Vec<Finding> = refusal(lookup, gateway, is_refused, set).into_iter().collect();
+        let first = listeners.len();
+        if findings.is_empty() {
+            listeners.extend(of_owner(lookup, gateway, Owner::Set(set, sets.len()), &set.listeners));
+        }
+        sets.push(SetView { set, listeners: first..listeners.len(), findings });
     }
-    GatewayView { gateway, listeners, findings }
+    listeners.iter_mut().for_each(|listener| listener.gateway_refused = is_refused);
+    GatewayView { gateway, listeners, sets, findings }
+}
+
+fn of_owner<'a>(
+    lookup: &Lookup<'a>,
+    gateway: &'a Gateway,
+    owner: Owner<'a>,
+    list: &'a [kinds::Listener],
+) -> Vec<ListenerView<'a>> {
+    let path = |index| FieldPath::of("spec.listeners").index(index);
+    list.iter().enumerate().map(|(index, spec)| listener(lookup, gateway, owner, path(index), spec)).collect()
 }
 
 fn listener<'a>(
     lookup: &Lookup<'a>,
     gateway: &'a Gateway,
-    index: usize,
+    owner: Owner<'a>,
+    at: FieldPath,
     spec: &'a kinds::Listener,
 ) -> ListenerView<'a> {
-    let at = FieldPath::of("spec.listeners").index(index);
     let (namespace, name) = gateway.meta.key();
+    let set = owner.set().map(|_| format!("{}/{}", owner.meta().namespace, owner.meta().name));
     let mut view = ListenerView {
         spec,
-        name: ListenerName { namespace, gateway: name, section: spec.name.clone() },
+        owner,
+        path: at.clone(),
+        name: ListenerName { namespace, gateway: name, set: set.unwrap_or_default(), section: spec.name.clone() },
         hostname: HostPattern::Any,
         supported_kinds: Vec::new(),
         tls: None,
@@ -126,7 +202,7 @@ fn listener<'a>(
     }
     allow_kinds(&mut view, &at.key("allowedRoutes").key("kinds"));
     if spec.protocol == Protocol::Https {
-        terminate_tls(lookup, gateway, &mut view, &at.key("tls"));
+        terminate_tls(lookup, &mut view, &at.key("tls"));
         validate_clients(lookup, gateway, &mut view);
     }
     view
@@ -149,7 +225,7 @@ fn allow_kinds(view: &mut ListenerView<'_>, at: &FieldPath) {
     view.supported_kinds.dedup();
 }
 
-fn terminate_tls(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerView<'_>, at: &FieldPath) {
+fn terminate_tls(lookup: &Lookup<'_>, view: &mut ListenerView<'_>, at: &FieldPath) {
     let mut tls = config::ListenerTls::default();
     let Some(spec) = &view.spec.tls else {
         let message = "protocol HTTPS needs a certificate";
@@ -163,7 +239,7 @@ fn terminate_tls(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerView
     }
     let refs = at.key("certificateRefs");
     for (index, reference) in spec.certificates.iter().enumerate() {
-        match certificates::certificate(lookup, "Gateway", &gateway.meta.namespace, reference) {
+        match certificates::certificate(lookup, view.owner.kind(), &view.owner.meta().namespace, reference) {
             Ok(certificate) => {
                 tls.certificates.push(certificate.name.clone());
                 view.certificates.push(certificate);
@@ -246,57 +322,4 @@ fn insecure_fallback(gateway: &Gateway) -> Option<FieldPath> {
     let mut all = std::iter::once(&frontend.default).chain(per_port).flatten();
     all.any(|validation| validation.mode == ValidationMode::AllowInsecureFallback)
         .then(|| FieldPath::of("spec.tls.frontend"))
-}
-
-/// Finds listeners that cannot be told apart. Within a Gateway all of them fall, as the specification says; between Gateways that
-/// share their ports (`shared`), the older Gateway stands.
-pub(crate) fn find_conflicts(gateways: &mut [GatewayView<'_>], shared: bool) {
-    for gateway in gateways.iter_mut() {
-        let marks: Vec<_> = (0..gateway.listeners.len()).map(|at| conflict_within(&gateway.listeners, at)).collect();
-        mark_conflicts(gateway, marks);
-    }
-    for at in 0..gateways.len() {
-        if shared {
-            let (older, rest) = gateways.split_at_mut(at);
-            let marks = rest[0].listeners.iter().map(|listener| conflict_with(listener, older)).collect();
-            mark_conflicts(&mut rest[0], marks);
-        }
-    }
-}
-
-type Conflict = Option<(Reason, String)>;
-
-fn mark_conflicts(gateway: &mut GatewayView<'_>, marks: Vec<Conflict>) {
-    for (index, mark) in marks.into_iter().enumerate() {
-        if let Some((reason, message)) = mark {
-            let path = FieldPath::of("spec.listeners").index(index);
-            gateway.listeners[index].add(ConditionType::Conflicted, reason, path, message);
-        }
-    }
-}
-
-fn conflict_within(listeners: &[ListenerView<'_>], at: usize) -> Conflict {
-    let others = listeners.iter().enumerate().filter(|(index, _)| *index != at).map(|(_, listener)| listener);
-    conflict(&listeners[at], others)
-}
-
-fn conflict_with(listener: &ListenerView<'_>, older: &[GatewayView<'_>]) -> Conflict {
-    conflict(listener, older.iter().flat_map(|gateway| &gateway.listeners).filter(|other| other.serves()))
-}
-
-fn conflict<'v>(listener: &ListenerView<'_>, others: impl Iterator<Item = &'v ListenerView<'v>>) -> Conflict {
-    let served = |view: &ListenerView<'_>| matches!(view.spec.protocol, Protocol::Http | Protocol::Https);
-    let mut same_port = others.filter(|other| served(other) && other.spec.port == listener.spec.port);
-    if !served(listener) {
-        return None;
-    }
-    same_port.find_map(|other| {
-        let port = listener.spec.port;
-        if other.spec.protocol != listener.spec.protocol {
-            let message = format!("port {port} speaks {} for listener {}", other.spec.protocol.as_str(), other.name);
-            return Some((Reason::ProtocolConflict, message));
-        }
-        let message = || format!("listener {} has port {port} and the same hostname", other.name);
-        (other.hostname == listener.hostname).then(|| (Reason::HostnameConflict, message()))
-    })
 }

@@ -1,8 +1,8 @@
 //! Everything that the sources know now. A clone costs nothing, for it shares what is equal; never a copy of an object.
 
 use crate::kinds::{
-    BackendTLSPolicy, ConfigMap, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HTTPRoute, Namespace,
-    Object, ObjectRef, ReferenceGrant, Secret, Service,
+    BackendTLSPolicy, ConfigMap, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HTTPRoute,
+    ListenerSet, Namespace, Object, ObjectRef, ReferenceGrant, Secret, Service,
 };
 use headgate_config::{ColdArm, Probe, QueueBounds, Wait};
 use imbl::OrdMap;
@@ -17,6 +17,7 @@ pub type Key = (String, String);
 pub struct Objects {
     pub gateway_classes: OrdMap<Key, Arc<GatewayClass>>,
     pub gateways: OrdMap<Key, Arc<Gateway>>,
+    pub listener_sets: OrdMap<Key, Arc<ListenerSet>>,
     pub http_routes: OrdMap<Key, Arc<HTTPRoute>>,
     pub grpc_routes: OrdMap<Key, Arc<GRPCRoute>>,
     pub reference_grants: OrdMap<Key, Arc<ReferenceGrant>>,
@@ -68,6 +69,7 @@ impl Objects {
         match object {
             Object::GatewayClass(object) => drop(self.gateway_classes.insert(key, object)),
             Object::Gateway(object) => drop(self.gateways.insert(key, object)),
+            Object::ListenerSet(object) => drop(self.listener_sets.insert(key, object)),
             Object::HTTPRoute(object) => drop(self.http_routes.insert(key, object)),
             Object::GRPCRoute(object) => drop(self.grpc_routes.insert(key, object)),
             Object::ReferenceGrant(object) => drop(self.reference_grants.insert(key, object)),
@@ -86,6 +88,7 @@ impl Objects {
         match (&*object.group, &*object.kind) {
             (GATEWAY_GROUP, "GatewayClass") => self.gateway_classes.remove(key).is_some(),
             (GATEWAY_GROUP, "Gateway") => self.gateways.remove(key).is_some(),
+            (GATEWAY_GROUP, "ListenerSet") => self.listener_sets.remove(key).is_some(),
             (GATEWAY_GROUP, "HTTPRoute") => self.http_routes.remove(key).is_some(),
             (GATEWAY_GROUP, "GRPCRoute") => self.grpc_routes.remove(key).is_some(),
             (GATEWAY_GROUP, "ReferenceGrant") => self.reference_grants.remove(key).is_some(),
@@ -113,6 +116,7 @@ impl Objects {
     pub fn len(&self) -> usize {
         self.gateway_classes.len()
             + self.gateways.len()
+            + self.listener_sets.len()
             + self.http_routes.len()
             + self.grpc_routes.len()
             + self.reference_grants.len()

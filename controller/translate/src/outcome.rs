@@ -90,18 +90,22 @@ impl Work<'_, '_> {
         let mut parents = Vec::new();
         for (index, reference) in route.parents().iter().enumerate() {
             let at = FieldPath::of("spec.parentRefs").index(index);
+            if reference.is_listener_set() {
+                parents.extend(self.listener_set(reference, &at));
+                continue;
+            }
             if !reference.is_gateway() {
                 self.warn_of_kind(reference, &at);
                 continue;
             }
             let key = reference.key(&route.meta().namespace);
             if let Some(gateway) = around.gateways.find(&key) {
-                let result = attach(around.lookup, route.candidate(), reference, self.view(gateway), &at);
+                let result = attach(around.lookup, route.candidate(), reference, self.view(gateway), None, &at);
                 parents.push(Parent { reference: reference.clone(), gateway, result, note: "" });
             } else if !around.lookup.objects.gateways.contains_key(&key) {
                 match self.adopted(reference.clone(), &at) {
                     Some(parent) => parents.push(parent),
-                    None => self.warn_of_missing(&key, &at),
+                    None => self.warn_of_missing("Gateway", &key, &at),
                 }
             }
         }
@@ -117,13 +121,27 @@ impl Work<'_, '_> {
         parents
     }
 
+    /// A reference to a ListenerSet; `None` for one of somebody else's Gateway, and for one that does not exist.
+    fn listener_set(&mut self, reference: &ParentRef, at: &FieldPath) -> Option<Parent> {
+        let key = reference.key(&self.route.meta().namespace);
+        let Some((gateway, set)) = self.around.gateways.find_set(&key) else {
+            if !self.around.lookup.objects.listener_sets.contains_key(&key) {
+                self.warn_of_missing("ListenerSet", &key, at);
+            }
+            return None;
+        };
+        let view = self.view(gateway);
+        let result = attach(self.around.lookup, self.route.candidate(), reference, view, Some(set), at);
+        Some(Parent { reference: reference.clone(), gateway, result, note: "" })
+    }
+
     /// A reference to a Gateway that does not exist, attached to the built-in one if the settings allow it.
     fn adopted(&self, reference: ParentRef, at: &FieldPath) -> Option<Parent> {
         let gateway = self.around.gateways.builtin().filter(|_| self.around.settings.adopt_orphans)?;
         let view = self.view(gateway);
         let (namespace, name) = view.gateway.meta.key();
         let any_listener = ParentRef::gateway(&namespace, &name);
-        let result = attach(self.around.lookup, self.route.candidate(), &any_listener, view, at);
+        let result = attach(self.around.lookup, self.route.candidate(), &any_listener, view, None, at);
         Some(Parent { reference, gateway, result, note: "attached to the built-in Gateway" })
     }
 
@@ -131,13 +149,13 @@ impl Work<'_, '_> {
     fn warn_of_kind(&mut self, reference: &ParentRef, at: &FieldPath) {
         if reference.group == GATEWAY_GROUP {
             let message = format!("parents of kind {} are not supported", reference.kind);
-            self.warn(Problem::warning(at.key("kind"), message, "name a Gateway"));
+            self.warn(Problem::warning(at.key("kind"), message, "name a Gateway or a ListenerSet"));
         }
     }
 
-    fn warn_of_missing(&mut self, (namespace, name): &Key, at: &FieldPath) {
-        let message = format!("Gateway {namespace}/{name} does not exist");
-        let remedy = "name a Gateway that exists; write its namespace if it is another one";
+    fn warn_of_missing(&mut self, kind: &str, (namespace, name): &Key, at: &FieldPath) {
+        let message = format!("{kind} {namespace}/{name} does not exist");
+        let remedy = format!("name a {kind} that exists; write its namespace if it is another one");
         self.warn(Problem::warning(at.clone(), message, remedy));
     }
 

@@ -9,6 +9,7 @@ use crate::{
     endpoints::endpoints,
     gateways::{Gateways, Seen, gateway_status},
     kinds::{GATEWAY_GROUP, ObjectRef},
+    listeners::GatewayView,
     lookup::{Lookup, Slices},
     outcome::{Around, Outcome, Told, outcome},
     schema::{FieldPath, Problem},
@@ -272,8 +273,8 @@ impl Few<'_, '_> {
             let meta = &view.gateway.meta;
             let object = ObjectRef::new(GATEWAY_GROUP, "Gateway", &meta.namespace, &meta.name);
             self.tell(&object, &view.findings);
+            view.own().iter().for_each(|listener| self.tell(&object, &listener.findings));
             for listener in &view.listeners {
-                self.tell(&object, &listener.findings);
                 if listener.serves() {
                     done.snapshot.listeners.insert(listener.name.clone(), listener.to_config());
                     done.certificates.extend(listener.certificates.iter().cloned());
@@ -282,9 +283,38 @@ impl Few<'_, '_> {
             let routes = |at| attached.get(&(meta.key(), at)).copied().unwrap_or_default();
             let attached: Vec<u32> = (0..view.listeners.len()).map(routes).collect();
             self.said.insert(object, Status::Gateway(gateway_status(view, &attached)));
+            self.listener_sets(view, &attached);
         }
+        self.sets_without_gateway();
         done.certificates.sort_by(|a, b| a.name.cmp(&b.name));
         done.certificates.dedup_by(|a, b| a.name == b.name);
+    }
+
+    fn listener_sets(&mut self, view: &GatewayView<'_>, attached: &[u32]) {
+        for set in &view.sets {
+            let meta = &set.set.meta;
+            let object = ObjectRef::new(GATEWAY_GROUP, "ListenerSet", &meta.namespace, &meta.name);
+            self.tell(&object, &set.findings);
+            for listener in &view.listeners[set.listeners.clone()] {
+                self.tell(&object, &listener.findings);
+            }
+            self.said.insert(object, Status::ListenerSet(set.status(view, attached)));
+        }
+    }
+
+    fn sets_without_gateway(&mut self) {
+        let objects = self.around.lookup.objects;
+        for set in objects.listener_sets.values() {
+            let key = set.parent.key(&set.meta.namespace);
+            let is_known = objects.gateways.contains_key(&key) || self.around.gateways.find(&key).is_some();
+            if set.parent.is_gateway() && !is_known {
+                let object = ObjectRef::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
+                let message = format!("Gateway {}/{} does not exist", key.0, key.1);
+                let remedy = "name a Gateway that exists; write its namespace if it is another one";
+                let problem = Problem::warning(FieldPath::of("spec.parentRef"), message, remedy);
+                self.problems.push(ObjectProblem { object, problem });
+            }
+        }
     }
 
     fn policies(&mut self, told: &BTreeMap<RouteName, Told>) {

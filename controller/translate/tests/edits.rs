@@ -102,6 +102,8 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
             (GROUP, "HTTPRoute"),
             (GROUP, "GRPCRoute"),
             (GROUP, "Gateway"),
+            (GROUP, "ListenerSet"),
+            (GROUP, "ListenerSet"),
             (GROUP, "GatewayClass"),
             (GROUP, "ReferenceGrant"),
             (GROUP, "BackendTLSPolicy"),
@@ -189,6 +191,18 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
             value["spec"] = json!({"gatewayClassName": pick(dice, &["ours", "ours", "theirs"]), "listeners": list});
             value["metadata"]["creationTimestamp"] =
                 json!(pick(dice, &["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]));
+            if dice.bool() {
+                value["spec"]["allowedListeners"] = json!({"namespaces": pick_namespaces(dice)});
+            }
+            value
+        }
+        "ListenerSet" => {
+            let mut value = api(GROUP, "v1", kind, name, namespace);
+            let list: Vec<Value> = ["x", "z"].iter().take(dice.usize(1..3)).map(|name| listener(name, dice)).collect();
+            let parent = json!({"name": pick(dice, &["one", "two"]), "namespace": pick(dice, &["a", "b"])});
+            value["spec"] = json!({"parentRef": parent, "listeners": list});
+            value["metadata"]["creationTimestamp"] =
+                json!(pick(dice, &["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]));
             value
         }
         "GatewayClass" => {
@@ -200,8 +214,8 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
         }
         "ReferenceGrant" => {
             let mut value = api(GROUP, "v1beta1", kind, name, namespace);
-            let from = pick(dice, &["HTTPRoute", "GRPCRoute", "Gateway"]);
-            let to = if from == "Gateway" { "Secret" } else { "Service" };
+            let from = pick(dice, &["HTTPRoute", "GRPCRoute", "Gateway", "ListenerSet"]);
+            let to = if ["Gateway", "ListenerSet"].contains(&from) { "Secret" } else { "Service" };
             value["spec"] = json!({
                 "from": [{"group": GROUP, "kind": from, "namespace": pick(dice, &["a", "b"])}],
                 "to": [{"group": "", "kind": to}],
@@ -289,11 +303,7 @@ fn listener(name: &str, dice: &mut Rng) -> Value {
         "name": name,
         "port": if secure { pick(dice, &[443, 80]) } else { 80 },
         "protocol": if secure { "HTTPS" } else { "HTTP" },
-        "allowedRoutes": {"namespaces": match dice.u8(..6) {
-            0..4 => json!({"from": "All"}),
-            4 => json!({"from": "Same"}),
-            _ => json!({"from": "Selector", "selector": {"matchLabels": {"team": "red"}}}),
-        }},
+        "allowedRoutes": {"namespaces": pick_namespaces(dice)},
     });
     if one_in(3, dice) {
         value["hostname"] = json!(pick(dice, &["a.io", "*.io", "*.b.io"]));
@@ -305,6 +315,14 @@ fn listener(name: &str, dice: &mut Rng) -> Value {
     value
 }
 
+fn pick_namespaces(dice: &mut Rng) -> Value {
+    match dice.u8(..6) {
+        0..4 => json!({"from": "All"}),
+        4 => json!({"from": "Same"}),
+        _ => json!({"from": "Selector", "selector": {"matchLabels": {"team": "red"}}}),
+    }
+}
+
 fn parents(dice: &mut Rng) -> Value {
     let mut parent = json!({"name": pick(dice, &["one", "two", "three"])});
     if dice.bool() {
@@ -313,8 +331,10 @@ fn parents(dice: &mut Rng) -> Value {
     if one_in(4, dice) {
         parent["sectionName"] = json!("x");
     }
-    if one_in(8, dice) {
-        parent["kind"] = json!("Mesh");
+    match dice.u8(..8) {
+        0 => parent["kind"] = json!("Mesh"),
+        1..3 => parent["kind"] = json!("ListenerSet"),
+        _ => {}
     }
     let other = json!({"name": "one", "namespace": "b"});
     if dice.bool() && parent.get("namespace") != Some(&json!("b")) { json!([parent, other]) } else { json!([parent]) }

@@ -104,7 +104,7 @@ fn short(value: Value) -> Value {
         return join(&["namespace", "service", "port", "uid"]);
     }
     if has(&["namespace", "gateway", "section"]) {
-        return join(&["namespace", "gateway", "section"]);
+        return join(&["namespace", "gateway", "set", "section"]);
     }
     if has(&["namespace", "secret"]) {
         return join(&["namespace", "secret"]);

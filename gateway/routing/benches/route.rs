@@ -97,7 +97,7 @@ fn table(snapshot: &Snapshot, previous: Option<&Table<()>>) -> Table<()> {
 }
 
 fn snapshot(n: usize, rule: impl Fn(usize) -> (String, PathMatch)) -> Snapshot {
-    let name = ListenerName { namespace: "infra".into(), gateway: "edge".into(), section: "http".into() };
+    let name = ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: String::new(), section: "http".into() };
     let listener =
         Listener { name: name.clone(), port: 80, protocol: Protocol::Http, hostname: HostPattern::Any, tls: None };
     let mut snapshot = Snapshot::default();

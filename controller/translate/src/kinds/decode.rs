@@ -3,8 +3,8 @@
 use crate::{
     form::Form,
     kinds::{
-        BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, Namespace, ObjectMeta,
-        ObjectRef, ReferenceGrant, Secret, Service, read_meta, reference::GATEWAY_GROUP,
+        BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, ListenerSet,
+        Namespace, ObjectMeta, ObjectRef, ReferenceGrant, Secret, Service, read_meta, reference::GATEWAY_GROUP,
     },
     schema::{Fields, Problem, Reader, Report},
 };
@@ -17,6 +17,7 @@ use std::sync::Arc;
 pub enum Object {
     GatewayClass(Arc<GatewayClass>),
     Gateway(Arc<Gateway>),
+    ListenerSet(Arc<ListenerSet>),
     HTTPRoute(Arc<HTTPRoute>),
     GRPCRoute(Arc<GRPCRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
@@ -91,6 +92,10 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::Gateway(Gateway::read(top, meta).into())
         }
+        "ListenerSet" if gateway && served(&["v1"]) => {
+            let meta = read_meta(top, true, Form::SUBDOMAIN);
+            Object::ListenerSet(ListenerSet::read(top, meta).into())
+        }
         "HTTPRoute" if gateway && served(&["v1", "v1beta1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::HTTPRoute(HTTPRoute::read(top, meta).into())
@@ -144,6 +149,7 @@ impl Object {
         match self {
             Self::GatewayClass(object) => &object.meta,
             Self::Gateway(object) => &object.meta,
+            Self::ListenerSet(object) => &object.meta,
             Self::HTTPRoute(object) => &object.meta,
             Self::GRPCRoute(object) => &object.meta,
             Self::ReferenceGrant(object) => &object.meta,
@@ -161,6 +167,7 @@ impl Object {
         match self {
             Self::GatewayClass(_) => (GATEWAY_GROUP, "GatewayClass"),
             Self::Gateway(_) => (GATEWAY_GROUP, "Gateway"),
+            Self::ListenerSet(_) => (GATEWAY_GROUP, "ListenerSet"),
             Self::HTTPRoute(_) => (GATEWAY_GROUP, "HTTPRoute"),
             Self::GRPCRoute(_) => (GATEWAY_GROUP, "GRPCRoute"),
             Self::ReferenceGrant(_) => (GATEWAY_GROUP, "ReferenceGrant"),

@@ -233,7 +233,7 @@ impl Gateway {
 }
 
 impl Listener {
-    fn read_list(at: &Reader<'_>) -> Vec<Self> {
+    pub(super) fn read_list(at: &Reader<'_>) -> Vec<Self> {
         let elements = at.list(1..=64);
         let listeners: Vec<Self> = elements.iter().map(Self::read).collect();
         refuse_repeats(at.report(), at.path(), listeners.iter().map(|listener| &listener.name), "name");

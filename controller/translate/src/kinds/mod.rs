@@ -6,6 +6,7 @@ mod decode;
 mod filter;
 mod gateway;
 mod grant;
+mod listener_set;
 mod meta;
 mod reference;
 mod route;
@@ -26,6 +27,7 @@ pub use gateway::{
     GatewayClass, Infrastructure, Listener, ListenerTls, Protocol, RouteGroupKind, TlsMode, ValidationMode,
 };
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant};
+pub use listener_set::ListenerSet;
 pub use meta::{ObjectMeta, ObjectRef};
 pub use reference::{
     BackendRef, GATEWAY_GROUP, LabelSelector, ObjectReference, Operator, ParentRef, Requirement, WeightedBackend,

@@ -46,6 +46,11 @@ impl ParentRef {
         self.group == GATEWAY_GROUP && self.kind == "Gateway"
     }
 
+    /// Whether it names a ListenerSet.
+    pub(crate) fn is_listener_set(&self) -> bool {
+        self.group == GATEWAY_GROUP && self.kind == "ListenerSet"
+    }
+
     /// Namespace and name of the parent of a route in `namespace`.
     pub(crate) fn key(&self, namespace: &str) -> (String, String) {
         (self.namespace.as_deref().unwrap_or(namespace).to_owned(), self.name.clone())

@@ -15,7 +15,7 @@ pub fn pattern(text: &str) -> HostPattern {
 }
 
 pub fn listener(section: &str, hostname: &str) -> Listener {
-    let name = ListenerName { namespace: "infra".into(), gateway: "edge".into(), section: section.into() };
+    let name = ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: String::new(), section: section.into() };
     Listener { name, port: PORT, protocol: Protocol::Http, hostname: pattern(hostname), tls: None }
 }
 
