@@ -41,7 +41,7 @@ pub enum BackendProtocol {
 }
 
 /// TLS to an endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendTls {
     /// Sent as SNI, and verified unless `names` is not empty.
@@ -54,7 +54,7 @@ pub struct BackendTls {
 }
 
 /// Certificate authorities.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Trust {
     /// The system's.

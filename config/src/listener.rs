@@ -19,6 +19,17 @@ pub struct Listener {
     /// For HTTPS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
+    /// Shown to endpoints that ask for a certificate under TLS, on connections made for requests of this listener
+    /// (`spec.tls.backend` of its Gateway).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_certificate: Option<CertificateName>,
+}
+
+impl Listener {
+    /// All certificates whose keys it needs: those that it shows to clients, and the one for endpoints.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateName> {
+        self.tls.iter().flat_map(|tls| &tls.certificates).chain(&self.backend_certificate)
+    }
 }
 
 /// What a listener speaks.

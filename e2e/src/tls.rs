@@ -2,7 +2,7 @@
 
 use crate::within;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{PrivateKeyDer, ServerName, pem::PemObject};
 use std::{net::SocketAddr, sync::Arc};
 use tokio::net::TcpStream;
@@ -61,6 +61,18 @@ impl Authority {
         let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config).into()
+    }
+
+    /// The same, and refuses clients without a certificate of this authority.
+    pub fn acceptor_for_known(&self, names: &[&str]) -> TlsAcceptor {
+        let (certificate, key) = self.issue(names);
+        let chain = vec![rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+        let builder = ServerConfig::builder().with_client_cert_verifier(verifier);
+        Arc::new(builder.with_single_cert(chain, key).unwrap()).into()
     }
 
     /// Connects with TLS and trusts nobody else.

@@ -150,3 +150,37 @@ async fn a_backend_with_a_policy_is_spoken_to_in_tls_only_and_verified() {
         headgate.stop().await;
     }
 }
+
+#[tokio::test]
+async fn a_gateway_shows_its_certificate_to_backends_and_no_other_gateway_does() {
+    let (authority, port) = (Authority::default(), free_port());
+    let origin = Origin::start_tls(authority.acceptor_for_known(&["inner.example"]), |_| Script::ok("known")).await;
+    let gateway = |name: &str, tls: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata:\n  name: {name}\nspec:\n  \
+             gatewayClassName: any\n{tls}  listeners: [{{name: web, port: {port}, protocol: HTTP, hostname: {name}.example}}]\n"
+        )
+    };
+    let shown = "  tls: {backend: {clientCertificateRef: {name: mine}}}\n";
+    let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata:\n  name: app\nspec:\n  \
+                 parentRefs: [{name: known}, {name: stranger}]\n  rules: [{backendRefs: [{name: app, port: 80}]}]\n";
+    let files = [
+        ("app.yaml", backend("app", None, &[origin.address])),
+        ("known.yaml", gateway("known", shown)),
+        ("stranger.yaml", gateway("stranger", "")),
+        ("route.yaml", route.to_owned()),
+        ("policy.yaml", POLICY.to_owned()),
+        ("ca.yaml", authority.config_map("ca")),
+        ("mine.yaml", authority.secret("mine", &["gateway.example"])),
+    ];
+    let headgate = Headgate::run(&files).await;
+    for _ in 0..2 {
+        let mut wire = Wire::open(at(port)).await;
+        assert_eq!(wire.ask("GET / HTTP/1.1\r\nHost: known.example\r\n\r\n").await.text(), "known");
+        // the connection that is idle now belongs to the other Gateway
+        let mut wire = Wire::open(at(port)).await;
+        let answer = wire.ask("GET / HTTP/1.1\r\nHost: stranger.example\r\n\r\n").await;
+        assert_eq!(answer.status, 502, "{}", answer.text());
+    }
+    headgate.stop().await;
+}

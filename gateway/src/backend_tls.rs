@@ -1,7 +1,7 @@
 //! TLS to endpoints by BackendTLSPolicy: what is verified, and with which name. A broken policy is never answered with plain text.
 
-use crate::listen::tls::roots_of;
-use headgate_config::{BackendProtocol, BackendTls, Trust};
+use crate::listen::tls::{certified_key, roots_of};
+use headgate_config::{BackendProtocol, BackendTls, Certificate, CertificateName, Snapshot, Trust};
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
@@ -11,9 +11,13 @@ use rustls::{
         ParsedCertificate,
         danger::{ClientCertVerified, ClientCertVerifier},
     },
+    sign::{CertifiedKey, SingleCertAndKey},
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// How to speak TLS to the endpoints of a backend.
 pub struct EndpointTls {
@@ -24,8 +28,8 @@ pub struct EndpointTls {
 }
 
 impl EndpointTls {
-    /// Compiles a policy; the error is what an operator reads.
-    pub fn compile(tls: &BackendTls, protocol: BackendProtocol) -> Result<Self, String> {
+    /// Compiles a policy, with what is shown to an endpoint that asks; the error is what an operator reads.
+    pub fn compile(tls: &BackendTls, protocol: BackendProtocol, shown: Option<&CertifiedKey>) -> Result<Self, String> {
         let roots = match &tls.trust {
             Trust::Pem(pems) => roots_of(pems)?,
             Trust::System => system_roots(),
@@ -40,8 +44,11 @@ impl EndpointTls {
         let names = tls.names.clone();
         let verifier: Arc<dyn ServerCertVerifier> =
             if names.is_empty() { verifier } else { Arc::new(AnyNameOf { names, inner: verifier }) };
-        let mut config =
-            ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+        let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
+        let mut config = match shown {
+            Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone()))),
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols = match protocol {
             BackendProtocol::Http1 => vec![b"http/1.1".to_vec()],
             BackendProtocol::Http2 => vec![b"h2".to_vec()],
@@ -54,6 +61,31 @@ fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     roots
+}
+
+/// The certificates that are shown to endpoints, by name.
+#[derive(Default)]
+pub struct Identities(HashMap<CertificateName, Arc<CertifiedKey>>);
+
+impl Identities {
+    /// Those that listeners name. One that cannot be used is left out and told: connections that need it fail.
+    pub fn compile(snapshot: &Snapshot, certificates: &BTreeMap<CertificateName, Certificate>) -> (Self, Vec<String>) {
+        let names: BTreeSet<_> =
+            snapshot.listeners.values().filter_map(|one| one.backend_certificate.as_ref()).collect();
+        let (mut made, mut problems) = (Self::default(), Vec::new());
+        for name in names {
+            match certificates.get(name).ok_or_else(|| "has not come".to_owned()).and_then(certified_key) {
+                Ok(key) => drop(made.0.insert(name.clone(), key)),
+                Err(why) => problems.push(format!("the certificate {name} for endpoints: {why}")),
+            }
+        }
+        (made, problems)
+    }
+
+    /// One of them.
+    pub fn get(&self, name: &CertificateName) -> Result<Arc<CertifiedKey>, String> {
+        self.0.get(name).cloned().ok_or_else(|| format!("the certificate {name} that is to be shown cannot be used"))
+    }
 }
 
 /// Verifies the chain as usual, but that the leaf carries one of several names (`subjectAltNames`) instead of the SNI.

@@ -9,7 +9,7 @@ use crate::{
     io::{Io, SharedIo},
     pool::{Lease, PoolKey},
 };
-use headgate_config::{BackendProtocol, BackendTls};
+use headgate_config::{BackendProtocol, BackendTls, CertificateName};
 use headgate_message::Method;
 use std::{
     hash::BuildHasher,
@@ -36,11 +36,17 @@ pub struct Upstream {
     lease: Option<Lease>,
 }
 
-/// Opens an exchange; the head is written at the first flush.
-pub async fn open(core: &Rc<Core>, backend: &Backend, slot: &Slot, outgoing: &Outgoing<'_>) -> Result<Upstream, Fault> {
+/// Opens an exchange; the head is written at the first flush. `identity` is shown to an endpoint that asks for a certificate.
+pub async fn open(
+    core: &Rc<Core>,
+    backend: &Backend,
+    slot: &Slot,
+    outgoing: &Outgoing<'_>,
+    identity: Option<&CertificateName>,
+) -> Result<Upstream, Fault> {
     let config = backend.config();
-    let address = slot.endpoint().address;
-    let key = PoolKey { endpoint: slot.endpoint().id.0, dialect: dialect(config.protocol, config.tls.as_ref()) };
+    let way = Way { protocol: config.protocol, tls: config.tls.as_ref(), identity };
+    let key = PoolKey { endpoint: slot.endpoint().id.0, dialect: way.dialect() };
     let is_bounded = config.concurrency > 0;
     match config.protocol {
         BackendProtocol::Http1 => {
@@ -49,7 +55,7 @@ pub async fn open(core: &Rc<Core>, backend: &Backend, slot: &Slot, outgoing: &Ou
             let io = match idle {
                 Some(idle) => idle.io,
                 // boxed: rare on a warm path, and larger than everything else here
-                None => SharedIo::new(Box::pin(dial(core, slot, address, config.tls.as_ref(), config.protocol)).await?),
+                None => SharedIo::new(Box::pin(dial(core, slot, way)).await?),
             };
             Ok(over_http1(core, io, outgoing, Facts { reused, key, is_bounded }))
         }
@@ -58,10 +64,27 @@ pub async fn open(core: &Rc<Core>, backend: &Backend, slot: &Slot, outgoing: &Ou
             let reused = shared.is_some();
             let (sender, lease) = match shared {
                 Some(shared) => shared,
-                None => Box::pin(dial_http2(core, key, slot, &config)).await?,
+                None => Box::pin(dial_http2(core, key, slot, way)).await?,
             };
             over_http2(sender, lease, outgoing, Facts { reused, key, is_bounded }).await
         }
+    }
+}
+
+/// What a connection speaks, to whom it is verified, and what it shows.
+#[derive(Clone, Copy)]
+struct Way<'w> {
+    protocol: BackendProtocol,
+    tls: Option<&'w BackendTls>,
+    identity: Option<&'w CertificateName>,
+}
+
+impl Way<'_> {
+    /// Connections of two dialects are never taken for each other.
+    fn dialect(self) -> u64 {
+        let base = u64::from(self.protocol == BackendProtocol::Http2);
+        let Some(tls) = self.tls else { return base };
+        foldhash::fast::FixedState::default().hash_one((base, tls, self.identity)) | 1 << 63
     }
 }
 
@@ -83,14 +106,14 @@ async fn dial_http2(
     core: &Rc<Core>,
     key: PoolKey,
     slot: &Slot,
-    config: &headgate_config::Backend,
+    way: Way<'_>,
 ) -> Result<(h2::client::SendRequest<bytes::Bytes>, Lease), Fault> {
     let dialing = core.pool.dial(key);
     let _alone = dialing.lock().await;
     if let Some(shared) = core.pool.http2(key) {
         return Ok(shared);
     }
-    let io = dial(core, slot, slot.endpoint().address, config.tls.as_ref(), config.protocol).await?;
+    let io = dial(core, slot, way).await?;
     share_http2(core, key, io).await
 }
 
@@ -151,23 +174,18 @@ fn take_idle(core: &Core, key: PoolKey, is_shared: bool) -> Option<H1Idle> {
 }
 
 /// Connects, with TLS if the backend has it; the readiness probe's connection serves if there is one.
-async fn dial(
-    core: &Core,
-    slot: &Slot,
-    address: SocketAddr,
-    tls: Option<&BackendTls>,
-    protocol: BackendProtocol,
-) -> Result<Io, Fault> {
+async fn dial(core: &Core, slot: &Slot, way: Way<'_>) -> Result<Io, Fault> {
     let limit = core.shared.limits.connect_timeout;
     let probed = slot.endpoint().take_probe_connection().and_then(|socket| TcpStream::from_std(socket).ok());
     let tcp = match probed {
         Some(tcp) => tcp,
-        None => connect(address, limit).await?,
+        None => connect(slot.endpoint().address, limit).await?,
     };
     let _ = tcp.set_nodelay(true);
-    let Some(tls) = tls else { return Ok(Io::Tcp(tcp)) };
-    let endpoint_tls = core.endpoint_tls(tls, protocol).map_err(|why| Fault::new(Failure::UpstreamTrust, why))?;
-    shake_hands(tcp, &endpoint_tls, protocol, limit).await
+    let Some(tls) = way.tls else { return Ok(Io::Tcp(tcp)) };
+    let compiled = core.endpoint_tls(tls, way.protocol, way.identity);
+    let endpoint_tls = compiled.map_err(|why| Fault::new(Failure::UpstreamTrust, why))?;
+    shake_hands(tcp, &endpoint_tls, way.protocol, limit).await
 }
 
 async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Fault> {
@@ -202,14 +220,6 @@ async fn shake_hands(
         return Err(Fault::new(Failure::UpstreamTls, "the endpoint does not speak HTTP/2 under TLS"));
     }
     Ok(Io::TlsClient(Box::new(stream)))
-}
-
-/// What a connection speaks and to whom it was verified: connections of two dialects are never taken for each other.
-fn dialect(protocol: BackendProtocol, tls: Option<&BackendTls>) -> u64 {
-    let base = u64::from(protocol == BackendProtocol::Http2);
-    let Some(tls) = tls else { return base };
-    let spoken = (base, &tls.hostname, &tls.names, format!("{:?}", tls.trust));
-    foldhash::fast::FixedState::default().hash_one(spoken) | 1 << 63
 }
 
 impl Upstream {

@@ -2,7 +2,7 @@
 
 use crate::{
     backend::{Backend, Registry},
-    backend_tls::EndpointTls,
+    backend_tls::{EndpointTls, Identities},
     buffers::Buffers,
     drain::Bell,
     forwarded::{Hop, TrustedHops},
@@ -12,9 +12,10 @@ use crate::{
     telemetry::{Shard, Telemetry},
 };
 use arc_swap::{ArcSwap, Cache};
-use headgate_config::{BackendProtocol, BackendTls, Version};
+use headgate_config::{BackendProtocol, BackendTls, CertificateName, Version};
 use headgate_http1::HeadLimits;
 use headgate_routing::Table;
+use rustls::sign::CertifiedKey;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
@@ -40,6 +41,8 @@ pub struct Active {
     pub table: Table<Arc<Backend>>,
     /// The compiled TLS.
     pub tls: TlsTable,
+    /// What is shown to endpoints.
+    pub identities: Identities,
 }
 
 /// What all cores share.
@@ -190,8 +193,13 @@ impl Shared {
 /// Compiled backend policies kept per core; the oldest goes.
 const ENDPOINT_TLS_KEPT: usize = 256;
 
-/// A policy, what is spoken under it, and what it was compiled to.
-type KnownTls = (BackendTls, BackendProtocol, Result<Rc<EndpointTls>, String>);
+/// A policy, what is spoken and shown under it, and what it was compiled to.
+struct KnownTls {
+    policy: BackendTls,
+    protocol: BackendProtocol,
+    shown: Option<Arc<CertifiedKey>>,
+    compiled: Result<Rc<EndpointTls>, String>,
+}
 
 /// What one core owns.
 pub struct Core {
@@ -270,17 +278,31 @@ impl Core {
         self.with_active(|active| active.tls.has(port))
     }
 
-    /// How to speak TLS to the endpoints of a backend; compiled once per policy and core.
-    pub fn endpoint_tls(&self, tls: &BackendTls, protocol: BackendProtocol) -> Result<Rc<EndpointTls>, String> {
+    /// How to speak TLS to the endpoints of a backend, showing a certificate to those that ask; compiled once per policy,
+    /// certificate and core.
+    pub fn endpoint_tls(
+        &self,
+        tls: &BackendTls,
+        protocol: BackendProtocol,
+        identity: Option<&CertificateName>,
+    ) -> Result<Rc<EndpointTls>, String> {
+        let shown = match identity {
+            Some(name) => Some(self.with_active(|active| active.identities.get(name))?),
+            None => None,
+        };
         let mut known = self.endpoint_tls.borrow_mut();
-        if let Some((_, _, compiled)) = known.iter().find(|(of, spoken, _)| of == tls && *spoken == protocol) {
-            return compiled.clone();
+        let chain = shown.as_ref().map(|key| &key.cert);
+        let is_it = |one: &&KnownTls| {
+            one.policy == *tls && one.protocol == protocol && one.shown.as_ref().map(|key| &key.cert) == chain
+        };
+        if let Some(known) = known.iter().find(is_it) {
+            return known.compiled.clone();
         }
-        let compiled = EndpointTls::compile(tls, protocol).map(Rc::new);
+        let compiled = EndpointTls::compile(tls, protocol, shown.as_deref()).map(Rc::new);
         if known.len() >= ENDPOINT_TLS_KEPT {
             drop(known.remove(0));
         }
-        known.push((tls.clone(), protocol, compiled.clone()));
+        known.push(KnownTls { policy: tls.clone(), protocol, shown, compiled: compiled.clone() });
         compiled
     }
 

@@ -90,7 +90,12 @@ impl Gateway {
         let Settings { cores, binding, limits, trusted, log, admin } = settings;
         let registry = Registry::new(cores, limits.clone(), fastrand::u64(..));
         let telemetry = Telemetry::new(cores, log, limits.explain_count)?;
-        let active = Active { version: Version::default(), table: Default::default(), tls: Default::default() };
+        let active = Active {
+            version: Version::default(),
+            table: Default::default(),
+            tls: Default::default(),
+            identities: Default::default(),
+        };
         let (shared, inboxes) = Shared::new(active, limits, trusted, registry, telemetry, cores);
         let admin = admin.map(std::net::TcpListener::bind).transpose()?;
         let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;

@@ -7,6 +7,7 @@ use crate::{
     exchange::Outgoing,
     telemetry::MirrorEnd,
 };
+use headgate_config::CertificateName;
 use headgate_message::{Chunk, Framing, Part, RequestHead};
 use std::{rc::Rc, sync::Arc, time::Duration, time::Instant};
 
@@ -15,16 +16,23 @@ pub const MIRRORS_MAX: usize = 256;
 /// A copy takes no longer.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Sends a copy, if there is room; returns at once.
-pub fn send(core: &Rc<Core>, backend: &Arc<Backend>, head: &RequestHead, body: &[u8]) {
+/// Sends a copy, if there is room; returns at once. `identity` as for the request itself.
+pub fn send(
+    core: &Rc<Core>,
+    backend: &Arc<Backend>,
+    head: &RequestHead,
+    body: &[u8],
+    identity: Option<&CertificateName>,
+) {
     if Rc::strong_count(&core.mirrors) > MIRRORS_MAX {
         return core.shard.mirrored(MirrorEnd::Dropped);
     }
     let room = core.mirrors.clone();
+    let identity = identity.cloned();
     let (core, backend, head, body) = (core.clone(), backend.clone(), head.clone(), body.to_vec());
     tokio::task::spawn_local(async move {
         let _room = room;
-        let end = match tokio::time::timeout(LIMIT, exchange(&core, &backend, &head, &body)).await {
+        let end = match tokio::time::timeout(LIMIT, exchange(&core, &backend, &head, &body, identity.as_ref())).await {
             Ok(Some(())) => MirrorEnd::Sent,
             Ok(None) | Err(_) => MirrorEnd::Failed,
         };
@@ -32,7 +40,13 @@ pub fn send(core: &Rc<Core>, backend: &Arc<Backend>, head: &RequestHead, body: &
     });
 }
 
-async fn exchange(core: &Rc<Core>, backend: &Backend, head: &RequestHead, body: &[u8]) -> Option<()> {
+async fn exchange(
+    core: &Rc<Core>,
+    backend: &Backend,
+    head: &RequestHead,
+    body: &[u8],
+    identity: Option<&CertificateName>,
+) -> Option<()> {
     let ticket = Ticket::new(CoreId(core.id), None);
     let slot = match backend.try_admit(&ticket, core.roll(), Instant::now()) {
         Admission::Slot(slot) => slot,
@@ -41,7 +55,7 @@ async fn exchange(core: &Rc<Core>, backend: &Backend, head: &RequestHead, body: 
     };
     let framing = if body.is_empty() { Framing::NONE } else { Framing::of_whole(body) };
     let outgoing = Outgoing { head, framing, upgrade: None, trailers: false };
-    let mut up = connect::open(core, backend, &slot, &outgoing).await.ok()?;
+    let mut up = connect::open(core, backend, &slot, &outgoing, identity).await.ok()?;
     if !body.is_empty() {
         up.tx.data(Chunk::Lent(body)).await.ok()?;
     }

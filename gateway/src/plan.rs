@@ -9,7 +9,7 @@ use crate::{
     listen::Connection,
     proxy::Down,
 };
-use headgate_config::{BackendName, ColdArm, Filter, PathMatch, Version};
+use headgate_config::{BackendName, CertificateName, ColdArm, Filter, Listener, PathMatch, Version};
 use headgate_message::{RequestHead, ResponseHead};
 use headgate_routing::{self as routing, CompiledRule, Failed, Table};
 use std::{
@@ -25,6 +25,8 @@ pub struct Plan {
     pub version: Version,
     /// Limit of the request.
     pub deadline: Option<Instant>,
+    /// The listener, where its requests show a certificate to endpoints.
+    shows: Option<Arc<Listener>>,
     /// Length of the matched prefix, for rewrites; `None` for other matches.
     prefix: Option<usize>,
     /// The chosen arm; `None` where no arm has weight.
@@ -50,14 +52,16 @@ impl Plan {
     pub fn of(core: &Core, down: &Down) -> Result<Self, Unplanned> {
         let (version, found) =
             core.with_active(|active| (active.version, find(&active.table, &down.connection, &down.head)));
-        let (rule, prefix) = found.map_err(|fault| Unplanned { version, rule: None, fault })?;
+        let Taken { rule, prefix, shows } = found.map_err(|fault| Unplanned { version, rule: None, fault })?;
         let deadline = request_deadline(core, &rule, down.arrived);
         let chosen = match rule.invalid() {
             Some(why) => Err(Fault::new(Failure::RuleInvalid, why.to_owned())),
             None => choose_arm(core, &rule),
         };
         match chosen {
-            Ok(arm) => Ok(Self { rule, version, deadline, prefix, arm, original: None, applied: Applied::default() }),
+            Ok(arm) => {
+                Ok(Self { rule, version, deadline, shows, prefix, arm, original: None, applied: Applied::default() })
+            }
             Err(fault) => Err(Unplanned { version, rule: Some(rule), fault }),
         }
     }
@@ -66,6 +70,11 @@ impl Plan {
     pub fn backend(&self) -> Result<&Arc<Backend>, Fault> {
         let arm = self.arm.ok_or(Failure::NoBackend)?;
         self.rule.arms()[arm].target().map_err(|why| Fault::new(Failure::BackendInvalid, why.to_owned()))
+    }
+
+    /// What is shown to an endpoint that asks for a certificate.
+    pub fn identity(&self) -> Option<&CertificateName> {
+        self.shows.as_ref()?.backend_certificate.as_ref()
     }
 
     /// The backends that get a copy.
@@ -143,13 +152,14 @@ impl Plan {
     }
 }
 
-type Rule = Arc<CompiledRule<Arc<Backend>>>;
+/// The rule that takes a request, and what else of the match counts.
+struct Taken {
+    rule: Arc<CompiledRule<Arc<Backend>>>,
+    prefix: Option<usize>,
+    shows: Option<Arc<Listener>>,
+}
 
-fn find(
-    table: &Table<Arc<Backend>>,
-    connection: &Connection,
-    head: &RequestHead,
-) -> Result<(Rule, Option<usize>), Fault> {
+fn find(table: &Table<Arc<Backend>>, connection: &Connection, head: &RequestHead) -> Result<Taken, Fault> {
     if let Some(opened_for) = &connection.opened_for
         && table.listener_for(connection.port, head.host()).is_some_and(|listener| !opened_for.fits(listener))
     {
@@ -159,7 +169,8 @@ fn find(
     match table.route(connection.port, head) {
         routing::Outcome::Found(found) => {
             let prefix = matches!(found.rule.config().matches[found.matched].path, PathMatch::Prefix(_));
-            Ok((found.rule.clone(), prefix.then_some(found.prefix)))
+            let shows = found.listener.backend_certificate.is_some().then(|| found.listener.clone());
+            Ok(Taken { rule: found.rule.clone(), prefix: prefix.then_some(found.prefix), shows })
         }
         routing::Outcome::NoListener => Err(Fault::new(Failure::NoListener, head.host().to_owned())),
         routing::Outcome::NoHost { .. } => Err(Fault::new(Failure::NoRoute, no_host(head.host()))),

@@ -235,7 +235,10 @@ impl Exchange {
             Ok(backend) => backend,
             Err(fault) => return Outcome::Failed(fault),
         };
-        let opened = tools.timer.bound(|| deadlines.first(), connect::open(core, backend, slot, &outgoing)).await;
+        let opened = tools
+            .timer
+            .bound(|| deadlines.first(), connect::open(core, backend, slot, &outgoing, plan.identity()))
+            .await;
         let mut up = match opened {
             Some(Ok(up)) => up,
             Some(Err(fault)) => return Outcome::Failed(fault),
@@ -245,7 +248,7 @@ impl Exchange {
         record.connecting = (!up.reused).then(|| opening.elapsed());
         record.backend.iter().for_each(|series| series.connected(up.reused));
         if down.framing.is_empty() && !std::mem::replace(mirrored, true) {
-            plan.mirrors().for_each(|backend| mirror::send(core, backend, &down.head, &[]));
+            plan.mirrors().for_each(|backend| mirror::send(core, backend, &down.head, &[], plan.identity()));
         }
         if std::mem::take(&mut down.expects)
             && let Err(fault) = Box::pin(go_on(core, &mut down.tx, tools.timer)).await
@@ -294,7 +297,8 @@ impl Exchange {
         if !self.down.framing.is_empty()
             && let Some(body) = self.tries.replay.whole()
         {
-            self.plan.mirrors().for_each(|backend| mirror::send(core, backend, &self.down.head, body));
+            let (head, identity) = (&self.down.head, self.plan.identity());
+            self.plan.mirrors().for_each(|backend| mirror::send(core, backend, head, body, identity));
         }
     }
 

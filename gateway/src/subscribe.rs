@@ -2,6 +2,7 @@
 
 use crate::{
     backend::Backend,
+    backend_tls::Identities,
     core::{Active, Post, Shared},
     filters,
     listen::{
@@ -113,11 +114,13 @@ impl Subscriber {
             registry.get_or_insert(backend, now)
         });
         let (tls, tls_problems) = TlsTable::compile(&self.snapshot, certificates, &mut self.tls);
+        let (identities, identity_problems) = Identities::compile(&self.snapshot, certificates);
         let mut problems: Vec<String> = compiled.problems.iter().map(ToString::to_string).collect();
         problems.extend(tls_problems.iter().map(|(listener, why)| listener_problem(listener, why)));
+        problems.extend(identity_problems);
         let wanted: Vec<u16> = compiled.table.ports().map(|port| port.number).collect();
 
-        self.shared.active.store(Arc::new(Active { version: self.version, table: compiled.table, tls }));
+        self.shared.active.store(Arc::new(Active { version: self.version, table: compiled.table, tls, identities }));
         self.retired.push(previous);
         (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Refresh));
         registry.reroute();

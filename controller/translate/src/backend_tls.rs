@@ -123,6 +123,14 @@ fn tls(lookup: &Lookup<'_>, policy: &BackendTLSPolicy, findings: &mut Vec<Findin
 
 fn trust(lookup: &Lookup<'_>, namespace: &str, validation: &BackendValidation, findings: &mut Vec<Finding>) -> Trust {
     let at = FieldPath::of("spec.validation");
+    if let Some(index) = validation.names.iter().position(|name| name.value.is_empty()) {
+        // left out, it would make the check another one than was written
+        let message = "is of a type that this version does not know".to_owned();
+        let path = at.key("subjectAltNames").index(index);
+        let finding = Finding::new(ConditionType::Accepted, Reason::Invalid, path, message.clone());
+        findings.push(finding.remedy("write type: Hostname or URI"));
+        return Trust::Invalid(format!("subjectAltNames[{index}] {message}"));
+    }
     match &validation.well_known {
         Some(WellKnownAuthorities::System) => return Trust::System,
         Some(WellKnownAuthorities::Unknown(name)) => {

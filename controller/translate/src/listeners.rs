@@ -20,6 +20,8 @@ pub(crate) struct GatewayView<'a> {
     pub listeners: Vec<ListenerView<'a>>,
     /// The ListenerSets that name it, in the order of precedence.
     pub sets: Vec<SetView<'a>>,
+    /// Shown to endpoints that ask for one.
+    pub backend_certificate: Option<Certificate>,
     /// Of the Gateway itself.
     pub findings: Vec<Finding>,
 }
@@ -94,8 +96,8 @@ impl ListenerView<'_> {
         !self.findings.iter().any(refused)
     }
 
-    /// As the data plane is told.
-    pub fn to_config(&self) -> config::Listener {
+    /// As the data plane is told, with the certificate of its Gateway.
+    pub fn to_config(&self, backend_certificate: Option<&Certificate>) -> config::Listener {
         let protocol = if self.tls.is_some() { config::Protocol::Https } else { config::Protocol::Http };
         config::Listener {
             name: self.name.clone(),
@@ -103,6 +105,7 @@ impl ListenerView<'_> {
             protocol,
             hostname: self.hostname.clone(),
             tls: self.tls.clone(),
+            backend_certificate: backend_certificate.map(|certificate| certificate.name.clone()),
         }
     }
 
@@ -136,7 +139,8 @@ impl ListenerView<'_> {
 
 /// The listeners of a Gateway, but for conflicts.
 pub(crate) fn listeners<'a>(lookup: &Lookup<'a>, gateway: &'a Gateway) -> GatewayView<'a> {
-    let findings = gateway_findings(lookup, gateway);
+    let mut findings = gateway_findings(gateway);
+    let backend_certificate = backend_certificate(lookup, gateway, &mut findings);
     let is_refused = findings.iter().any(|finding| finding.kind == ConditionType::Accepted);
     let mut listeners = of_owner(lookup, gateway, Owner::Gateway(gateway), &gateway.listeners);
     let mut sets = Vec::new();
@@ -149,7 +153,7 @@ pub(crate) fn listeners<'a>(lookup: &Lookup<'a>, gateway: &'a Gateway) -> Gatewa
         sets.push(SetView { set, listeners: first..listeners.len(), findings });
     }
     listeners.iter_mut().for_each(|listener| listener.gateway_refused = is_refused);
-    GatewayView { gateway, listeners, sets, findings }
+    GatewayView { gateway, listeners, sets, backend_certificate, findings }
 }
 
 fn of_owner<'a>(
@@ -287,7 +291,22 @@ fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerV
     }
 }
 
-fn gateway_findings(lookup: &Lookup<'_>, gateway: &Gateway) -> Vec<Finding> {
+/// The certificate for endpoints. Without a usable one none is shown, and those that ask for it refuse.
+fn backend_certificate(lookup: &Lookup<'_>, gateway: &Gateway, findings: &mut Vec<Finding>) -> Option<Certificate> {
+    let reference = gateway.backend_certificate.as_ref()?;
+    match certificates::certificate(lookup, "Gateway", &gateway.meta.namespace, reference) {
+        Ok(certificate) => Some(certificate),
+        Err((reason, message)) => {
+            let is_forbidden = reason == Reason::RefNotPermitted;
+            let reason = if is_forbidden { reason } else { Reason::InvalidClientCertificateRef };
+            let path = FieldPath::of("spec.tls.backend.clientCertificateRef");
+            findings.push(Finding::new(ConditionType::ResolvedRefs, reason, path, message));
+            None
+        }
+    }
+}
+
+fn gateway_findings(gateway: &Gateway) -> Vec<Finding> {
     let mut findings = Vec::new();
     if gateway.infrastructure.parameters.is_some() {
         let path = FieldPath::of("spec.infrastructure.parametersRef");
@@ -300,13 +319,6 @@ fn gateway_findings(lookup: &Lookup<'_>, gateway: &Gateway) -> Vec<Finding> {
             let message = format!("addresses of type {} are not supported", address.kind);
             findings.push(Finding::new(ConditionType::Accepted, Reason::UnsupportedAddress, path, message));
         }
-    }
-    if let Some(reference) = &gateway.backend_certificate
-        && let Err((reason, message)) = certificates::certificate(lookup, "Gateway", &gateway.meta.namespace, reference)
-    {
-        let reason = if reason == Reason::RefNotPermitted { reason } else { Reason::InvalidClientCertificateRef };
-        let path = FieldPath::of("spec.tls.backend.clientCertificateRef");
-        findings.push(Finding::new(ConditionType::ResolvedRefs, reason, path, message));
     }
     if let Some(path) = insecure_fallback(gateway) {
         let kind = ConditionType::InsecureFrontendValidationMode;

@@ -273,10 +273,13 @@ impl Few<'_, '_> {
             let meta = &view.gateway.meta;
             let object = ObjectRef::new(GATEWAY_GROUP, "Gateway", &meta.namespace, &meta.name);
             self.tell(&object, &view.findings);
+            done.certificates.extend(view.backend_certificate.iter().cloned());
             view.own().iter().for_each(|listener| self.tell(&object, &listener.findings));
             for listener in &view.listeners {
                 if listener.serves() {
-                    done.snapshot.listeners.insert(listener.name.clone(), listener.to_config());
+                    done.snapshot
+                        .listeners
+                        .insert(listener.name.clone(), listener.to_config(view.backend_certificate.as_ref()));
                     done.certificates.extend(listener.certificates.iter().cloned());
                 }
             }

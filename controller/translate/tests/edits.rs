@@ -194,6 +194,10 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
             if dice.bool() {
                 value["spec"]["allowedListeners"] = json!({"namespaces": pick_namespaces(dice)});
             }
+            if one_in(3, dice) {
+                let shown = json!({"name": pick(dice, &["one", "two"]), "namespace": pick(dice, &["a", "b"])});
+                value["spec"]["tls"] = json!({"backend": {"clientCertificateRef": shown}});
+            }
             value
         }
         "ListenerSet" => {

@@ -97,9 +97,16 @@ fn table(snapshot: &Snapshot, previous: Option<&Table<()>>) -> Table<()> {
 }
 
 fn snapshot(n: usize, rule: impl Fn(usize) -> (String, PathMatch)) -> Snapshot {
-    let name = ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: String::new(), section: "http".into() };
-    let listener =
-        Listener { name: name.clone(), port: 80, protocol: Protocol::Http, hostname: HostPattern::Any, tls: None };
+    let name =
+        ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: String::new(), section: "http".into() };
+    let listener = Listener {
+        name: name.clone(),
+        port: 80,
+        protocol: Protocol::Http,
+        hostname: HostPattern::Any,
+        tls: None,
+        backend_certificate: None,
+    };
     let mut snapshot = Snapshot::default();
     snapshot.listeners.insert(name.clone(), listener);
     for at in 0..n {

@@ -60,7 +60,7 @@ impl Listeners {
             let next = list.len() as u32;
             let number = *made.number(port, &listener.hostname, next);
             if let Some(same) = list.get(number as usize)
-                && same.tls != listener.tls
+                && (&same.tls, &same.backend_certificate) != (&listener.tls, &listener.backend_certificate)
             {
                 problems.push(conflict(listener, same, "tls"));
                 continue;

@@ -169,7 +169,7 @@ fn config_of(
     Ok((key, Arc::new(config)))
 }
 
-fn certified_key(certificate: &Certificate) -> Result<Arc<CertifiedKey>, String> {
+pub fn certified_key(certificate: &Certificate) -> Result<Arc<CertifiedKey>, String> {
     let chain = CertificateDer::pem_slice_iter(certificate.chain.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("certificate {}: {error}", certificate.name))?;

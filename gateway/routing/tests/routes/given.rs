@@ -15,8 +15,16 @@ pub fn pattern(text: &str) -> HostPattern {
 }
 
 pub fn listener(section: &str, hostname: &str) -> Listener {
-    let name = ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: String::new(), section: section.into() };
-    Listener { name, port: PORT, protocol: Protocol::Http, hostname: pattern(hostname), tls: None }
+    let name =
+        ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: String::new(), section: section.into() };
+    Listener {
+        name,
+        port: PORT,
+        protocol: Protocol::Http,
+        hostname: pattern(hostname),
+        tls: None,
+        backend_certificate: None,
+    }
 }
 
 pub fn backend(service: &str) -> BackendName {
