@@ -104,7 +104,7 @@ pub struct Answer<'a> {
 
 impl<'a> Answer<'a> {
     /// The answer that `bytes` are, if they are all of it. Only answers with a length are understood.
-    fn read(bytes: &'a [u8]) -> io::Result<Option<Self>> {
+    pub fn read(bytes: &'a [u8]) -> io::Result<Option<Self>> {
         let Some(end) = memmem::find(bytes, b"\r\n\r\n") else { return Ok(None) };
         let head = std::str::from_utf8(&bytes[..end]).map_err(io::Error::other)?;
         let status = head.get(9..12).and_then(|text| text.parse().ok());

@@ -3,6 +3,7 @@
 mod application;
 mod counted;
 mod load;
+mod mixed;
 mod numbers;
 mod objects;
 mod origin;
@@ -48,6 +49,8 @@ enum Command {
     Load,
     /// From a save to the first answer that shows it.
     Save,
+    /// Requests that fail while routes are saved again and again.
+    Reloads,
     /// System calls of a warm request.
     SystemCalls,
     /// Allocations of a warm request, and where they are.
@@ -99,11 +102,12 @@ impl Plan {
 
 type Measure = fn(&Plan) -> io::Result<Vec<Row>>;
 
-const MEASURES: [(Command, Measure); 7] = [
+const MEASURES: [(Command, Measure); 8] = [
     (Command::Cold, rows::cold::measure),
     (Command::Parked, rows::parked::measure),
     (Command::Load, rows::load::measure),
     (Command::Save, rows::save::measure),
+    (Command::Reloads, rows::reloads::measure),
     (Command::SystemCalls, rows::system_calls::measure),
     (Command::Allocations, rows::allocations::measure),
     (Command::Peers, rows::peers::measure),
@@ -155,6 +159,7 @@ impl Command {
             Self::Parked => "parked",
             Self::Load => "load",
             Self::Save => "save",
+            Self::Reloads => "reloads",
             Self::SystemCalls => "system-calls",
             Self::Allocations => "allocations",
             Self::Peers => "peers",

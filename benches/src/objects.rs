@@ -60,6 +60,15 @@ fn route(name: &str, host: &str, rules: &str) -> String {
     )
 }
 
+/// One route, of which the answers say `x-version: <version>`, with its backend.
+pub fn versioned_route(origin: SocketAddr, version: usize) -> String {
+    let rule = format!(
+        "  - filters: [{{type: ResponseHeaderModifier, responseHeaderModifier: {{set: [{{name: x-version, value: \"{version}\"}}]}}}}]\n\
+         \x20   backendRefs: [{{name: origin, port: 80}}]\n"
+    );
+    service("origin", origin) + &route("fn-0", &host(0), &rule)
+}
+
 /// Hosts and paths of the comparison with others.
 pub const PEER_HOSTS: usize = 1_000;
 /// Each host has these prefixes.

@@ -5,5 +5,6 @@ pub mod cold;
 pub mod load;
 pub mod parked;
 pub mod peers;
+pub mod reloads;
 pub mod save;
 pub mod system_calls;

@@ -81,7 +81,8 @@ pub fn saves_to_live(
         .collect()
 }
 
-fn save(path: &Path, text: &str, how: How) -> io::Result<()> {
+/// Saves a file.
+pub fn save(path: &Path, text: &str, how: How) -> io::Result<()> {
     match how {
         How::InPlace => fs::write(path, text),
         How::Rename => {
