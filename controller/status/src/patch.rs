@@ -99,7 +99,7 @@ fn is_old(said: &Status, generation: i64) -> bool {
     let conditions: Box<dyn Iterator<Item = _>> = match said {
         Status::Route(route) => Box::new(route.parents.iter().flat_map(|entry| &entry.conditions)),
         Status::Policy(policy) => Box::new(policy.ancestors.iter().flat_map(|entry| &entry.conditions)),
-        Status::Class(_) | Status::Gateway(_) => return false,
+        Status::Class(_) | Status::Gateway(_) | Status::ListenerSet(_) => return false,
     };
     conditions.map(|condition| condition.observed_generation).max().is_some_and(|newest| newest < generation)
 }

@@ -2,7 +2,8 @@
 
 use headgate_translate::{
     conditions::{
-        ClassStatus, Condition, ConditionType, GatewayStatus, ListenerStatus, PolicyStatus, Reason, RouteStatus, Status,
+        ClassStatus, Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, PolicyStatus, Reason,
+        RouteStatus, Status,
     },
     features,
     kinds::{GATEWAY_GROUP, ObjectRef},
@@ -91,6 +92,14 @@ impl Wanted {
             features::claimed(definitions.experimental).map(|name| json!({"name": name})).collect();
         let status = json!({"conditions": conditions, "supportedFeatures": features});
         Self::Fields { status, awaiting: false }
+    }
+
+    /// Of a ListenerSet: whether the gateways of its Gateway have programmed it. `fleet` is theirs, with the newest generation of
+    /// the ListenerSet that they have acknowledged.
+    pub fn listener_set(status: &ListenerSetStatus, fleet: &Fleet) -> Self {
+        let mut status = status.clone();
+        let awaiting = judge(&mut status.conditions, &mut status.listeners, fleet);
+        Self::Fields { status: json!(status), awaiting }
     }
 
     /// Of a Gateway: with its addresses, and whether it is programmed.

@@ -146,7 +146,7 @@ fn a_route_that_has_no_parent_of_ours_any_more_loses_our_entries_only() {
 #[test]
 fn what_was_said_of_an_older_generation_is_not_written() {
     assert_eq!(patch_at(&route(), 3, &Value::Null, &said(&[("web", accepted(2))])), None);
-    let status = GatewayStatus { conditions: vec![accepted(2)], listeners: Vec::new() };
+    let status = GatewayStatus { attached_listener_sets: None, conditions: vec![accepted(2)], listeners: Vec::new() };
     assert_eq!(patch_at(&gateway(), 3, &Value::Null, &Wanted::gateway(&status, &Fleet::default())), None);
 }
 
@@ -196,7 +196,11 @@ fn listener(name: &str, generation: i64) -> ListenerStatus {
 
 fn could_serve(generation: i64) -> GatewayStatus {
     let programmed = Condition::fine(ConditionType::Programmed, Reason::Programmed, generation);
-    GatewayStatus { conditions: vec![accepted(generation), programmed], listeners: vec![listener("http", generation)] }
+    GatewayStatus {
+        conditions: vec![accepted(generation), programmed],
+        listeners: vec![listener("http", generation)],
+        attached_listener_sets: None,
+    }
 }
 
 fn serving(acknowledged: i64) -> Fleet {
@@ -278,7 +282,7 @@ fn programmed_says_what_is_missing() {
         assert_eq!(patch.body["status"]["listeners"][0]["conditions"][1]["status"], status, "{fleet:?}");
     }
     let invalid = Condition::wrong(ConditionType::Programmed, Reason::Invalid, "no listener serves", 2);
-    let invalid = GatewayStatus { conditions: vec![accepted(2), invalid], listeners: vec![] };
+    let invalid = GatewayStatus { conditions: vec![accepted(2), invalid], ..GatewayStatus::default() };
     let patch = patch_at(&gateway(), 2, &untouched(), &Wanted::gateway(&invalid, &serving(2))).unwrap();
     assert_eq!(patch.body["status"]["conditions"][1]["reason"], "Invalid");
 }
