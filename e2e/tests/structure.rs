@@ -24,6 +24,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ("headgate-http1", &["tokio", "hyper", "h2", "kube", "socket2"], "the codec has no socket and no clock"),
     ("headgate-routing", &["tokio", "hyper", "h2", "kube"], "matching is pure"),
     ("headgate-translate", &["tokio", "hyper", "h2", "kube", "kube-client", "headgate-routing"], "translation is pure"),
+    ("headgate-provision", &["tokio", "hyper", "h2", "kube", "kube-client"], "manifests are data"),
     ("headgate-functions", &["tokio", "hyper", "h2", "kube", "kube-client"], "planning is pure"),
     (
         "headgate-gateway",
@@ -185,6 +186,7 @@ fn pure_crates_read_no_clock_and_no_file() {
         "gateway/routing/src",
         "controller/translate/src",
         "controller/functions/src",
+        "controller/provision/src",
     ];
     let impure = ["Instant::now", "SystemTime", "std::fs", "std::net::Tcp", "std::env", "std::thread", "fastrand::"];
     for (path, text) in sources() {

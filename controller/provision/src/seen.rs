@@ -1,0 +1,142 @@
+//! What is seen of the gateways of a Gateway in a cluster: addresses, ready Pods, and what is wrong. Never what to do about it.
+
+use crate::{
+    Parameters, ServiceType,
+    address::{Request, address_services, main_service},
+    names::selector,
+    trouble,
+};
+use headgate_translate::kinds::Gateway;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// As many addresses as a status may have.
+const ADDRESSES_MOST: usize = 16;
+
+/// What is seen of the gateways of a Gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Where they are found: IP addresses and host names, at most 16. Only those that were asked for, if any were.
+    pub addresses: Vec<String>,
+    /// Which of the addresses that were asked for cannot be had, and why; for people.
+    pub unusable: Option<String>,
+    /// Names of the Pods that are ready and stay.
+    pub ready: BTreeSet<String>,
+    /// Why Pods do not start, if that is known; for people.
+    pub trouble: Option<String>,
+}
+
+/// Looks at the objects as the API server has them. Services and Pods that are not the Gateway's are passed over.
+pub fn seen(
+    gateway: &Gateway,
+    parameters: &Parameters,
+    services: &[&Value],
+    deployment: Option<&Value>,
+    pods: &[&Value],
+) -> Seen {
+    let selector = selector(gateway);
+    let pods: Vec<&Value> = pods.iter().copied().filter(|pod| is_selected(pod, &selector)).collect();
+    let services = Services { named: services.iter().map(|service| (name_of(service), *service)).collect() };
+    let (addresses, unusable) = services.addresses(gateway, parameters, &pods);
+    Seen {
+        addresses,
+        unusable,
+        ready: pods.iter().filter(|pod| is_ready(pod)).map(|pod| name_of(pod).to_owned()).collect(),
+        trouble: trouble::of_pods(&pods)
+            .or_else(|| deployment.and_then(trouble::of_deployment))
+            .or_else(|| services.trouble(gateway)),
+    }
+}
+
+struct Services<'a> {
+    named: BTreeMap<&'a str, &'a Value>,
+}
+
+impl Services<'_> {
+    /// Addresses, and what of the request cannot be had.
+    fn addresses(&self, gateway: &Gateway, parameters: &Parameters, pods: &[&Value]) -> (Vec<String>, Option<String>) {
+        let request = Request::of(gateway);
+        let mut unusable = request.impossible.clone();
+        let mut addresses = if request.any { self.any_address(gateway, parameters, pods) } else { Vec::new() };
+        for (name, ip) in address_services(gateway, parameters) {
+            if self.ingress(&name).iter().any(|address| is_same(address, ip)) {
+                addresses.push(ip.to_string());
+            } else {
+                unusable.push(format!("the cluster has not given {ip} to Service {name}"));
+            }
+        }
+        if parameters.service_type() != ServiceType::LoadBalancer && self.named.contains_key(&*main_service(gateway)) {
+            addresses.extend(request.exactly.iter().map(IpAddr::to_string));
+        }
+        let mut known = BTreeSet::new();
+        addresses.retain(|address| known.insert(address.clone()));
+        addresses.truncate(ADDRESSES_MOST);
+        (addresses, (!unusable.is_empty()).then(|| unusable.join(", ")))
+    }
+
+    fn any_address(&self, gateway: &Gateway, parameters: &Parameters, pods: &[&Value]) -> Vec<String> {
+        let name = main_service(gateway);
+        match parameters.service_type() {
+            ServiceType::NodePort => of_nodes(pods),
+            ServiceType::ClusterIP => self.cluster_addresses(&name),
+            ServiceType::LoadBalancer | ServiceType::Unknown(_) => self.ingress(&name),
+        }
+    }
+
+    /// What a load balancer gave.
+    fn ingress(&self, name: &str) -> Vec<String> {
+        let ingress = self.list(name, "/status/loadBalancer/ingress");
+        let address = |entry: &Value| {
+            let text = |key: &str| entry[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+            text("ip").or_else(|| text("hostname"))
+        };
+        ingress.iter().filter_map(address).collect()
+    }
+
+    fn cluster_addresses(&self, name: &str) -> Vec<String> {
+        let addresses = self.list(name, "/spec/clusterIPs").iter().filter_map(Value::as_str);
+        addresses.filter(|address| address.parse::<IpAddr>().is_ok()).map(str::to_owned).collect()
+    }
+
+    /// What a load balancer says of ports that it cannot open.
+    fn trouble(&self, gateway: &Gateway) -> Option<String> {
+        let name = main_service(gateway);
+        let ingress = self.list(&name, "/status/loadBalancer/ingress");
+        let mut ports = ingress.iter().filter_map(|entry| entry["ports"].as_array()).flatten();
+        let (port, error) = ports.find_map(|port| Some((&port["port"], port["error"].as_str()?)))?;
+        Some(format!("port {port} of Service {name}: {error}"))
+    }
+
+    fn list(&self, name: &str, pointer: &str) -> &[Value] {
+        let found = self.named.get(name).and_then(|service| service.pointer(pointer));
+        found.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A Service of type NodePort is found at each node; those that run a Pod are sure to be there.
+fn of_nodes(pods: &[&Value]) -> Vec<String> {
+    let nodes = pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| pod["status"]["hostIP"].as_str());
+    nodes.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn is_same(address: &str, ip: IpAddr) -> bool {
+    address.parse::<IpAddr>().is_ok_and(|found| found == ip)
+}
+
+fn is_selected(pod: &Value, selector: &BTreeMap<String, String>) -> bool {
+    let labels = &pod["metadata"]["labels"];
+    selector.iter().all(|(key, value)| labels[key].as_str() == Some(value))
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod["status"]["conditions"].as_array().map_or(&[][..], Vec::as_slice);
+    let ready = conditions.iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True");
+    ready && pod["metadata"]["deletionTimestamp"].is_null()
+}
+
+fn name_of(object: &Value) -> &str {
+    object["metadata"]["name"].as_str().unwrap_or_default()
+}
