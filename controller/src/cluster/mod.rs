@@ -1,6 +1,305 @@
-//! A cluster: from objects, counts and acknowledgements to routes, endpoints, statuses, manifests and replicas. It does no I/O and reads no clock.
+//! A cluster: from objects and acknowledgements to routes, endpoints, statuses and manifests, as one state machine. It does no I/O and reads no clock.
+//!
+//! [`Cluster`] is told what watches show ([`Cluster::changed`]) and what gateways say ([`Cluster::acknowledged`] and its kin); it
+//! answers with what is to be done, in order. The API server is the only truth: manifests that are wanted come back as objects.
 
+mod fleet;
+mod followers;
 mod references;
 mod shares;
+mod stock;
+
+#[cfg(test)]
+mod tests;
+
 pub use references::referenced;
-pub use shares::Shares;
+pub use shares::{Shares, Touched};
+
+use crate::sources::cluster::ObjectChange;
+use fleet::Fleets;
+use headgate_config::{
+    Activation, BackendName, Certificate, CertificateName, Endpoints, GatewayName, Snapshot, Version,
+};
+use headgate_status::{Wanted, fall_back};
+use headgate_translate::{
+    Settings, Translation, Translator,
+    conditions::Status,
+    kinds::{GATEWAY_GROUP, ObjectRef},
+};
+use imbl::{OrdMap, ordmap::DiffItem};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use stock::Stock;
+
+/// Certificates with their keys, by name.
+pub type Certificates = BTreeMap<CertificateName, Certificate>;
+
+/// What an operator decides for a cluster.
+#[derive(Clone, Debug)]
+pub struct Ground {
+    /// For routes.
+    pub settings: Settings,
+    /// For what a Gateway gets.
+    pub provision: headgate_provision::Settings,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// These Secrets and ConfigMaps are to be read, and no others.
+    Refer(BTreeSet<ObjectRef>),
+    /// The Pods of a Gateway are to know the endpoints of a backend.
+    Endpoints(GatewayName, Endpoints),
+    /// The Pods of a Gateway are to serve this. The version that it gets must be told to [`Cluster::published`].
+    Publish {
+        /// Whose.
+        gateway: GatewayName,
+        /// Its routes.
+        snapshot: Box<Snapshot>,
+        /// The certificates that they name.
+        certificates: Arc<Certificates>,
+    },
+    /// A Gateway is gone, or not ours any more.
+    Forget(GatewayName),
+    /// This is to be said of an object; nothing of ours where it is `None`.
+    Say(ObjectRef, Option<Wanted>),
+    /// These objects are to exist: all of those that we make, each time.
+    Manifests(BTreeMap<ObjectRef, Arc<Value>>),
+}
+
+/// The state.
+#[derive(Debug)]
+pub struct Cluster {
+    stock: Stock,
+    translator: Translator,
+    shares: Shares,
+    fleets: Fleets,
+    /// What followed from the objects last.
+    done: Translation,
+    said: BTreeMap<ObjectRef, Wanted>,
+    referred: BTreeSet<ObjectRef>,
+    is_first: bool,
+}
+
+impl Cluster {
+    /// Knows of no object yet.
+    pub fn new(ground: Ground) -> Self {
+        Self {
+            stock: Stock::default(),
+            translator: Translator::new(ground.settings),
+            shares: Shares::default(),
+            fleets: Fleets::new(ground.provision),
+            done: Translation::default(),
+            said: BTreeMap::new(),
+            referred: BTreeSet::new(),
+            is_first: true,
+        }
+    }
+
+    /// The ServiceAccounts of gateways, by namespace and name: whose token speaks for which Gateway.
+    pub fn accounts(&self) -> BTreeMap<(String, String), GatewayName> {
+        self.fleets.accounts()
+    }
+
+    /// What is served now, of all Gateways.
+    pub fn translation(&self) -> &Translation {
+        &self.done
+    }
+
+    /// What Gateways get is to be made otherwise: of another image, trusting another authority.
+    pub fn provide(&mut self, settings: headgate_provision::Settings) -> Vec<Output> {
+        self.fleets.provide(settings, &self.stock);
+        self.fleets.manifests().map(Output::Manifests).into_iter().collect()
+    }
+
+    /// Watches showed something. The first call must bring everything that there is.
+    pub fn changed(&mut self, changes: &[ObjectChange]) -> Vec<Output> {
+        let mut news = self.stock.take(changes);
+        let mut outputs = Vec::new();
+        if news.routes || std::mem::take(&mut self.is_first) {
+            outputs.extend(self.refer());
+            self.translate(&mut outputs, &mut news.said);
+        }
+        news.said.extend(self.fleets.look(&self.stock, &news.gateways));
+        outputs.extend(self.fleets.manifests().map(Output::Manifests));
+        self.say(&news.said, &mut outputs);
+        self.disown(changes, &mut outputs);
+        outputs
+    }
+
+    /// A version was published; the same one as before if nothing differed.
+    pub fn published(&mut self, gateway: &GatewayName, version: Version) -> Vec<Output> {
+        let touched = self.fleets.published(gateway, version);
+        self.said(&touched)
+    }
+
+    /// A Pod of a Gateway has come.
+    pub fn connected(&mut self, gateway: &GatewayName, pod: &str) -> Vec<Output> {
+        let touched = self.fleets.connected(gateway, pod);
+        self.said(&touched)
+    }
+
+    /// A Pod of a Gateway serves a version.
+    pub fn acknowledged(&mut self, gateway: &GatewayName, pod: &str, version: Version) -> Vec<Output> {
+        let touched = self.fleets.acknowledged(gateway, pod, version);
+        self.said(&touched)
+    }
+
+    /// A Pod of a Gateway has gone.
+    pub fn gone(&mut self, gateway: &GatewayName, pod: &str) -> Vec<Output> {
+        let touched = self.fleets.gone(gateway, pod);
+        self.said(&touched)
+    }
+
+    fn refer(&mut self) -> Option<Output> {
+        let referred = referenced(&self.stock.objects);
+        (referred != self.referred).then(|| {
+            self.referred.clone_from(&referred);
+            Output::Refer(referred)
+        })
+    }
+
+    /// Routes and endpoints: those that come, before the routes that need them; those that go, behind.
+    fn translate(&mut self, outputs: &mut Vec<Output>, said: &mut BTreeSet<ObjectRef>) {
+        let next = self.translator.translate(&self.stock.objects).clone();
+        let before = std::mem::replace(&mut self.done, next);
+        for item in before.conditions.diff(&self.done.conditions) {
+            let (DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. }) = item;
+            said.insert(name.clone());
+        }
+        let gone = self.fleets.keep(&self.done.conditions, &self.stock, &self.done.snapshot);
+        let mut touched = self.shares.take(&self.done.snapshot);
+        let (there, mut behind) = self.endpoint_changes(&before.endpoints, &touched);
+        outputs.extend(there);
+        let unpublished = self.fleets.unpublished(&self.stock);
+        let rekeyed = self.rekeyed(&before.certificates);
+        unpublished.into_iter().chain(rekeyed).for_each(|gateway| {
+            touched.entry(gateway).or_default();
+        });
+        for (gateway, Touched { came, went }) in touched {
+            if gone.contains(&gateway) || !self.fleets.has(&gateway) {
+                continue;
+            }
+            let told = |name: BackendName| Output::Endpoints(gateway.clone(), self.endpoints(&name));
+            outputs.extend(came.into_iter().filter(|name| self.is_plain(name)).map(told));
+            behind.extend(went.into_iter().map(|name| Output::Endpoints(gateway.clone(), none(name))));
+            let snapshot = self.shares.of(&gateway);
+            let certificates = self.fleets.certificates(&gateway, &snapshot, &self.done.certificates);
+            outputs.push(Output::Publish { gateway, snapshot: Box::new(snapshot), certificates });
+        }
+        outputs.extend(behind);
+        outputs.extend(gone.into_iter().map(Output::Forget));
+    }
+
+    /// Endpoints of plain backends that differ: those to be told before the routes, and those behind.
+    /// A Gateway that is touched learns those that came to it in any case.
+    fn endpoint_changes(
+        &self,
+        before: &OrdMap<BackendName, Arc<Endpoints>>,
+        touched: &BTreeMap<GatewayName, Touched>,
+    ) -> (Vec<Output>, Vec<Output>) {
+        let (mut there, mut gone) = (Vec::new(), Vec::new());
+        for item in before.diff(&self.done.endpoints) {
+            let (list, endpoints) = match item {
+                DiffItem::Add(_, one) | DiffItem::Update { new: (_, one), .. } => (&mut there, Endpoints::clone(one)),
+                DiffItem::Remove(name, _) => (&mut gone, none(name.clone())),
+            };
+            if self.is_plain(&endpoints.backend) {
+                let name = &endpoints.backend;
+                let is_new = |gateway: &GatewayName| {
+                    touched.get(gateway).is_some_and(|touched| touched.came.binary_search(name).is_ok())
+                };
+                let users = self.shares.users(name).filter(|gateway| !is_new(gateway));
+                list.extend(users.map(|gateway| Output::Endpoints(gateway.clone(), endpoints.clone())));
+            }
+        }
+        (there, gone)
+    }
+
+    /// Whether the endpoints of a backend are those of its slices; of one that scales, the scaler knows them.
+    fn is_plain(&self, backend: &BackendName) -> bool {
+        self.done.snapshot.backends.get(backend).is_none_or(|backend| backend.scales.is_none())
+    }
+
+    fn endpoints(&self, backend: &BackendName) -> Endpoints {
+        self.done.endpoints.get(backend).map_or_else(|| none(backend.clone()), |one| Endpoints::clone(one))
+    }
+
+    /// The Gateways of which a certificate differs though its name may not.
+    fn rekeyed(&self, before: &[Certificate]) -> Vec<GatewayName> {
+        if before == self.done.certificates {
+            return Vec::new();
+        }
+        self.fleets.rekeyed(&self.shares, &self.done.certificates)
+    }
+
+    fn said(&mut self, objects: &BTreeSet<ObjectRef>) -> Vec<Output> {
+        let mut outputs = Vec::new();
+        self.say(objects, &mut outputs);
+        outputs
+    }
+
+    /// Says of objects what is to be said now, where it differs from what was.
+    fn say(&mut self, objects: &BTreeSet<ObjectRef>, outputs: &mut Vec<Output>) {
+        for name in objects {
+            let wanted = self.wanted(name);
+            if self.said.get(name) == wanted.as_ref() {
+                continue;
+            }
+            match &wanted {
+                Some(wanted) => drop(self.said.insert(name.clone(), wanted.clone())),
+                None => drop(self.said.remove(name)),
+            }
+            outputs.push(Output::Say(name.clone(), wanted));
+        }
+    }
+
+    fn wanted(&self, name: &ObjectRef) -> Option<Wanted> {
+        let status = self.done.conditions.get(name)?;
+        let status = match self.stock.problems(name) {
+            Some((problems, generation)) => Arc::new(fall_back(Status::clone(status), problems, generation)),
+            None => status.clone(),
+        };
+        Some(match &*status {
+            Status::Class(class) => Wanted::class(class, self.stock.definitions()),
+            Status::Gateway(gateway) => Wanted::gateway(gateway, &self.fleets.fleet(&gateway_name(name), name)),
+            Status::ListenerSet(set) => {
+                let parent = self.stock.parent_of_set(name);
+                let fleet = parent.map(|parent| self.fleets.fleet(&parent, name)).unwrap_or_default();
+                Wanted::listener_set(set, &fleet)
+            }
+            Status::Route(_) | Status::Policy(_) => Wanted::Said(status),
+        })
+    }
+
+    /// Objects that say what we no longer do: nobody took it away while there was no controller.
+    fn disown(&self, changes: &[ObjectChange], outputs: &mut Vec<Output>) {
+        let controller = &self.translator.settings().controller_name;
+        for change in changes {
+            let ObjectChange::Upsert(object) = change else { continue };
+            let lists = ["parents", "ancestors"].into_iter().filter_map(|list| object.status[list].as_array());
+            let is_ours = |entry: &Value| entry["controllerName"] == controller.as_str();
+            if !self.done.conditions.contains_key(&object.name) && lists.flatten().any(is_ours) {
+                outputs.push(Output::Say(object.name.clone(), None));
+            }
+        }
+    }
+}
+
+/// No endpoints.
+fn none(backend: BackendName) -> Endpoints {
+    Endpoints { backend, list: Vec::new(), activation: Activation::default() }
+}
+
+/// The Gateway that an object is.
+fn gateway_name(object: &ObjectRef) -> GatewayName {
+    GatewayName { namespace: object.namespace.clone(), name: object.name.clone() }
+}
+
+/// The object that a Gateway is.
+fn gateway_object(gateway: &GatewayName) -> ObjectRef {
+    ObjectRef::new(GATEWAY_GROUP, "Gateway", &gateway.namespace, &gateway.name)
+}

@@ -9,6 +9,15 @@ use std::{
     sync::Arc,
 };
 
+/// Which Backends a Gateway's share names since the last version, and which no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Named now: their endpoints must be known before the routes. In order.
+    pub came: Vec<BackendName>,
+    /// Not named any more: their endpoints go behind the routes.
+    pub went: Vec<BackendName>,
+}
+
 /// The routes, by Gateway. Costs as much as differs.
 #[derive(Debug, Default)]
 pub struct Shares {
@@ -25,8 +34,24 @@ struct Share {
 
 impl Shares {
     /// Takes the next version of all routes, and names the Gateways whose share differs from before.
-    pub fn take(&mut self, next: &Snapshot) -> BTreeSet<GatewayName> {
+    pub fn take(&mut self, next: &Snapshot) -> BTreeMap<GatewayName, Touched> {
         let before = std::mem::replace(&mut self.all, next.clone());
+        let backends: BTreeMap<GatewayName, _> =
+            self.by_gateway.iter().map(|(name, share)| (name.clone(), share.snapshot.backends.clone())).collect();
+        let touched = self.touch(&before, next);
+        let none = OrdMap::new();
+        let differing = touched.into_iter().map(|gateway| {
+            let now = self.by_gateway.get(&gateway).map_or(&none, |share| &share.snapshot.backends);
+            let touched = Touched::between(backends.get(&gateway).unwrap_or(&none), now);
+            (gateway, touched)
+        });
+        let differing = differing.collect();
+        self.by_gateway.retain(|_, share| share.snapshot != Snapshot::default());
+        differing
+    }
+
+    /// Puts into each share what differs, and names those.
+    fn touch(&mut self, before: &Snapshot, next: &Snapshot) -> BTreeSet<GatewayName> {
         let mut touched = BTreeSet::new();
         self.take_listeners(&before.listeners, next, &mut touched);
         for item in before.rules.diff(&next.rules) {
@@ -38,7 +63,6 @@ impl Shares {
             self.take_rule(old, new, &mut touched);
         }
         self.take_backends(&before.backends, &next.backends, &mut touched);
-        self.by_gateway.retain(|_, share| share.snapshot != Snapshot::default());
         touched
     }
 
@@ -110,6 +134,20 @@ impl Shares {
                 }
             }
         }
+    }
+}
+
+impl Touched {
+    fn between(before: &OrdMap<BackendName, Arc<Backend>>, now: &OrdMap<BackendName, Arc<Backend>>) -> Self {
+        let mut touched = Self::default();
+        for item in before.diff(now) {
+            match item {
+                DiffItem::Add(name, _) => touched.came.push(name.clone()),
+                DiffItem::Remove(name, _) => touched.went.push(name.clone()),
+                DiffItem::Update { .. } => {}
+            }
+        }
+        touched
     }
 }
 
@@ -201,7 +239,7 @@ mod tests {
     fn each_gateway_gets_its_own_and_a_shared_route_is_cut() {
         let mut shares = Shares::default();
         let touched = shares.take(&snapshot(&[("one", &["a"], "s1"), ("both", &["a", "b"], "s2")]));
-        assert_eq!(touched, BTreeSet::from([gateway("a"), gateway("b")]));
+        assert_eq!(touched.keys().cloned().collect::<Vec<_>>(), [gateway("a"), gateway("b")]);
         assert_eq!(names(&shares.of(&gateway("a"))), (texts(&["both", "one"]), texts(&["s1", "s2"])));
         let b = shares.of(&gateway("b"));
         assert_eq!(names(&b), (texts(&["both"]), texts(&["s2"])));
@@ -214,13 +252,17 @@ mod tests {
         let mut shares = Shares::default();
         shares.take(&snapshot(&[("one", &["a"], "s1"), ("other", &["b"], "s1")]));
         let next = snapshot(&[("one", &["a"], "s3"), ("other", &["b"], "s1")]);
-        assert_eq!(shares.take(&next), BTreeSet::from([gateway("a")]));
+        let touched = shares.take(&next);
+        assert_eq!(touched.keys().cloned().collect::<Vec<_>>(), [gateway("a")]);
+        let services = |names: &[BackendName]| names.iter().map(|name| name.service.clone()).collect::<Vec<_>>();
+        let a = &touched[&gateway("a")];
+        assert_eq!((services(&a.came), services(&a.went)), (texts(&["s3"]), texts(&["s1"])));
         assert_eq!(names(&shares.of(&gateway("a"))).1, texts(&["s3"]));
         assert_eq!(names(&shares.of(&gateway("b"))).1, texts(&["s1"]));
-        assert_eq!(shares.take(&next), BTreeSet::new());
+        assert_eq!(shares.take(&next), BTreeMap::new());
         // a route that leaves for another Gateway touches both
         let moved = snapshot(&[("one", &["b"], "s3"), ("other", &["b"], "s1")]);
-        assert_eq!(shares.take(&moved), BTreeSet::from([gateway("a"), gateway("b")]));
+        assert_eq!(shares.take(&moved).into_keys().collect::<Vec<_>>(), [gateway("a"), gateway("b")]);
         assert_eq!(names(&shares.of(&gateway("a"))), (vec![], vec![]));
     }
 }

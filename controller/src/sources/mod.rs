@@ -2,7 +2,7 @@
 
 pub mod cluster;
 pub mod crds;
-mod decode;
+pub mod decode;
 pub mod directory;
 pub mod findings;
 mod tree;

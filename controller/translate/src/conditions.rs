@@ -92,9 +92,10 @@ impl Reason {
                 Row("ConfigurationChanged", "write mode: AllowValidOnly to refuse clients without a valid certificate")
             }
             Self::Invalid => Row("Invalid", "see the other conditions"),
-            Self::InvalidParameters => {
-                Row("InvalidParameters", "leave out parametersRef: this gateway has no parameters")
-            }
+            Self::InvalidParameters => Row(
+                "InvalidParameters",
+                "name GatewayParameters of group headgate.dev that exist and are valid, or leave out parametersRef",
+            ),
             Self::UnsupportedAddress => Row("UnsupportedAddress", "write type IPAddress or Hostname"),
             Self::ListenersNotValid => Row("ListenersNotValid", "see the conditions of the listeners"),
             Self::NotAllowed => {

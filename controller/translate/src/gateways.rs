@@ -7,6 +7,7 @@ use crate::{
     kinds::{AllowedRoutes, From, Gateway, RouteGroupKind},
     listeners::{GatewayView, ListenerView, listeners},
     lookup::Lookup,
+    parameters,
 };
 use headgate_config::{HostPattern, ListenerName};
 use std::collections::BTreeMap;
@@ -105,7 +106,10 @@ fn our_gateways<'a>(objects: &'a Objects, settings: &'a Settings) -> Vec<&'a Gat
         return settings.builtin_gateway.iter().collect();
     }
     let is_ours = |gateway: &&Gateway| match Objects::get(&objects.gateway_classes, "", &gateway.class) {
-        Some(class) => class.controller == settings.controller_name && class.parameters.is_none(),
+        Some(class) => {
+            class.controller == settings.controller_name
+                && parameters::are_usable(objects, class.parameters.as_ref(), "")
+        }
         None => settings.adopt_orphans,
     };
     let mut ours: Vec<&Gateway> = objects.gateways.values().map(AsRef::as_ref).filter(is_ours).collect();

@@ -20,6 +20,7 @@ mod lookup;
 mod matches;
 mod objects;
 mod outcome;
+mod parameters;
 mod route;
 pub mod schema;
 mod translate;
@@ -27,5 +28,6 @@ mod translator;
 
 pub use endpoints::endpoints_of;
 pub use objects::{AliasArm, Key, Objects, ServiceTraits};
+pub use parameters::{PARAMETERS_GROUP, PARAMETERS_KIND};
 pub use translate::{ObjectProblem, Settings, Translation, builtin_gateway, translate};
 pub use translator::Translator;

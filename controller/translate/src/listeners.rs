@@ -1,7 +1,7 @@
 //! The listeners of a Gateway, its own and those of ListenerSets: which of them serve, with which certificates, and why others do not. Knows nothing of routes.
 
 use crate::{
-    certificates,
+    Objects, certificates,
     conditions::{Condition, ConditionType, Finding, ListenerStatus, Reason},
     kinds::{
         self, FrontendValidation, GATEWAY_GROUP, Gateway, ListenerSet, ObjectMeta, Protocol, RouteGroupKind, TlsMode,
@@ -9,6 +9,7 @@ use crate::{
     },
     listener_sets::{SetView, refusal},
     lookup::Lookup,
+    parameters,
     schema::FieldPath,
 };
 use headgate_config::{self as config, Certificate, ClientAuth, HostPattern, ListenerName};
@@ -139,7 +140,7 @@ impl ListenerView<'_> {
 
 /// The listeners of a Gateway, but for conflicts.
 pub(crate) fn listeners<'a>(lookup: &Lookup<'a>, gateway: &'a Gateway) -> GatewayView<'a> {
-    let mut findings = gateway_findings(gateway);
+    let mut findings = gateway_findings(lookup.objects, gateway);
     let backend_certificate = backend_certificate(lookup, gateway, &mut findings);
     let is_refused = findings.iter().any(|finding| finding.kind == ConditionType::Accepted);
     let mut listeners = of_owner(lookup, gateway, Owner::Gateway(gateway), &gateway.listeners);
@@ -306,13 +307,11 @@ fn backend_certificate(lookup: &Lookup<'_>, gateway: &Gateway, findings: &mut Ve
     }
 }
 
-fn gateway_findings(gateway: &Gateway) -> Vec<Finding> {
+fn gateway_findings(objects: &Objects, gateway: &Gateway) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if gateway.infrastructure.parameters.is_some() {
-        let path = FieldPath::of("spec.infrastructure.parametersRef");
-        let message = "parameters of this kind are not known";
-        findings.push(Finding::new(ConditionType::Accepted, Reason::InvalidParameters, path, message));
-    }
+    let path = FieldPath::of("spec.infrastructure.parametersRef");
+    let reference = gateway.infrastructure.parameters.as_ref();
+    findings.extend(parameters::finding(objects, reference, &gateway.meta.namespace, path));
     for (index, address) in gateway.addresses.iter().enumerate() {
         if !["IPAddress", "Hostname"].contains(&address.kind.as_str()) {
             let path = FieldPath::of("spec.addresses").index(index).key("type");

@@ -27,6 +27,8 @@ pub struct Objects {
     pub secrets: OrdMap<Key, Arc<Secret>>,
     pub config_maps: OrdMap<Key, Arc<ConfigMap>>,
     pub namespaces: OrdMap<Key, Arc<Namespace>>,
+    /// Parameters of Gateways and classes: what is wrong with each, if anything is.
+    pub parameters: OrdMap<ObjectRef, Option<String>>,
     /// By (namespace, Service): what a function says of a Service that scales.
     pub traits: OrdMap<Key, ServiceTraits>,
     /// By (namespace, Service of a function): the Services of its revisions among which its requests are split, so that a route to

@@ -12,6 +12,7 @@ use crate::{
     listeners::GatewayView,
     lookup::{Lookup, Slices},
     outcome::{Around, Outcome, Told, outcome},
+    parameters,
     schema::{FieldPath, Problem},
 };
 use headgate_config::{BackendName, RouteKind, Rule, RuleName};
@@ -254,11 +255,8 @@ impl Few<'_, '_> {
         let all = self.around.lookup.objects.gateway_classes.values();
         for class in all.filter(|class| class.controller == *controller) {
             let mut findings = Vec::new();
-            if class.parameters.is_some() {
-                let path = FieldPath::of("spec.parametersRef");
-                let message = "parameters of this kind are not known";
-                findings.push(Finding::new(ConditionType::Accepted, Reason::InvalidParameters, path, message));
-            }
+            let (reference, path) = (class.parameters.as_ref(), FieldPath::of("spec.parametersRef"));
+            findings.extend(parameters::finding(self.around.lookup.objects, reference, "", path));
             let accepted = Condition::of(ConditionType::Accepted, Reason::Accepted, &findings, class.meta.generation);
             let object = ObjectRef::new(GATEWAY_GROUP, "GatewayClass", "", &class.meta.name);
             self.tell(&object, &findings);

@@ -1,0 +1,273 @@
+//! What each Gateway has in the cluster: manifests, Pods, addresses, and which of its generations these serve. Never writes an object.
+
+use super::{
+    Certificates,
+    followers::Followers,
+    gateway_name, gateway_object,
+    shares::Shares,
+    stock::{Belonging, Stock},
+};
+use headgate_config::{Certificate, GatewayName, Snapshot, Version};
+use headgate_provision::{Parameters, Seen, Settings, Transport};
+use headgate_status::{Address, Fleet};
+use headgate_translate::{
+    conditions::Status,
+    kinds::{Gateway, Listener, ObjectRef, ObjectReference},
+};
+use imbl::OrdMap;
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+/// All Gateways of ours.
+#[derive(Debug)]
+pub struct Fleets {
+    settings: Settings,
+    by_gateway: BTreeMap<GatewayName, One>,
+    /// Manifests differ from those that were asked for last.
+    changed: bool,
+}
+
+#[derive(Debug, Default)]
+struct One {
+    followers: Followers<ObjectRef>,
+    certificates: Arc<Certificates>,
+    /// Of the Gateway and its ListenerSets, as they were published last.
+    generations: Option<BTreeMap<ObjectRef, i64>>,
+    /// What the manifests were made of.
+    basis: Option<Basis>,
+    manifests: BTreeMap<ObjectRef, Arc<Value>>,
+    account: String,
+    seen: Seen,
+}
+
+#[derive(Debug, PartialEq)]
+struct Basis {
+    gateway: Arc<Gateway>,
+    ports: BTreeSet<(u16, Transport)>,
+    parameters: Parameters,
+}
+
+impl Fleets {
+    /// No Gateway yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, by_gateway: BTreeMap::new(), changed: true }
+    }
+
+    /// Whether a Gateway is ours.
+    pub fn has(&self, gateway: &GatewayName) -> bool {
+        self.by_gateway.contains_key(gateway)
+    }
+
+    /// By namespace and ServiceAccount: the Gateway whose Pods run under it.
+    pub fn accounts(&self) -> BTreeMap<(String, String), GatewayName> {
+        let all = self.by_gateway.iter();
+        all.map(|(name, one)| ((name.namespace.clone(), one.account.clone()), name.clone())).collect()
+    }
+
+    /// Keeps the Gateways of which something is said, for those are ours; names the others.
+    pub fn keep(
+        &mut self,
+        conditions: &OrdMap<ObjectRef, Arc<Status>>,
+        stock: &Stock,
+        snapshot: &Snapshot,
+    ) -> Vec<GatewayName> {
+        let said = conditions.iter().filter(|(_, status)| matches!(***status, Status::Gateway(_)));
+        let ours: BTreeSet<GatewayName> = said.map(|(name, _)| gateway_name(name)).collect();
+        let gone: Vec<GatewayName> = self.by_gateway.keys().filter(|name| !ours.contains(name)).cloned().collect();
+        gone.iter().for_each(|name| drop(self.by_gateway.remove(name)));
+        self.changed |= !gone.is_empty();
+        let mut ports = ports(snapshot);
+        for name in ours {
+            let ports = ports.remove(&name).unwrap_or_default();
+            self.make(name, ports, stock);
+        }
+        gone
+    }
+
+    /// Makes all manifests anew, of other settings.
+    pub fn provide(&mut self, settings: Settings, stock: &Stock) {
+        self.settings = settings;
+        let made: Vec<_> = self
+            .by_gateway
+            .iter_mut()
+            .filter_map(|(name, one)| Some((name.clone(), one.basis.take()?.ports)))
+            .collect();
+        made.into_iter().for_each(|(name, ports)| self.make(name, ports, stock));
+    }
+
+    /// Makes the manifests of a Gateway anew if what they are made of differs.
+    fn make(&mut self, name: GatewayName, mut ports: BTreeSet<(u16, Transport)>, stock: &Stock) {
+        let key = (name.namespace.clone(), name.name.clone());
+        let Some(gateway) = stock.objects.gateways.get(&key) else { return };
+        // a listener that is refused keeps its port, so that mending it does not move the others
+        let transport = |listener: &Listener| Some((listener.port, Transport::of(&listener.protocol)?));
+        ports.extend(gateway.listeners.iter().filter_map(transport));
+        let basis = Basis { gateway: gateway.clone(), ports, parameters: parameters(gateway, stock) };
+        let one = self.by_gateway.entry(name).or_default();
+        if one.basis.as_ref() == Some(&basis) {
+            return;
+        }
+        let made = headgate_provision::manifests(gateway, &basis.ports, &basis.parameters, &self.settings);
+        one.account = headgate_provision::name(&gateway.meta.name, &gateway.class);
+        one.manifests = made.into_iter().map(|(name, value)| (name, Arc::new(value))).collect();
+        one.basis = Some(basis);
+        one.see(stock);
+        self.changed = true;
+    }
+
+    /// Looks at what belongs to Gateways; gives the objects of which something else may have to be said.
+    pub fn look(&mut self, stock: &Stock, at: &BTreeSet<Belonging>) -> BTreeSet<ObjectRef> {
+        let mut touched = BTreeSet::new();
+        for belonging in at {
+            let (name, one) = match belonging {
+                Belonging::Owned(name) => match self.by_gateway.get_mut(name) {
+                    Some(one) => (name.clone(), one),
+                    None => continue,
+                },
+                Belonging::Account(namespace, account) => {
+                    let mut of = self.by_gateway.iter_mut();
+                    match of.find(|(name, one)| name.namespace == *namespace && one.account == *account) {
+                        Some((name, one)) => (name.clone(), one),
+                        None => continue,
+                    }
+                }
+            };
+            one.see(stock);
+            touched.extend(one.objects(&name));
+        }
+        touched
+    }
+
+    /// All objects that are to exist, if they are others than the last time.
+    pub fn manifests(&mut self) -> Option<BTreeMap<ObjectRef, Arc<Value>>> {
+        std::mem::take(&mut self.changed).then(|| {
+            let all = self.by_gateway.values().flat_map(|one| &one.manifests);
+            all.map(|(name, value)| (name.clone(), value.clone())).collect()
+        })
+    }
+
+    /// What is to be said of the gateways of a Gateway, in the status of `object`: the Gateway or one of its ListenerSets.
+    pub fn fleet(&self, gateway: &GatewayName, object: &ObjectRef) -> Fleet {
+        let Some(one) = self.by_gateway.get(gateway) else { return Fleet::default() };
+        Fleet {
+            addresses: one.seen.addresses.iter().map(|address| Address::of(address)).collect(),
+            unusable: one.seen.unusable.clone(),
+            ready: one.seen.ready.len(),
+            trouble: one.seen.trouble.clone(),
+            acknowledged: one.followers.generation(object, &one.seen.ready),
+        }
+    }
+
+    /// The Gateways that were never published, or not with the generations that their objects have now.
+    pub fn unpublished(&mut self, stock: &Stock) -> Vec<GatewayName> {
+        let mut all = stock.generations();
+        let mut old = Vec::new();
+        for (name, one) in &mut self.by_gateway {
+            let now = all.remove(name).unwrap_or_default();
+            if one.generations.as_ref() != Some(&now) {
+                one.generations = Some(now);
+                old.push(name.clone());
+            }
+        }
+        old
+    }
+
+    /// Those of the certificates that a Gateway's listeners name.
+    pub fn certificates(
+        &mut self,
+        gateway: &GatewayName,
+        snapshot: &Snapshot,
+        all: &[Certificate],
+    ) -> Arc<Certificates> {
+        let Some(one) = self.by_gateway.get_mut(gateway) else { return Arc::default() };
+        let now = named(snapshot, all);
+        if *one.certificates != now {
+            one.certificates = Arc::new(now);
+        }
+        one.certificates.clone()
+    }
+
+    /// The Gateways whose certificates are others than those that were published.
+    pub fn rekeyed(&self, shares: &Shares, all: &[Certificate]) -> Vec<GatewayName> {
+        let is_rekeyed = |(name, one): &(&GatewayName, &One)| *one.certificates != named(&shares.of(name), all);
+        self.by_gateway.iter().filter(is_rekeyed).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A version of a Gateway was published.
+    pub fn published(&mut self, gateway: &GatewayName, version: Version) -> BTreeSet<ObjectRef> {
+        self.touch(gateway, |one| one.followers.published(version, one.generations.clone().unwrap_or_default()))
+    }
+
+    /// A Pod has come.
+    pub fn connected(&mut self, gateway: &GatewayName, pod: &str) -> BTreeSet<ObjectRef> {
+        self.touch(gateway, |one| one.followers.connected(pod))
+    }
+
+    /// A Pod serves a version.
+    pub fn acknowledged(&mut self, gateway: &GatewayName, pod: &str, version: Version) -> BTreeSet<ObjectRef> {
+        self.touch(gateway, |one| one.followers.acknowledged(pod, version))
+    }
+
+    /// A Pod has gone.
+    pub fn gone(&mut self, gateway: &GatewayName, pod: &str) -> BTreeSet<ObjectRef> {
+        self.touch(gateway, |one| one.followers.gone(pod))
+    }
+
+    fn touch(&mut self, gateway: &GatewayName, with: impl FnOnce(&mut One)) -> BTreeSet<ObjectRef> {
+        let Some(one) = self.by_gateway.get_mut(gateway) else { return BTreeSet::new() };
+        with(one);
+        one.objects(gateway)
+    }
+}
+
+impl One {
+    fn see(&mut self, stock: &Stock) {
+        let Some(Basis { gateway, parameters, .. }) = &self.basis else { return };
+        let of_kind = |kind: &'static str| {
+            let names = self.manifests.keys().filter(move |name| name.kind == kind);
+            names.filter_map(|name| stock.made(name)).map(|object| &**object)
+        };
+        let services: Vec<&Value> = of_kind("Service").collect();
+        let pods: Vec<&Value> = stock.pods(&gateway.meta.namespace, &self.account).map(|pod| &**pod).collect();
+        let deployment = of_kind("Deployment").next();
+        self.seen = headgate_provision::seen(gateway, parameters, &services, deployment, &pods);
+    }
+
+    /// The Gateway and its ListenerSets.
+    fn objects(&self, gateway: &GatewayName) -> BTreeSet<ObjectRef> {
+        let known = self.generations.iter().flat_map(|generations| generations.keys().cloned());
+        known.chain([gateway_object(gateway)]).collect()
+    }
+}
+
+/// The ports of each Gateway that listeners serve, those of ListenerSets included.
+fn ports(snapshot: &Snapshot) -> BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> {
+    let mut ports: BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> = BTreeMap::new();
+    for (name, listener) in &snapshot.listeners {
+        let gateway = GatewayName { namespace: name.namespace.clone(), name: name.gateway.clone() };
+        ports.entry(gateway).or_default().insert((listener.port, Transport::Tcp));
+    }
+    ports
+}
+
+fn named(snapshot: &Snapshot, all: &[Certificate]) -> Certificates {
+    let names: BTreeSet<_> = snapshot.listeners.values().flat_map(|listener| listener.certificates()).collect();
+    all.iter().filter(|one| names.contains(&one.name)).map(|one| (one.name.clone(), one.clone())).collect()
+}
+
+/// The parameters that a Gateway names, over those of its class. What is wrong in them is said elsewhere.
+fn parameters(gateway: &Gateway, stock: &Stock) -> Parameters {
+    let read = |reference: Option<&ObjectReference>, namespace: &str| {
+        let reference = reference?;
+        let namespace = reference.namespace.as_deref().unwrap_or(namespace);
+        let name = ObjectRef::new(&reference.group, &reference.kind, namespace, &reference.name);
+        Parameters::decode(stock.other(&name)?).ok()
+    };
+    let class = stock.objects.gateway_classes.get(&(String::new(), gateway.class.clone()));
+    let of_class = read(class.and_then(|class| class.parameters.as_ref()), "").unwrap_or_default();
+    let own = read(gateway.infrastructure.parameters.as_ref(), &gateway.meta.namespace);
+    own.map_or_else(|| of_class.clone(), |own| own.over(&of_class))
+}

@@ -1,0 +1,99 @@
+//! Which generation of a Gateway its Pods serve: from versions as they were published and as Pods acknowledged them. Never asks a Pod.
+
+use headgate_config::Version;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Generations of a Gateway (under its own name) and of the ListenerSets attached to it, each under its name.
+pub type Generations<K> = BTreeMap<K, i64>;
+
+/// Versions that are remembered while no Pod acknowledges them; the oldest is given up.
+const VERSIONS_MOST: usize = 1_000;
+
+/// What is known of the Pods of one Gateway.
+#[derive(Debug)]
+pub struct Followers<K> {
+    /// Of versions that not every Pod has acknowledged yet, and of the newest that one has.
+    published: BTreeMap<u64, Generations<K>>,
+    /// By Pod: the newest version that it serves.
+    acknowledged: BTreeMap<String, u64>,
+}
+
+impl<K> Default for Followers<K> {
+    fn default() -> Self {
+        Self { published: BTreeMap::new(), acknowledged: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord + Clone> Followers<K> {
+    /// A version was published; the same one again if nothing differed but generations.
+    pub fn published(&mut self, version: Version, generations: Generations<K>) {
+        self.published.insert(version.0, generations);
+        while self.published.len() > VERSIONS_MOST {
+            self.published.pop_first();
+        }
+    }
+
+    /// A Pod is here; what it serves is not known yet.
+    pub fn connected(&mut self, pod: &str) {
+        self.acknowledged.insert(pod.to_owned(), 0);
+    }
+
+    /// A Pod serves a version.
+    pub fn acknowledged(&mut self, pod: &str, version: Version) {
+        self.acknowledged.insert(pod.to_owned(), version.0);
+        let oldest = self.acknowledged.values().copied().min().unwrap_or_default();
+        // the one that the slowest serves is the oldest of which anything can be asked
+        if let Some((keep, _)) = self.published.range(..=oldest).next_back() {
+            self.published = self.published.split_off(&keep.clone());
+        }
+    }
+
+    /// A Pod is gone.
+    pub fn gone(&mut self, pod: &str) {
+        self.acknowledged.remove(pod);
+    }
+
+    /// The newest generation of an object that one of these Pods serves; 0 for none.
+    pub fn generation(&self, of: &K, ready: &BTreeSet<String>) -> i64 {
+        let newest =
+            self.acknowledged.iter().filter(|(pod, _)| ready.contains(*pod)).map(|(_, version)| *version).max();
+        let served = newest.and_then(|newest| self.published.range(..=newest).next_back());
+        served.and_then(|(_, generations)| generations.get(of)).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(pods: &[&str]) -> BTreeSet<String> {
+        pods.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_generation_counts_once_a_ready_pod_serves_it() {
+        let mut followers = Followers::default();
+        followers.published(Version(1), BTreeMap::from([("web", 1)]));
+        followers.connected("a");
+        assert_eq!(followers.generation(&"web", &ready(&["a"])), 0);
+        followers.acknowledged("a", Version(1));
+        assert_eq!(followers.generation(&"web", &ready(&["a"])), 1);
+        assert_eq!(followers.generation(&"web", &ready(&[])), 0);
+        followers.published(Version(2), BTreeMap::from([("web", 2)]));
+        followers.connected("b");
+        followers.acknowledged("b", Version(2));
+        assert_eq!(followers.generation(&"web", &ready(&["a"])), 1);
+        assert_eq!(followers.generation(&"web", &ready(&["a", "b"])), 2);
+        followers.gone("b");
+        assert_eq!(followers.generation(&"web", &ready(&["a", "b"])), 1);
+    }
+
+    #[test]
+    fn a_generation_that_changes_nothing_is_served_at_once() {
+        let mut followers = Followers::default();
+        followers.published(Version(1), BTreeMap::from([("web", 1)]));
+        followers.acknowledged("a", Version(1));
+        followers.published(Version(1), BTreeMap::from([("web", 2)]));
+        assert_eq!(followers.generation(&"web", &ready(&["a"])), 2);
+    }
+}

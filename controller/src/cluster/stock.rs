@@ -1,0 +1,217 @@
+//! All objects of a cluster as watches showed them last, and what of them concerns whom. Never a judgement of what they say.
+
+use super::{gateway_name, gateway_object};
+use crate::sources::{
+    cluster::{ClusterContent, ClusterObject, ObjectChange},
+    decode::Content,
+};
+use headgate_config::GatewayName;
+use headgate_provision::Parameters;
+use headgate_status::Definitions;
+use headgate_translate::{
+    Objects, PARAMETERS_GROUP, PARAMETERS_KIND,
+    kinds::{GATEWAY_GROUP, ListenerSet, ObjectRef},
+    schema::{Problem, Severity},
+};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// The group of definitions.
+const DEFINITION_GROUP: &str = "apiextensions.k8s.io";
+/// By namespace and ServiceAccount, each Pod of a gateway by name.
+type Pods = HashMap<(String, String), BTreeMap<String, Arc<Value>>>;
+
+/// The objects.
+#[derive(Debug, Default)]
+pub struct Stock {
+    /// Those that routes follow from.
+    pub objects: Objects,
+    all: HashMap<ObjectRef, Arc<ClusterObject>>,
+    pods: Pods,
+    definitions: Definitions,
+}
+
+/// What a batch of changes was about.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Routes may follow from it.
+    pub routes: bool,
+    /// What is said of these may be another thing now.
+    pub said: BTreeSet<ObjectRef>,
+    /// Something that belongs to these Gateways differs: their Pods, Services, Deployments.
+    pub gateways: BTreeSet<Belonging>,
+}
+
+/// How an object that we made says to which Gateway it belongs.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Belonging {
+    /// It is owned by it.
+    Owned(GatewayName),
+    /// It runs under its ServiceAccount: namespace and name.
+    Account(String, String),
+}
+
+impl Stock {
+    /// Takes changes in.
+    pub fn take(&mut self, changes: &[ObjectChange]) -> News {
+        let mut news = News::default();
+        for change in changes {
+            match change {
+                ObjectChange::Upsert(object) => self.upsert(object, &mut news),
+                ObjectChange::Remove(name) => self.remove(name, &mut news),
+            }
+        }
+        news
+    }
+
+    fn upsert(&mut self, object: &Arc<ClusterObject>, news: &mut News) {
+        let before = self.all.insert(object.name.clone(), object.clone());
+        if before.as_ref().is_none_or(|before| before.problems != object.problems) {
+            news.said.insert(object.name.clone());
+        }
+        self.belongs(object, news);
+        match &object.content {
+            ClusterContent::Known(Content::Kubernetes(content)) => {
+                // a status that somebody wrote is no news for routes
+                if before.is_none_or(|before| before.content != object.content) {
+                    self.objects.insert(content.clone());
+                    news.routes = true;
+                }
+            }
+            ClusterContent::Other(value) => self.upsert_other(&object.name, value, news),
+            ClusterContent::Known(Content::OpenFunction(_)) | ClusterContent::Unreadable => {}
+        }
+    }
+
+    fn upsert_other(&mut self, name: &ObjectRef, value: &Arc<Value>, news: &mut News) {
+        match (&*name.group, &*name.kind) {
+            ("", "Pod") => {
+                if let Some(account) = value["spec"]["serviceAccountName"].as_str() {
+                    let key = (name.namespace.clone(), account.to_owned());
+                    self.pods.entry(key).or_default().insert(name.name.clone(), value.clone());
+                }
+            }
+            (DEFINITION_GROUP, _) => self.define(news),
+            (PARAMETERS_GROUP, PARAMETERS_KIND) => {
+                let problem = |all: Vec<Problem>| all.first().map(ToString::to_string).unwrap_or_default();
+                self.objects.parameters.insert(name.clone(), Parameters::decode(value).err().map(problem));
+                news.routes = true;
+            }
+            _ => {}
+        }
+    }
+
+    fn remove(&mut self, name: &ObjectRef, news: &mut News) {
+        let Some(before) = self.all.remove(name) else { return };
+        news.said.insert(name.clone());
+        self.belongs(&before, news);
+        news.routes |= self.objects.remove(name) || self.objects.parameters.remove(name).is_some();
+        match (&*name.group, &*name.kind) {
+            ("", "Pod") => self.pods.retain(|(namespace, _), pods| {
+                if *namespace == name.namespace {
+                    pods.remove(&name.name);
+                }
+                !pods.is_empty()
+            }),
+            (DEFINITION_GROUP, _) => self.define(news),
+            _ => {}
+        }
+    }
+
+    /// Notes to which Gateway an object of ours belongs.
+    fn belongs(&self, object: &ClusterObject, news: &mut News) {
+        if let Some(owner) = object.owner.as_ref().filter(|owner| is_gateway(owner)) {
+            news.gateways.insert(Belonging::Owned(gateway_name(owner)));
+        }
+        if let ("Pod", ClusterContent::Other(value)) = (&*object.name.kind, &object.content)
+            && let Some(account) = value["spec"]["serviceAccountName"].as_str()
+        {
+            news.gateways.insert(Belonging::Account(object.name.namespace.clone(), account.to_owned()));
+        }
+        if is_gateway(&object.name) {
+            news.gateways.insert(Belonging::Owned(gateway_name(&object.name)));
+        }
+    }
+
+    /// Reads the definitions anew; they are few.
+    fn define(&mut self, news: &mut News) {
+        let all = self.all.values().filter(|object| object.name.group == DEFINITION_GROUP);
+        let annotations = all.filter_map(|object| match &object.content {
+            ClusterContent::Other(value) => Some(&value["metadata"]["annotations"]),
+            _ => None,
+        });
+        let mut definitions = Definitions::default();
+        for annotations in annotations.filter(|one| one.is_object()) {
+            let text = |name: &str| annotations[name].as_str().unwrap_or_default();
+            definitions.versions.insert(text("gateway.networking.k8s.io/bundle-version").to_owned());
+            definitions.experimental |= text("gateway.networking.k8s.io/channel") == "experimental";
+        }
+        if definitions != self.definitions {
+            self.definitions = definitions;
+            let classes = self.objects.gateway_classes.values();
+            news.said.extend(classes.map(|class| ObjectRef::new(GATEWAY_GROUP, "GatewayClass", "", &class.meta.name)));
+        }
+    }
+
+    /// What the definitions of Gateway API say of themselves.
+    pub fn definitions(&self) -> &Definitions {
+        &self.definitions
+    }
+
+    /// What keeps the newest version of an object from being read, and its generation.
+    pub fn problems(&self, name: &ObjectRef) -> Option<(&[Problem], i64)> {
+        let object = self.all.get(name)?;
+        let has_error = object.problems.iter().any(|problem| problem.severity == Severity::Error);
+        has_error.then_some((object.problems.as_slice(), object.generation))
+    }
+
+    /// An object whose kind nobody here reads, whole.
+    pub fn other(&self, name: &ObjectRef) -> Option<&Arc<Value>> {
+        match &self.all.get(name)?.content {
+            ClusterContent::Other(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// An object that we made, whole.
+    pub fn made(&self, name: &ObjectRef) -> Option<&Arc<Value>> {
+        self.all.get(name).and_then(|object| object.made.as_ref())
+    }
+
+    /// The Pods that run under a ServiceAccount.
+    pub fn pods(&self, namespace: &str, account: &str) -> impl Iterator<Item = &Arc<Value>> {
+        self.pods.get(&(namespace.to_owned(), account.to_owned())).into_iter().flat_map(BTreeMap::values)
+    }
+
+    /// The generations of each Gateway and of the ListenerSets that name it.
+    pub fn generations(&self) -> BTreeMap<GatewayName, BTreeMap<ObjectRef, i64>> {
+        let mut all: BTreeMap<GatewayName, BTreeMap<ObjectRef, i64>> = BTreeMap::new();
+        for meta in self.objects.gateways.values().map(|gateway| &gateway.meta) {
+            let name = GatewayName { namespace: meta.namespace.clone(), name: meta.name.clone() };
+            let object = gateway_object(&name);
+            all.entry(name).or_default().insert(object, meta.generation);
+        }
+        for set in self.objects.listener_sets.values() {
+            let name = ObjectRef::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
+            all.entry(parent(set)).or_default().insert(name, set.meta.generation);
+        }
+        all
+    }
+
+    /// The Gateway that a ListenerSet names.
+    pub fn parent_of_set(&self, name: &ObjectRef) -> Option<GatewayName> {
+        self.objects.listener_sets.get(&(name.namespace.clone(), name.name.clone())).map(|set| parent(set))
+    }
+}
+
+fn parent(set: &ListenerSet) -> GatewayName {
+    let namespace = set.parent.namespace.as_ref().unwrap_or(&set.meta.namespace);
+    GatewayName { namespace: namespace.clone(), name: set.parent.name.clone() }
+}
+
+fn is_gateway(name: &ObjectRef) -> bool {
+    name.group == GATEWAY_GROUP && name.kind == "Gateway"
+}

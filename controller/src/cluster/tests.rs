@@ -1,0 +1,168 @@
+//! The state machine of a cluster, told what watches and gateways would tell it. No API server.
+
+use super::*;
+use crate::sources::{
+    cluster::{ClusterContent, ClusterObject},
+    decode::{Outcome, decode},
+};
+use serde_json::json;
+
+const API: &str = "gateway.networking.k8s.io/v1";
+
+fn object(value: &Value) -> ObjectChange {
+    let (name, content) = match decode(value) {
+        Outcome::Known(name, content, _) => (name, ClusterContent::Known(content)),
+        _ => {
+            let text = |at: &str| value.pointer(at).and_then(Value::as_str).unwrap_or_default();
+            let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group);
+            let name = ObjectRef::new(group, text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
+            (name, ClusterContent::Other(Arc::new(value.clone())))
+        }
+    };
+    ObjectChange::Upsert(Arc::new(ClusterObject {
+        name,
+        content,
+        uid: String::new(),
+        owner: None,
+        generation: value["metadata"]["generation"].as_i64().unwrap_or_default(),
+        resource_version: "1".into(),
+        status: value["status"].clone(),
+        made: Some(Arc::new(value.clone())),
+        problems: Vec::new(),
+    }))
+}
+
+fn class() -> Value {
+    json!({"apiVersion": API, "kind": "GatewayClass", "metadata": {"name": "headgate", "generation": 1},
+        "spec": {"controllerName": "headgate.dev/gateway-controller"}})
+}
+
+fn gateway_at(generation: i64, hostname: Option<&str>) -> Value {
+    json!({"apiVersion": API, "kind": "Gateway",
+        "metadata": {"name": "web", "namespace": "default", "uid": "u", "generation": generation},
+        "spec": {"gatewayClassName": "headgate",
+            "listeners": [{"name": "http", "port": 80, "protocol": "HTTP", "hostname": hostname}]}})
+}
+
+fn route(service: &str) -> Value {
+    json!({"apiVersion": API, "kind": "HTTPRoute", "metadata": {"name": "hello", "namespace": "default", "generation": 1},
+        "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [{"name": service, "port": 80}]}]}})
+}
+
+fn service(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"ports": [{"port": 80, "targetPort": 8080}]}})
+}
+
+fn slice(service: &str, address: &str) -> Value {
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": format!("{service}-1"), "namespace": "default", "labels": {"kubernetes.io/service-name": service}},
+        "ports": [{"port": 8080}], "endpoints": [{"addresses": [address], "conditions": {"ready": true}}]})
+}
+
+fn web() -> GatewayName {
+    GatewayName { namespace: "default".into(), name: "web".into() }
+}
+
+fn cluster() -> Cluster {
+    Cluster::new(Ground { settings: Settings::default(), provision: headgate_provision::Settings::default() })
+}
+
+/// What happens, in short; conditions of the Gateway by type.
+fn told(outputs: &[Output]) -> Vec<String> {
+    let tell = |output: &Output| match output {
+        Output::Refer(objects) => format!("refer {}", objects.len()),
+        Output::Endpoints(gateway, endpoints) => {
+            format!("endpoints {} {} {}", gateway.name, endpoints.backend.service, endpoints.list.len())
+        }
+        Output::Publish { gateway, snapshot, .. } => format!("publish {} {}", gateway.name, snapshot.rules.len()),
+        Output::Forget(gateway) => format!("forget {}", gateway.name),
+        Output::Say(object, None) => format!("say nothing of {}", object.kind),
+        Output::Say(object, Some(_)) => format!("say {}", object.kind),
+        Output::Manifests(manifests) => format!("manifests {}", if manifests.is_empty() { "none" } else { "some" }),
+    };
+    outputs.iter().map(tell).collect()
+}
+
+fn programmed(outputs: &[Output]) -> Option<(String, i64)> {
+    outputs.iter().rev().find_map(|output| match output {
+        Output::Say(object, Some(Wanted::Fields { status, .. })) if object.kind == "Gateway" => {
+            let conditions = status["conditions"].as_array()?;
+            let programmed = conditions.iter().find(|condition| condition["type"] == "Programmed")?;
+            Some((programmed["status"].as_str()?.to_owned(), programmed["observedGeneration"].as_i64()?))
+        }
+        _ => None,
+    })
+}
+
+fn begun() -> (Cluster, Vec<Output>) {
+    let mut cluster = cluster();
+    let all = [class(), gateway_at(1, None), route("a"), service("a"), slice("a", "10.0.0.1")];
+    let outputs = cluster.changed(&all.iter().map(object).collect::<Vec<_>>());
+    (cluster, outputs)
+}
+
+#[test]
+fn endpoints_come_before_the_routes_that_need_them_and_go_behind() {
+    let (mut cluster, outputs) = begun();
+    let told_first = told(&outputs);
+    let at = |what: &str| {
+        told_first.iter().position(|one| one == what).unwrap_or_else(|| panic!("{what} in {told_first:?}"))
+    };
+    assert!(at("endpoints web a 1") < at("publish web 1"), "{told_first:?}");
+    for kind in ["GatewayClass", "Gateway", "HTTPRoute"] {
+        at(&format!("say {kind}"));
+    }
+    let other = [service("b"), slice("b", "10.0.0.2"), route("b")];
+    let outputs = told(&cluster.changed(&other.iter().map(object).collect::<Vec<_>>()));
+    assert_eq!(outputs, ["endpoints web b 1", "publish web 1", "endpoints web a 0"]);
+}
+
+#[test]
+fn a_slice_alone_makes_no_version() {
+    let (mut cluster, _) = begun();
+    cluster.published(&web(), Version(1));
+    assert_eq!(told(&cluster.changed(&[object(&slice("a", "10.0.0.9"))])), ["endpoints web a 1"]);
+}
+
+#[test]
+fn a_status_that_somebody_wrote_is_no_news() {
+    let (mut cluster, _) = begun();
+    cluster.published(&web(), Version(1));
+    let mut same = route("a");
+    same["status"] = json!({"parents": [{"controllerName": "example.com/other"}]});
+    assert_eq!(told(&cluster.changed(&[object(&same)])), [""; 0]);
+}
+
+#[test]
+fn what_we_said_while_we_were_another_process_is_taken_back() {
+    let (mut cluster, _) = begun();
+    cluster.published(&web(), Version(1));
+    let mut foreign = route("a");
+    foreign["metadata"]["name"] = json!("foreign");
+    foreign["spec"]["parentRefs"] = json!([{"name": "somebody-elses"}]);
+    foreign["status"] = json!({"parents": [{"controllerName": "headgate.dev/gateway-controller"}]});
+    assert_eq!(told(&cluster.changed(&[object(&foreign)])), ["say nothing of HTTPRoute"]);
+}
+
+#[test]
+fn a_gateway_that_is_gone_is_forgotten_with_what_was_made_for_it() {
+    let (mut cluster, _) = begun();
+    cluster.published(&web(), Version(1));
+    let outputs = told(&cluster.changed(&[ObjectChange::Remove(gateway_object(&web()))]));
+    for what in ["forget web", "manifests none", "say nothing of HTTPRoute"] {
+        assert!(outputs.iter().any(|one| one == what), "{what} in {outputs:?}");
+    }
+    assert!(!outputs.iter().any(|one| one.starts_with("publish")), "{outputs:?}");
+}
+
+#[test]
+fn a_new_generation_is_published_though_nothing_else_differs() {
+    let (mut cluster, _) = begun();
+    cluster.published(&web(), Version(1));
+    let mut same = gateway_at(2, None);
+    same["metadata"]["labels"] = json!({"team": "a"});
+    let outputs = cluster.changed(&[object(&same)]);
+    assert!(told(&outputs).contains(&"publish web 1".to_owned()), "{outputs:?}");
+    assert_eq!(programmed(&outputs), Some(("False".to_owned(), 2)), "nobody serves it");
+}
