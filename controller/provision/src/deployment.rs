@@ -4,7 +4,10 @@ use crate::{
     Parameters, Settings, Transport,
     names::{manifest, metadata, name, pod_metadata, selector},
 };
-use headgate_translate::kinds::{Gateway, ObjectRef};
+use headgate_translate::{
+    duration,
+    kinds::{Gateway, ObjectRef},
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,9 +17,11 @@ pub const TOKEN_AUDIENCE: &str = "headgate-controller";
 /// Where metrics, health and routes are shown, unless a listener wants the port.
 const ADMIN_PORT: u16 = 9901;
 /// Until everybody knows that a Pod goes away, it serves on as before, in seconds.
-const LINGER: u32 = 5;
-/// From the signal to stop to the end: the gateway's limit `drain-grace` and a little more, in seconds.
-const DRAIN: u32 = 35;
+const LINGER: u64 = 5;
+/// The gateway's limit `drain-grace`, from the signal to stop to the end, where parameters do not say it.
+const DRAIN_GRACE_MS: u64 = 30_000;
+/// For the end itself, in seconds.
+const SPARE: u64 = 5;
 const AUTHORITY_FOLDER: &str = "/run/headgate/ca";
 const TOKEN_FOLDER: &str = "/run/headgate/token";
 const STATE_FOLDER: &str = "/run/headgate/state";
@@ -50,13 +55,19 @@ fn admin_port(ports: &BTreeSet<(u16, Transport)>) -> u16 {
     (ADMIN_PORT..=u16::MAX).find(is_free).unwrap_or(ADMIN_PORT)
 }
 
+/// Whole seconds, rounded up.
+fn drain_seconds(parameters: &Parameters) -> u64 {
+    let grace_ms = parameters.limits.get("drain-grace").and_then(|text| duration::parse(text));
+    grace_ms.unwrap_or(DRAIN_GRACE_MS).div_ceil(1000)
+}
+
 fn pod(gateway: &Gateway, admin: u16, parameters: &Parameters, settings: &Settings) -> Value {
     let name = name(&gateway.meta.name, &gateway.class);
     let mut pod = json!({
         "serviceAccountName": name,
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        "terminationGracePeriodSeconds": LINGER + DRAIN,
+        "terminationGracePeriodSeconds": LINGER + drain_seconds(parameters) + SPARE,
         "securityContext": {
             "runAsNonRoot": true,
             "seccompProfile": {"type": "RuntimeDefault"},
@@ -163,6 +174,7 @@ fn arguments(gateway: &Gateway, admin: u16, parameters: &Parameters, settings: &
     if !parameters.trusted_hops.is_empty() {
         flag("trusted-hops", parameters.trusted_hops.join(","));
     }
+    arguments.extend(parameters.limits.iter().map(|(limit, value)| format!("--{limit}={value}")));
     arguments
 }
 

@@ -1,7 +1,7 @@
 //! GatewayParameters of `headgate.dev/v1alpha1`: what people may say of the Pods and Services of a Gateway. Never of its routes.
 
 use headgate_translate::{
-    choices,
+    choices, duration,
     form::Form,
     schema::{Fields, Problem, Reader, Report},
 };
@@ -50,6 +50,8 @@ pub struct Parameters {
     pub access_log: Option<bool>,
     /// Networks whose `X-Forwarded-*` are believed: `--trusted-hops`.
     pub trusted_hops: Vec<String>,
+    /// Limits of the gateway, by flag without dashes (docs/limits.md).
+    pub limits: BTreeMap<String, String>,
 }
 
 /// How many Pods may be missing while nodes are emptied.
@@ -92,7 +94,7 @@ impl Parameters {
         if report.has_errors() { Err(report.into_problems()) } else { Ok(parameters) }
     }
 
-    /// These, and those of the class for whatever these do not say.
+    /// These, and those of the class for whatever these do not say. Of limits, each by itself.
     #[must_use]
     pub fn over(self, class: &Self) -> Self {
         let class = class.clone();
@@ -114,6 +116,7 @@ impl Parameters {
             log_level: self.log_level.or(class.log_level),
             access_log: self.access_log.or(class.access_log),
             trusted_hops: or_list(self.trusted_hops, class.trusted_hops),
+            limits: class.limits.into_iter().chain(self.limits).collect(),
         }
     }
 
@@ -144,6 +147,7 @@ impl Parameters {
             log_level: spec.choice("logLevel"),
             access_log: spec.flag("accessLog"),
             trusted_hops: spec.each("trustedHops", 0..=64, network),
+            limits: limits(spec, "limits"),
         }
     }
 }
@@ -202,6 +206,26 @@ fn annotations(fields: &mut Fields<'_>, key: &'static str) -> BTreeMap<String, S
     entries.into_iter().map(read).collect()
 }
 
+/// Whether there is such a limit is in the definition of the kind, which the API server applies.
+fn limits(fields: &mut Fields<'_>, key: &'static str) -> BTreeMap<String, String> {
+    let value = Form::custom(1, 32, is_limit, "write a number, a size such as 64KiB, a time such as 1m30s, or none");
+    let entries = fields.get(key).map(|at| at.entries()).unwrap_or_default();
+    let read = |(key, at): (String, Reader<'_>)| {
+        if let Err(message) = Form::LABEL.check(&key) {
+            at.error(message, Form::LABEL.remedy);
+        }
+        let text = if at.value().is_i64() { at.number(0..=i64::MAX).to_string() } else { at.text(value) };
+        (key, text)
+    };
+    entries.into_iter().map(read).collect()
+}
+
+/// Which of these a limit wants is for the gateway to judge.
+fn is_limit(text: &str) -> bool {
+    let size = ["KiB", "MiB", "GiB"].iter().find_map(|unit| text.strip_suffix(unit)).unwrap_or(text);
+    text == "none" || size.bytes().all(|b| b.is_ascii_digit()) || duration::parse(text).is_some()
+}
+
 fn number_or_percent(at: &Reader<'_>) -> Value {
     if at.value().is_i64() {
         return json!(at.number(0..=1_000));
@@ -248,6 +272,7 @@ mod tests {
             "podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": "50%"},
             "imagePullSecrets": [{"nmae": "a"}],
             "trustedHops": ["10.0.0.0/33"],
+            "limits": {"wait --admin": "1s", "head-bytes": "1 --admin"},
         }));
         let problems = wrong.expect_err("refused");
         let expected = [
@@ -261,7 +286,9 @@ mod tests {
         for line in expected {
             assert!(problems.iter().any(|problem| problem == line), "{line} is not in {problems:#?}");
         }
-        assert!(problems.iter().any(|problem| problem.starts_with("spec.trustedHops[0]: ")), "{problems:#?}");
+        for start in ["spec.trustedHops[0]: ", "spec.limits.wait --admin: ", "spec.limits.head-bytes: "] {
+            assert!(problems.iter().any(|problem| problem.starts_with(start)), "{start} is not in {problems:#?}");
+        }
     }
 
     #[test]
@@ -275,9 +302,13 @@ mod tests {
 
     #[test]
     fn what_a_gateway_says_goes_before_what_its_class_says() {
-        let class = decode(json!({"replicas": 2, "cores": 4, "tolerations": [{"key": "a"}]})).expect("fine");
-        let own = decode(json!({"replicas": 3, "serviceType": "NodePort"})).expect("fine");
-        let both = own.over(&class);
+        let class = decode(json!({
+            "replicas": 2, "cores": 4, "tolerations": [{"key": "a"}], "limits": {"wait": "30s", "connections": 9},
+        }));
+        let own = decode(json!({"replicas": 3, "serviceType": "NodePort", "limits": {"wait": "10s"}})).expect("fine");
+        let both = own.over(&class.expect("fine"));
+        let limits = [("connections", "9"), ("wait", "10s")].map(|(key, value)| (key.to_owned(), value.to_owned()));
+        assert_eq!(both.limits, limits.into());
         assert_eq!((both.replicas, both.cores, both.tolerations.len()), (Some(3), Some(4), 1));
         assert_eq!(both.service_type(), ServiceType::NodePort);
     }
