@@ -34,7 +34,7 @@ unit:
 # Examples, structure, and the program as users start it.
 quick:
 	cargo build --quiet
-	cargo test -p headgate-e2e --test structure --test examples --test standalone --quiet
+	cargo test -p headgate-e2e --test structure --test chart --test examples --test standalone --quiet
 
 # Minutes: bodies of 100 MB, thousands of reloads under load.
 heavy:

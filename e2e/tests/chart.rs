@@ -1,7 +1,12 @@
-//! The chart: that what it says of limits is what the gateway says of them. It needs no cluster and no Helm.
+//! The chart: what it expands to, what it refuses, and that what it says of limits is what the gateway says of them. It needs no cluster; without Helm it tests less, and says so.
 #![allow(clippy::unwrap_used, reason = "a test, and a panic is its verdict")]
 
-use std::{fs, path::Path};
+use serde_json::Value;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
 
 const DEFINITION: &str = "charts/headgate/crds/headgate.dev_gatewayparameters.yaml";
 const BEGIN: &str = "# Made from docs/limits.md";
@@ -47,4 +52,109 @@ fn limits_of_gateway_parameters_are_those_of_the_gateway() {
     }
     let now = fs::read_to_string(root.join(DEFINITION)).unwrap();
     assert!(now == made, "{DEFINITION} is old: UPDATE_DOCS=1 cargo test -p headgate-e2e --test chart");
+}
+
+/// Helm, where there is one: on the PATH, or built by `e2e/cluster/install`.
+fn helm(arguments: &[&str]) -> Option<Output> {
+    let home = std::env::var("HOME").unwrap_or_default();
+    let cache = std::env::var("HEADGATE_CLUSTER_CACHE").unwrap_or(format!("{home}/.cache/headgate-cluster"));
+    let places = [PathBuf::from("helm"), Path::new(&cache).join("bin/helm")];
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let run = |helm: &PathBuf| Command::new(helm).args(arguments).current_dir(root).output().ok();
+    let output = places.iter().find_map(run);
+    if output.is_none() {
+        println!("skipped: there is no helm; e2e/cluster/install builds it");
+    }
+    output
+}
+
+/// The objects of the chart with these values, by kind and name.
+fn expand(values: &[&str]) -> Option<Vec<Value>> {
+    let mut arguments = vec!["template", "headgate", "charts/headgate", "-n", "ns", "--kube-version", "1.35.0"];
+    values.iter().for_each(|value| arguments.extend(["--set", value]));
+    let output = helm(&arguments)?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).unwrap();
+    Some(documents.into_iter().filter(|document| !document.is_null()).collect())
+}
+
+fn find<'o>(objects: &'o [Value], kind: &str) -> &'o Value {
+    objects.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"))
+}
+
+#[test]
+fn the_chart_is_clean() {
+    let Some(output) = helm(&["lint", "--strict", "charts/headgate"]) else { return };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+#[test]
+fn values_that_do_not_exist_are_refused() {
+    for value in
+        ["controler.replicas=1", "controller.replica=1", "networkPolicy.enabled=true", "controllerName=headgate"]
+    {
+        let Some(output) = helm(&["template", "a", "charts/headgate", "--kube-version", "1.35.0", "--set", value])
+        else {
+            return;
+        };
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("schema"), "{value}: {said}");
+    }
+}
+
+#[test]
+fn rights_name_what_they_are_for() {
+    let Some(objects) = expand(&[]) else { return };
+    for role in objects.iter().filter(|object| object["rules"].is_array()) {
+        for rule in role["rules"].as_array().unwrap() {
+            let text = rule.to_string();
+            assert!(!text.contains("\"*\""), "{text}");
+            for verb in ["escalate", "bind", "impersonate", "deletecollection"] {
+                assert!(!text.contains(verb), "{text}");
+            }
+        }
+    }
+    // keys are read where they are referred to, and written in the controller's own namespace only
+    let cluster = find(&objects, "ClusterRole");
+    for rule in cluster["rules"].as_array().unwrap() {
+        let of_secrets = rule["resources"].as_array().unwrap().iter().any(|resource| resource == "secrets");
+        assert!(!of_secrets || rule["verbs"] == serde_json::json!(["get", "list", "watch"]), "{rule}");
+    }
+}
+
+#[test]
+fn one_controller_has_no_budget_and_parameters_of_the_class_are_an_object() {
+    let values = ["controller.replicas=1", "gatewayClass.parameters.replicas=2", "gatewayClass.name=edge"];
+    let Some(objects) = expand(&values) else { return };
+    assert!(objects.iter().all(|object| object["kind"] != "PodDisruptionBudget"));
+    let class = find(&objects, "GatewayClass");
+    let parameters = find(&objects, "GatewayParameters");
+    assert_eq!(class["spec"]["parametersRef"]["name"], parameters["metadata"]["name"]);
+    assert_eq!(class["spec"]["parametersRef"]["namespace"], parameters["metadata"]["namespace"]);
+    assert_eq!(parameters["spec"]["replicas"], 2);
+    assert!(objects.iter().all(|object| object["kind"] != "CustomResourceDefinition"));
+}
+
+#[test]
+fn labels_that_people_add_never_select_other_pods() {
+    let values = ["controller.podLabels.app\\.kubernetes\\.io/component=mine", "controller.podLabels.team=a"];
+    let Some(objects) = expand(&values) else { return };
+    let deployment = find(&objects, "Deployment");
+    let labels = &deployment["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(labels["team"], "a");
+    for (key, value) in deployment["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(&labels[key], value, "{key}");
+    }
+}
+
+#[test]
+fn definitions_of_openfunction_come_only_when_asked_for_and_stay() {
+    let Some(objects) = expand(&["openfunction.crds=true"]) else { return };
+    let definitions: Vec<&Value> =
+        objects.iter().filter(|object| object["kind"] == "CustomResourceDefinition").collect();
+    assert_eq!(definitions.len(), 2);
+    for definition in definitions {
+        assert_eq!(definition["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
+    }
 }
