@@ -97,18 +97,22 @@ fn placement(parameters: &Parameters) -> Vec<(&'static str, Value)> {
     set.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
-/// Without other words, Pods spread over nodes as well as they can.
+/// Without other words, Pods spread over nodes as well as they can. A constraint that does not say which Pods it is about is about
+/// these.
 fn spread(gateway: &Gateway, parameters: &Parameters) -> Vec<Value> {
-    if !parameters.topology_spread_constraints.is_empty() {
-        return parameters.topology_spread_constraints.clone();
+    let mut constraints = parameters.topology_spread_constraints.clone();
+    if constraints.is_empty() {
+        constraints.push(json!({
+            "maxSkew": 1,
+            "topologyKey": "kubernetes.io/hostname",
+            "whenUnsatisfiable": "ScheduleAnyway",
+            "matchLabelKeys": ["pod-template-hash"],
+        }));
     }
-    vec![json!({
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": selector(gateway)},
-        "matchLabelKeys": ["pod-template-hash"],
-    })]
+    for constraint in constraints.iter_mut().filter(|constraint| constraint["labelSelector"].is_null()) {
+        constraint["labelSelector"] = json!({"matchLabels": selector(gateway)});
+    }
+    constraints
 }
 
 fn container(gateway: &Gateway, admin: u16, parameters: &Parameters, settings: &Settings) -> Value {
