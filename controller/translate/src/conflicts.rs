@@ -60,7 +60,8 @@ fn conflict<'v, 'a: 'v>(
 ) -> Conflict {
     let served = |view: &ListenerView<'_>| matches!(view.spec.protocol, Protocol::Http | Protocol::Https);
     let mut same_port = others.filter(|other| served(other) && other.spec.port == listener.spec.port);
-    if !served(listener) {
+    // one of another protocol of TCP takes no port from those that are served, and is told first that it could not have it
+    if !served(listener) && listener.spec.protocol != Protocol::Tcp {
         return None;
     }
     same_port.find_map(|other| {
