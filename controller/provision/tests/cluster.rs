@@ -1,13 +1,32 @@
-//! That an API server takes the manifests as they are, at the strictest level of Pod security. Without KUBECONFIG it does nothing, and says so; `e2e/cluster/in cargo test -p headgate-provision --test cluster` gives it one. Nothing is left behind but a namespace.
+//! That an API server takes the manifests as they are, and what a load balancer makes of them. Without KUBECONFIG it does nothing, and says so; `e2e/cluster/in cargo test -p headgate-provision --test cluster` gives it one. It leaves its namespaces behind.
 
+use headgate_provision::{Parameters, Seen, Settings, Transport, manifests, seen};
+use headgate_translate::kinds::{Address, Gateway};
 use serde_json::{Value, json};
 use std::{
+    collections::BTreeSet,
     io::Write,
     path::Path,
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
-const NAMESPACE: &str = "provision-test";
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Whether there is a cluster; a namespace of this name is made in it then.
+fn cluster(namespace: &str) -> bool {
+    if std::env::var_os("KUBECONFIG").is_none() {
+        println!("skipped: no KUBECONFIG");
+        return false;
+    }
+    let level = "restricted";
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace, "labels": {
+        "pod-security.kubernetes.io/enforce": level, "pod-security.kubernetes.io/warn": level,
+    }}});
+    let made = kubectl(&["apply", "--server-side", "-f", "-"], &namespace);
+    assert!(made.status.success(), "{}", text(&made));
+    true
+}
 
 fn kubectl(arguments: &[&str], input: &Value) -> Output {
     let mut child = Command::new("kubectl")
@@ -27,17 +46,10 @@ fn text(output: &Output) -> String {
 
 #[test]
 fn manifests_are_taken_in_a_restricted_namespace() {
-    if std::env::var_os("KUBECONFIG").is_none() {
-        println!("skipped: no KUBECONFIG");
+    const NAMESPACE: &str = "provision-restricted";
+    if !cluster(NAMESPACE) {
         return;
     }
-    let level = "restricted";
-    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": {
-        "pod-security.kubernetes.io/enforce": level, "pod-security.kubernetes.io/warn": level,
-    }}});
-    let made = kubectl(&["apply", "--server-side", "-f", "-"], &namespace);
-    assert!(made.status.success(), "{}", text(&made));
-
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let goldens = std::fs::read_dir(&folder).expect("the folder").map(|entry| entry.expect("an entry").path());
     for golden in goldens.filter(|path| path.extension().is_some_and(|ext| ext == "json")) {
@@ -53,4 +65,88 @@ fn manifests_are_taken_in_a_restricted_namespace() {
             assert!(no_ipv6 || (tried.status.success() && told.is_empty()), "{}: {told}", golden.display());
         }
     }
+}
+
+/// A Gateway with a load balancer, as its controller would keep it: applied, looked at, applied again.
+struct Kept {
+    gateway: Gateway,
+}
+
+impl Kept {
+    const NAMESPACE: &'static str = "provision-addresses";
+
+    fn new() -> Self {
+        let mut gateway = Gateway { class: "headgate".into(), ..Gateway::default() };
+        (gateway.meta.name, gateway.meta.namespace) = ("web".into(), Self::NAMESPACE.into());
+        Self { gateway }
+    }
+
+    /// Asks for these addresses, and deletes what is not wanted any more.
+    fn ask(&mut self, addresses: &[&str]) {
+        let address =
+            |value: &&str| Address { kind: "IPAddress".into(), value: Some((*value).into()), routability: None };
+        self.gateway.addresses = addresses.iter().map(address).collect();
+        let ports = BTreeSet::from([(8080, Transport::Tcp)]);
+        let wanted = manifests(&self.gateway, &ports, &Parameters::default(), &Settings::default());
+        let services = wanted.into_values().filter(|manifest| manifest["kind"] == "Service");
+        let services: Vec<Value> = services.collect();
+        for service in &services {
+            let applied = kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], service);
+            assert!(applied.status.success(), "{}", text(&applied));
+        }
+        for there in self.services() {
+            if !services.iter().any(|wanted| wanted["metadata"]["name"] == there["metadata"]["name"]) {
+                let gone = kubectl(&["delete", "-f", "-"], &there);
+                assert!(gone.status.success(), "{}", text(&gone));
+            }
+        }
+    }
+
+    fn services(&self) -> Vec<Value> {
+        let got = kubectl(&["get", "services", "-n", Self::NAMESPACE, "-o", "json"], &Value::Null);
+        let list: Value = serde_json::from_slice(&got.stdout).expect("JSON");
+        let with_kind = |mut service: Value| {
+            service["apiVersion"] = json!("v1");
+            service["kind"] = json!("Service");
+            service
+        };
+        list["items"].as_array().expect("a list").iter().cloned().map(with_kind).collect()
+    }
+
+    /// Waits until what is seen is as it should be.
+    fn until(&self, what: &str, holds: impl Fn(&Seen) -> bool) -> Seen {
+        let start = Instant::now();
+        loop {
+            let services = self.services();
+            let services: Vec<&Value> = services.iter().collect();
+            let found = seen(&self.gateway, &Parameters::default(), &services, None, &[]);
+            if holds(&found) {
+                return found;
+            }
+            assert!(start.elapsed() < LIMIT, "{what}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn exact_addresses_are_had_or_told() {
+    if !cluster(Kept::NAMESPACE) {
+        return;
+    }
+    // the test cluster gives 10.99.250.1, and never 192.0.2.1
+    let mut kept = Kept::new();
+    kept.ask(&["192.0.2.1", "10.99.250.1"]);
+    let found = kept.until("one of two", |seen| seen.addresses == ["10.99.250.1"]);
+    assert!(found.unusable.is_some_and(|why| why.contains("192.0.2.1") && !why.contains("10.99.250.1")));
+    kept.ask(&["10.99.250.1"]);
+    let found = kept.until("the one that is left", |seen| seen.addresses == ["10.99.250.1"]);
+    assert_eq!(found.unusable, None);
+    kept.ask(&[]);
+    let found = kept.until("any", |seen| seen.addresses.len() == 1);
+    assert_eq!(found.unusable, None);
+    kept.ask(&["192.0.2.1"]);
+    let found = kept.until("none", |seen| seen.addresses.is_empty());
+    assert!(found.unusable.is_some());
+    kept.ask(&["10.99.250.1"]);
+    kept.until("again", |seen| seen.addresses == ["10.99.250.1"] && seen.unusable.is_none());
 }
