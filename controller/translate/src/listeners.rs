@@ -198,6 +198,7 @@ fn listener<'a>(
     if !matches!(spec.protocol, Protocol::Http | Protocol::Https) {
         let message = format!("protocol {} is not served", spec.protocol.as_str());
         view.add(ConditionType::Accepted, Reason::UnsupportedProtocol, at.key("protocol"), message);
+        allow_kinds(&mut view, &at.key("allowedRoutes").key("kinds"), &[]);
         return view;
     }
     if !spec.filters.is_empty() {
@@ -205,7 +206,7 @@ fn listener<'a>(
         let message = "filters of listeners are not supported, and it does not serve without them";
         view.add(ConditionType::Accepted, Reason::UnsupportedValue, at.key("filters"), message);
     }
-    allow_kinds(&mut view, &at.key("allowedRoutes").key("kinds"));
+    allow_kinds(&mut view, &at.key("allowedRoutes").key("kinds"), &["HTTPRoute", "GRPCRoute"]);
     if spec.protocol == Protocol::Https {
         terminate_tls(lookup, &mut view, &at.key("tls"));
         validate_clients(lookup, gateway, &mut view);
@@ -213,10 +214,12 @@ fn listener<'a>(
     view
 }
 
-fn allow_kinds(view: &mut ListenerView<'_>, at: &FieldPath) {
-    let ours = ["HTTPRoute", "GRPCRoute"].map(|kind| RouteGroupKind { group: GATEWAY_GROUP.into(), kind: kind.into() });
+/// Of the kinds that a listener allows, those that its protocol can serve.
+fn allow_kinds(view: &mut ListenerView<'_>, at: &FieldPath, served: &[&str]) {
+    let kind = |kind: &&str| RouteGroupKind { group: GATEWAY_GROUP.into(), kind: (*kind).into() };
+    let ours: Vec<RouteGroupKind> = served.iter().map(kind).collect();
     if view.spec.allowed_routes.kinds.is_empty() {
-        view.supported_kinds = ours.to_vec();
+        view.supported_kinds = ours;
         return;
     }
     for (index, kind) in view.spec.allowed_routes.kinds.iter().enumerate() {

@@ -67,7 +67,7 @@ fn translation_of(suite: &Path, manifest: &str) -> Translation {
 fn insert(objects: &mut Objects, mut document: Value) {
     document["metadata"]["generation"] = json!(1);
     match decode(&document) {
-        Ok(Decoded::Known(object, _)) => drop(objects.insert(object)),
+        Ok(Decoded::Known(object, _)) => objects.insert(object),
         Ok(Decoded::UnknownKind { .. }) => {}
         Err(problems) => panic!("{}: {}", document["metadata"]["name"], problems[0]),
     }
@@ -141,7 +141,7 @@ fn part<'s>(status: &'s Value, place: &str) -> Option<&'s Value> {
 fn holds(part: &Value, word: &str) -> bool {
     let count = |list: &Value| list.as_array().map_or(0, Vec::len).to_string();
     match word.split_once('=') {
-        Some(("routes", number)) => part["attachedRoutes"].to_string() == number,
+        Some(("routes", number)) => number.parse().is_ok_and(|number: u64| part["attachedRoutes"] == number),
         Some(("sets", number)) => part["attachedListenerSets"].as_u64().unwrap_or(0).to_string() == number,
         Some(("listeners", number)) => count(&part["listeners"]) == number,
         Some(("kinds", "")) => part["supportedKinds"] == json!([]),
