@@ -158,3 +158,52 @@ fn definitions_of_openfunction_come_only_when_asked_for_and_stay() {
         assert_eq!(definition["metadata"]["annotations"]["helm.sh/resource-policy"], "keep");
     }
 }
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_and_failures_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let read = |path: &str| fs::read_to_string(root.join(path)).unwrap();
+    let gateway = read("gateway/src/telemetry/metrics.rs");
+    let controller = fs::read_to_string(root.join("headgate/src/commands/controller/admin.rs")).unwrap_or_default();
+    let failures = read("docs/failures.md");
+    let asked =
+        read("charts/headgate/monitoring/alerts.yaml") + &read("charts/headgate/monitoring/gateways.dashboard.json");
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = asked.split(|c| !is_word(c)).filter_map(|word| word.strip_prefix("headgate_"));
+    let mut count = 0;
+    for word in words {
+        let (name, source) = match word.strip_prefix("controller_") {
+            Some(_) if controller.is_empty() => continue,
+            Some(name) => (name, &controller),
+            None => (word, &gateway),
+        };
+        let name = ["_total", "_seconds_bucket"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+        assert!(source.contains(&format!("\"{name}\"")), "there is no metric headgate_{word}");
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+    for list in asked.split("failure=~\"").skip(1) {
+        for failure in list.split('"').next().unwrap().split('|') {
+            assert!(failures.contains(&format!("`{failure}`")), "there is no failure {failure}");
+        }
+    }
+}
+
+#[test]
+fn what_is_for_prometheus_and_grafana_can_be_read() {
+    let values = [
+        "monitoring.create=true",
+        "monitoring.alerts=true",
+        "monitoring.dashboard=true",
+        "monitoring.labels.release=a",
+    ];
+    let Some(objects) = expand(&values) else { return };
+    let rules = &find(&objects, "PrometheusRule")["spec"]["groups"][0]["rules"];
+    assert!(rules.as_array().unwrap().iter().all(|rule| rule["expr"].is_string() && rule["alert"].is_string()));
+    let dashboard = find(&objects, "ConfigMap")["data"]["headgate-gateways.json"].as_str().unwrap();
+    let dashboard: Value = serde_json::from_str(dashboard).unwrap();
+    assert!(dashboard["panels"].as_array().unwrap().len() > 8);
+    for kind in ["ServiceMonitor", "PodMonitor"] {
+        assert_eq!(find(&objects, kind)["metadata"]["labels"]["release"], "a");
+    }
+}
