@@ -1,3 +1,5 @@
+//! What is told of happenings in which order, with repeats and bounds. No API server.
+
 use super::*;
 use headgate_status::Severity;
 use headgate_translate::kinds::GATEWAY_GROUP;

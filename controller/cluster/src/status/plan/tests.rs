@@ -1,3 +1,5 @@
+//! Which write is due when, as time passes and answers come. No API server.
+
 use super::*;
 use crate::status::pace::{PAUSE, PAUSE_MAX};
 use headgate_controller::sources::cluster::ClusterContent;
