@@ -13,7 +13,7 @@ mod settings;
 mod trouble;
 
 pub use deployment::TOKEN_AUDIENCE;
-pub use names::{GATEWAY_NAME_LABEL, MANAGED_BY, name, selector};
+pub use names::{GATEWAY_NAME_LABEL, MANAGED_BY, MANIFEST_ANNOTATION, name, selector};
 pub use parameters::{Disruption, ExternalTrafficPolicy, GROUP, KIND, LogLevel, Parameters, ServiceType};
 pub use seen::{Seen, seen};
 pub use settings::Settings;
@@ -46,21 +46,18 @@ impl Transport {
 /// All objects of a Gateway, by name. What exists with its labels and is not among them is to be deleted.
 ///
 /// `ports` are those of all its listeners, ListenerSets included, also of those that cannot serve now: a Service that goes gives up
-/// its address. `parameters` are the Gateway's over those of its class.
+/// its address. `parameters` are the Gateway's over those of its class. Each carries [`MANIFEST_ANNOTATION`], so that an object holds
+/// all of its manifest, and nothing of an earlier one, if it holds that annotation.
 pub fn manifests(
     gateway: &Gateway,
     ports: &BTreeSet<(u16, Transport)>,
     parameters: &Parameters,
     settings: &Settings,
 ) -> BTreeMap<ObjectRef, Value> {
-    let mut manifests = BTreeMap::from([
-        account(gateway),
-        authority(gateway, settings),
-        deployment::deployment(gateway, ports, parameters, settings),
-    ]);
-    manifests.extend(service::services(gateway, ports, parameters));
-    manifests.extend(budget(gateway, parameters));
-    manifests
+    let always =
+        [account(gateway), authority(gateway, settings), deployment::deployment(gateway, ports, parameters, settings)];
+    let services = service::services(gateway, ports, parameters);
+    always.into_iter().chain(services).chain(budget(gateway, parameters)).map(names::stamped).collect()
 }
 
 fn account(gateway: &Gateway) -> (ObjectRef, Value) {

@@ -10,6 +10,9 @@ pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 /// The label of all that this program makes, and its value.
 pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "headgate");
 
+/// The annotation that is another one for each other manifest.
+pub const MANIFEST_ANNOTATION: &str = "headgate.dev/manifest";
+
 /// The longest name of a Service, and the longest value of a label (RFC 1035 label).
 const LONGEST: usize = 63;
 const HASH_LETTERS: usize = 10;
@@ -79,6 +82,14 @@ pub(crate) fn manifest(api_version: &str, kind: &str, metadata: Value, rest: Val
         whole.extend(rest);
     }
     (object, Value::Object(whole))
+}
+
+/// Adds the annotation that is another one for each other manifest. Without it nobody could see that a field which is wanted no more
+/// still stands in an object.
+pub(crate) fn stamped((name, mut manifest): (ObjectRef, Value)) -> (ObjectRef, Value) {
+    let stamp = hash(&manifest.to_string());
+    manifest["metadata"]["annotations"][MANIFEST_ANNOTATION] = json!(stamp);
+    (name, manifest)
 }
 
 fn labels(gateway: &Gateway) -> BTreeMap<String, String> {

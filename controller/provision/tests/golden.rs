@@ -1,6 +1,6 @@
 //! Golden pairs: a Gateway, its ports and parameters in `golden/*.yaml`, and the manifests that follow. `UPDATE_GOLDENS=1` writes them anew; each change is to be read.
 
-use headgate_provision::{Parameters, Settings, Transport, manifests};
+use headgate_provision::{MANIFEST_ANNOTATION, Parameters, Settings, Transport, manifests};
 use headgate_translate::kinds::{Decoded, Gateway, Object, decode};
 use serde_json::Value;
 use std::{
@@ -56,5 +56,30 @@ fn made(text: &str) -> Vec<Value> {
         controller: "headgate-controller.headgate-system.svc:9902".into(),
         authority: "-----BEGIN CERTIFICATE-----\n".into(),
     };
-    manifests(&gateway, &ports, &parameters, &settings).into_values().collect()
+    manifests(&gateway, &ports, &parameters, &settings).into_values().map(without_stamp).collect()
+}
+
+/// A stamp is another one after each change, which says nothing.
+fn without_stamp(mut manifest: Value) -> Value {
+    let metadata = manifest["metadata"].as_object_mut().expect("metadata");
+    let annotations = metadata["annotations"].as_object_mut().expect("annotations");
+    annotations.remove(MANIFEST_ANNOTATION).expect("a stamp");
+    if annotations.is_empty() {
+        metadata.remove("annotations");
+    }
+    manifest
+}
+
+#[test]
+fn a_manifest_that_lacks_a_field_has_another_stamp() {
+    let mut gateway = Gateway { class: "headgate".into(), ..Gateway::default() };
+    (gateway.meta.name, gateway.meta.namespace) = ("web".into(), "shop".into());
+    let stamps = |gateway: &Gateway| -> BTreeSet<String> {
+        let made = manifests(gateway, &BTreeSet::new(), &Parameters::default(), &Settings::default());
+        made.values().map(|manifest| manifest["metadata"]["annotations"][MANIFEST_ANNOTATION].to_string()).collect()
+    };
+    let plain = stamps(&gateway);
+    assert_eq!(plain, stamps(&gateway));
+    gateway.infrastructure.labels.insert("team".into(), "a".into());
+    assert!(plain.is_disjoint(&stamps(&gateway)));
 }
