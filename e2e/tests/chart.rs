@@ -84,6 +84,15 @@ fn find<'o>(objects: &'o [Value], kind: &str) -> &'o Value {
 }
 
 #[test]
+fn the_chart_is_of_the_version_of_the_program() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let chart: Value =
+        serde_saphyr::from_str(&fs::read_to_string(root.join("charts/headgate/Chart.yaml")).unwrap()).unwrap();
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
 fn the_chart_is_clean() {
     let Some(output) = helm(&["lint", "--strict", "charts/headgate"]) else { return };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

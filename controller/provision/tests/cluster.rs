@@ -67,6 +67,34 @@ fn manifests_are_taken_in_a_restricted_namespace() {
     }
 }
 
+#[test]
+fn examples_of_the_chart_are_taken() {
+    const NAMESPACE: &str = "provision-examples";
+    if !cluster(NAMESPACE) {
+        return;
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let definition = root.join("charts/headgate/crds");
+    let defined = kubectl(
+        &["apply", "--server-side", "--force-conflicts", "-f", definition.to_str().expect("a path")],
+        &Value::Null,
+    );
+    assert!(defined.status.success(), "{}", text(&defined));
+    let readme = std::fs::read_to_string(root.join("charts/headgate/README.md")).expect("readable");
+    let blocks: Vec<&str> = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() > 1);
+    for block in blocks {
+        for object in serde_saphyr::from_multiple::<Value>(block).expect("YAML") {
+            let tried =
+                kubectl(&["apply", "--server-side", "--validate=strict", "--dry-run=server", "-f", "-"], &object);
+            assert!(tried.status.success(), "{object}: {}", text(&tried));
+            if object["kind"] == "GatewayParameters" {
+                Parameters::decode(&object).expect("parameters");
+            }
+        }
+    }
+}
+
 /// A Gateway with a load balancer, as its controller would keep it: applied, looked at, applied again.
 struct Kept {
     gateway: Gateway,
