@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::{Command, Output},
@@ -214,5 +215,46 @@ fn what_is_for_prometheus_and_grafana_can_be_read() {
     assert!(dashboard["panels"].as_array().unwrap().len() > 8);
     for kind in ["ServiceMonitor", "PodMonitor"] {
         assert_eq!(find(&objects, kind)["metadata"]["labels"]["release"], "a");
+    }
+}
+
+/// The flags of a command of the program, from its help; `None` while there is no such command.
+fn flags(command: &str) -> Option<BTreeSet<String>> {
+    let help = Command::new(headgate_e2e::binary()).args([command, "--help"]).output().unwrap();
+    if !help.status.success() {
+        println!("skipped: there is no `headgate {command}` yet");
+        return None;
+    }
+    let text = String::from_utf8(help.stdout).unwrap();
+    let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+    Some(words.filter(|word| word.starts_with("--")).map(ToOwned::to_owned).collect())
+}
+
+/// The flags among arguments.
+fn used(arguments: &Value) -> Vec<&str> {
+    let arguments = arguments.as_array().unwrap().iter().filter_map(Value::as_str);
+    arguments.filter(|argument| argument.starts_with("--")).map(|flag| flag.split('=').next().unwrap()).collect()
+}
+
+#[test]
+fn the_controller_knows_the_flags_that_the_chart_gives_it() {
+    let (Some(objects), Some(flags)) = (expand(&[]), flags("controller")) else { return };
+    let container = &find(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"][0], "controller");
+    for flag in used(&container["args"]) {
+        assert!(flags.contains(flag), "headgate controller has no {flag}");
+    }
+}
+
+#[test]
+fn a_gateway_knows_the_flags_that_its_pods_give_it() {
+    let Some(flags) = flags("gateway") else { return };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let golden = fs::read_to_string(root.join("controller/provision/tests/golden/parameters.json")).unwrap();
+    let manifests: Vec<Value> = serde_json::from_str(&golden).unwrap();
+    let container = &find(&manifests, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["args"][0], "gateway");
+    for flag in used(&container["args"]) {
+        assert!(flags.contains(flag), "headgate gateway has no {flag}");
     }
 }
