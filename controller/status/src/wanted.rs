@@ -202,10 +202,10 @@ fn obstacle(fleet: &Fleet, generation: i64) -> Option<(Reason, String)> {
     })
 }
 
+/// Whether a gateway serves, and only its answer is missing: to a new generation, or to a controller that has just started.
 fn is_awaiting(fleet: &Fleet, generation: i64) -> bool {
     let has_address = fleet.unusable.is_none() && !fleet.addresses.is_empty();
-    let behind = fleet.acknowledged > 0 && fleet.acknowledged < generation;
-    has_address && fleet.ready > 0 && fleet.trouble.is_none() && behind
+    has_address && fleet.ready > 0 && fleet.trouble.is_none() && fleet.acknowledged < generation
 }
 
 /// Sets the generation that all conditions speak of.

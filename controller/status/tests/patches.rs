@@ -301,6 +301,13 @@ fn a_gateway_that_serves_stays_programmed_while_its_new_generation_is_on_its_way
 }
 
 #[test]
+fn a_gateway_that_serves_stays_programmed_while_a_controller_starts() {
+    let first = patch_at(&gateway(), 1, &untouched(), &Wanted::gateway(&could_serve(1), &serving(1))).unwrap();
+    let nobody_has_answered = Wanted::gateway(&could_serve(1), &serving(0));
+    assert_eq!(patch_at(&gateway(), 1, &first.body["status"], &nobody_has_answered), None);
+}
+
+#[test]
 fn a_class_says_its_version_and_its_features() {
     let class = ObjectRef::new(GATEWAY_GROUP, "GatewayClass", "", "headgate");
     let status = ClassStatus { conditions: vec![accepted(1)] };
