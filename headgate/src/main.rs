@@ -32,6 +32,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Run(Box<commands::run::Args>),
+    Controller(Box<commands::controller::Args>),
     Init(commands::init::Args),
     Check(commands::check::Args),
     Routes(commands::routes::Args),
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
     logging::start(log_format);
     match command {
         Command::Run(args) => commands::run::run(*args, log_format.into()),
+        Command::Controller(args) => commands::controller::run(*args),
         Command::Init(args) => commands::init::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Routes(args) => commands::routes::run(args),

@@ -61,6 +61,11 @@ impl Fleets {
         self.by_gateway.contains_key(gateway)
     }
 
+    /// The Gateways.
+    pub fn names(&self) -> BTreeSet<GatewayName> {
+        self.by_gateway.keys().cloned().collect()
+    }
+
     /// By namespace and ServiceAccount: the Gateway whose Pods run under it.
     pub fn accounts(&self) -> BTreeMap<(String, String), GatewayName> {
         let all = self.by_gateway.iter();

@@ -1,6 +1,6 @@
 //! A cluster: from objects and acknowledgements to routes, endpoints, statuses and manifests, as one state machine. It does no I/O and reads no clock.
 //!
-//! [`Cluster`] is told what watches show ([`Cluster::changed`]) and what gateways say ([`Cluster::acknowledged`] and its kin); it
+//! [`Cluster`] is told what watches show ([`Cluster::take`], [`Cluster::work`]) and what gateways say ([`Cluster::acknowledged`] and its kin); it
 //! answers with what is to be done, in order. The API server is the only truth: manifests that are wanted come back as objects.
 
 mod fleet;
@@ -32,7 +32,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-use stock::Stock;
+use stock::{News, Stock};
 
 /// Certificates with their keys, by name.
 pub type Certificates = BTreeMap<CertificateName, Certificate>;
@@ -49,8 +49,6 @@ pub struct Ground {
 /// What is to be done.
 #[derive(Debug)]
 pub enum Output {
-    /// These Secrets and ConfigMaps are to be read, and no others.
-    Refer(BTreeSet<ObjectRef>),
     /// The Pods of a Gateway are to know the endpoints of a backend.
     Endpoints(GatewayName, Endpoints),
     /// The Pods of a Gateway are to serve this. The version that it gets must be told to [`Cluster::published`].
@@ -66,8 +64,8 @@ pub enum Output {
     Forget(GatewayName),
     /// This is to be said of an object; nothing of ours where it is `None`.
     Say(ObjectRef, Option<Wanted>),
-    /// These objects are to exist: all of those that we make, each time.
-    Manifests(BTreeMap<ObjectRef, Arc<Value>>),
+    /// These objects are to exist: all of those that we make, for all Gateways of ours, each time.
+    Manifests(BTreeMap<ObjectRef, Arc<Value>>, BTreeSet<GatewayName>),
 }
 
 /// The state.
@@ -81,6 +79,10 @@ pub struct Cluster {
     done: Translation,
     said: BTreeMap<ObjectRef, Wanted>,
     referred: BTreeSet<ObjectRef>,
+    /// Shown and not worked on yet.
+    news: News,
+    /// Shown with entries of ours in their status.
+    shown: BTreeSet<ObjectRef>,
     is_first: bool,
 }
 
@@ -95,6 +97,8 @@ impl Cluster {
             done: Translation::default(),
             said: BTreeMap::new(),
             referred: BTreeSet::new(),
+            news: News::default(),
+            shown: BTreeSet::new(),
             is_first: true,
         }
     }
@@ -112,21 +116,36 @@ impl Cluster {
     /// What Gateways get is to be made otherwise: of another image, trusting another authority.
     pub fn provide(&mut self, settings: headgate_provision::Settings) -> Vec<Output> {
         self.fleets.provide(settings, &self.stock);
-        self.fleets.manifests().map(Output::Manifests).into_iter().collect()
+        self.manifests().into_iter().collect()
     }
 
-    /// Watches showed something. The first call must bring everything that there is.
-    pub fn changed(&mut self, changes: &[ObjectChange]) -> Vec<Output> {
-        let mut news = self.stock.take(changes);
+    /// Watches showed something: everything that there is, the first time. Nothing follows from it before [`Cluster::work`]. Gives the
+    /// Secrets and ConfigMaps that are to be read from now on, and no others, if they are others than before: those that exist must
+    /// be shown before the work, or what needs them would be refused for a moment.
+    pub fn take(&mut self, changes: &[ObjectChange]) -> Option<BTreeSet<ObjectRef>> {
+        self.stock.take(changes, &mut self.news);
+        self.shown.extend(self.with_ours(changes));
+        if !self.news.routes {
+            return None;
+        }
+        let referred = referenced(&self.stock.objects);
+        (referred != self.referred).then(|| {
+            self.referred.clone_from(&referred);
+            referred
+        })
+    }
+
+    /// What follows from what watches showed.
+    pub fn work(&mut self) -> Vec<Output> {
+        let mut news = std::mem::take(&mut self.news);
         let mut outputs = Vec::new();
         if news.routes || std::mem::take(&mut self.is_first) {
-            outputs.extend(self.refer());
             self.translate(&mut outputs, &mut news.said);
         }
         news.said.extend(self.fleets.look(&self.stock, &news.gateways));
-        outputs.extend(self.fleets.manifests().map(Output::Manifests));
+        outputs.extend(self.manifests());
         self.say(&news.said, &mut outputs);
-        self.disown(changes, &mut outputs);
+        self.disown(&mut outputs);
         outputs
     }
 
@@ -154,12 +173,9 @@ impl Cluster {
         self.said(&touched)
     }
 
-    fn refer(&mut self) -> Option<Output> {
-        let referred = referenced(&self.stock.objects);
-        (referred != self.referred).then(|| {
-            self.referred.clone_from(&referred);
-            Output::Refer(referred)
-        })
+    fn manifests(&mut self) -> Option<Output> {
+        let manifests = self.fleets.manifests()?;
+        Some(Output::Manifests(manifests, self.fleets.names()))
     }
 
     /// Routes and endpoints: those that come, before the routes that need them; those that go, behind.
@@ -275,17 +291,22 @@ impl Cluster {
         })
     }
 
-    /// Objects that say what we no longer do: nobody took it away while there was no controller.
-    fn disown(&self, changes: &[ObjectChange], outputs: &mut Vec<Output>) {
-        let controller = &self.translator.settings().controller_name;
-        for change in changes {
-            let ObjectChange::Upsert(object) = change else { continue };
-            let lists = ["parents", "ancestors"].into_iter().filter_map(|list| object.status[list].as_array());
+    /// Routes and policies whose status has entries of ours.
+    fn with_ours<'c>(&self, changes: &'c [ObjectChange]) -> impl Iterator<Item = ObjectRef> + use<'c> {
+        let controller = self.translator.settings().controller_name.clone();
+        changes.iter().filter_map(move |change| {
+            let ObjectChange::Upsert(object) = change else { return None };
+            let mut lists = ["parents", "ancestors"].into_iter().filter_map(|list| object.status[list].as_array());
             let is_ours = |entry: &Value| entry["controllerName"] == controller.as_str();
-            if !self.done.conditions.contains_key(&object.name) && lists.flatten().any(is_ours) {
-                outputs.push(Output::Say(object.name.clone(), None));
-            }
-        }
+            lists.any(|list| list.iter().any(is_ours)).then(|| object.name.clone())
+        })
+    }
+
+    /// Takes back what stands in objects of which we say nothing: nobody did while there was no controller.
+    fn disown(&mut self, outputs: &mut Vec<Output>) {
+        let shown = std::mem::take(&mut self.shown);
+        let is_silent = |name: &ObjectRef| !self.done.conditions.contains_key(name);
+        outputs.extend(shown.into_iter().filter(is_silent).map(|name| Output::Say(name, None)));
     }
 }
 

@@ -56,15 +56,13 @@ pub enum Belonging {
 
 impl Stock {
     /// Takes changes in.
-    pub fn take(&mut self, changes: &[ObjectChange]) -> News {
-        let mut news = News::default();
+    pub fn take(&mut self, changes: &[ObjectChange], news: &mut News) {
         for change in changes {
             match change {
-                ObjectChange::Upsert(object) => self.upsert(object, &mut news),
-                ObjectChange::Remove(name) => self.remove(name, &mut news),
+                ObjectChange::Upsert(object) => self.upsert(object, news),
+                ObjectChange::Remove(name) => self.remove(name, news),
             }
         }
-        news
     }
 
     fn upsert(&mut self, object: &Arc<ClusterObject>, news: &mut News) {

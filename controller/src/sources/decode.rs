@@ -38,12 +38,21 @@ pub enum Outcome {
     Foreign(String),
 }
 
-/// Reads a value.
+/// Reads a value as a person wrote it.
 pub fn decode(value: &Value) -> Outcome {
+    decode_with(value, kinds::decode)
+}
+
+/// Reads a value that an API server has let through: what this version does not know of enumerations is kept.
+pub fn decode_admitted(value: &Value) -> Outcome {
+    decode_with(value, kinds::decode_admitted)
+}
+
+fn decode_with(value: &Value, read: fn(&Value) -> Result<kinds::Decoded, Vec<Problem>>) -> Outcome {
     if value.get("apiVersion").is_none() && value.get("kind").is_none() {
         return Outcome::Foreign(String::new());
     }
-    let kubernetes = match kinds::decode(value) {
+    let kubernetes = match read(value) {
         Ok(kinds::Decoded::Known(object, warnings)) => {
             return Outcome::Known(object.reference(), Content::Kubernetes(object), warnings);
         }

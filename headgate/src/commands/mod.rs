@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod completion;
+pub mod controller;
 pub mod echo;
 pub mod explain;
 pub mod init;

@@ -1,0 +1,158 @@
+//! The writer of what Gateways get: manifests are applied where they differ from what is there, and removed where they are wanted no more. It never decides what there is to be.
+
+mod plan;
+
+use crate::{kinds, said_once::SaidOnce, status::pace::Failure};
+use headgate_config::GatewayName;
+use headgate_controller::sources::cluster::ObjectChange;
+use headgate_translate::kinds::ObjectRef;
+use kube::{
+    Api, Client,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},
+};
+use plan::{Outcome, Plan, Step, Work};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::{
+    sync::Notify,
+    task::{JoinHandle, JoinSet},
+};
+
+/// Owner of the fields that are applied.
+const FIELD_MANAGER: &str = "headgate";
+/// The longest wait for one write.
+const WRITE_MAX: Duration = Duration::from_secs(4);
+
+/// Applies from a task of its own until it is dropped.
+#[derive(Debug)]
+pub struct Applier {
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    plan: Mutex<Plan>,
+    news: Notify,
+}
+
+impl Applier {
+    /// Starts it.
+    pub fn start(client: Client) -> Self {
+        let shared = Arc::<Shared>::default();
+        Self { task: tokio::spawn(run(client, shared.clone())), shared }
+    }
+
+    /// These objects are to exist: all that we make. What else there is of ours and belongs to these Gateways is removed.
+    pub fn want(&self, manifests: BTreeMap<ObjectRef, Arc<Value>>, gateways: BTreeSet<GatewayName>) {
+        self.shared.plan().want(manifests, gateways);
+        self.shared.news.notify_one();
+    }
+
+    /// Watches showed this: each batch, in order.
+    pub fn see(&self, changes: &[ObjectChange]) {
+        let mut plan = self.shared.plan();
+        changes.iter().for_each(|change| plan.see(change));
+        drop(plan);
+        self.shared.news.notify_one();
+    }
+
+    /// Whether this process leads: only then it writes.
+    pub fn lead(&self, leading: bool) {
+        self.shared.plan().lead(leading);
+        self.shared.news.notify_one();
+    }
+}
+
+impl Drop for Applier {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Shared {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(client: Client, shared: Arc<Shared>) {
+    let mut writes: JoinSet<(ObjectRef, Outcome)> = JoinSet::new();
+    let mut log = SaidOnce::default();
+    loop {
+        // a statement of its own: the lock is free again before anything is waited for
+        let step = shared.plan().next(Instant::now());
+        let until = match step {
+            Step::Work(name, work) => {
+                writes.spawn(carry_out(client.clone(), name, work));
+                continue;
+            }
+            Step::Wait(until) => until,
+        };
+        let pause = async {
+            match until {
+                Some(until) => tokio::time::sleep_until(until.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = shared.news.notified() => {}
+            () = pause => {}
+            Some(done) = writes.join_next() => if let Ok((name, outcome)) = done {
+                if let Outcome::Failed(_, why) = &outcome
+                    && let Some(untold) = log.say(format!("{} {why}", name.kind), Instant::now())
+                {
+                    tracing::warn!(object = %name, why, untold, "not written, and tried again");
+                }
+                shared.plan().done(&name, outcome, Instant::now(), fastrand::f64());
+            },
+        }
+    }
+}
+
+async fn carry_out(client: Client, name: ObjectRef, work: Work) -> (ObjectRef, Outcome) {
+    let Some(resource) = kinds::resource(&name) else {
+        let why = "a kind that is not made here".to_owned();
+        return (name, Outcome::Failed(Failure::Refused, why));
+    };
+    let api: Api<DynamicObject> = Api::namespaced_with(client, &name.namespace, &resource);
+    let written = async {
+        match work {
+            Work::Apply(manifest) => {
+                let params = PatchParams::apply(FIELD_MANAGER).force();
+                let answer = api.patch(&name.name, &params, &Patch::Apply(&*manifest)).await?;
+                Ok(Outcome::Applied(serde_json::to_value(answer).unwrap_or_default()))
+            }
+            Work::Delete { uid } => {
+                let preconditions = Preconditions { uid: Some(uid), ..Preconditions::default() };
+                let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+                match api.delete(&name.name, &params).await {
+                    Err(kube::Error::Api(status)) if status.code != 404 && status.code != 409 => {
+                        Err(kube::Error::Api(status))
+                    }
+                    Err(error) if !matches!(error, kube::Error::Api(_)) => Err(error),
+                    _ => Ok(Outcome::Deleted),
+                }
+            }
+        }
+    };
+    let outcome = match tokio::time::timeout(WRITE_MAX, written).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => Outcome::Failed(failure(&error), error.to_string()),
+        Err(_) => Outcome::Failed(Failure::Unavailable, format!("no answer within {} s", WRITE_MAX.as_secs())),
+    };
+    (name, outcome)
+}
+
+fn failure(error: &kube::Error) -> Failure {
+    match error {
+        kube::Error::Api(status) if status.code == 409 => Failure::Conflict,
+        // a quota, an admission, a right that is missing: it may pass, but not soon
+        kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => Failure::Refused,
+        _ => Failure::Unavailable,
+    }
+}

@@ -1,0 +1,362 @@
+//! What of the manifests is to be written now: a pure function of what is wanted, what is there and what was answered. It reads no clock.
+
+use crate::status::pace::{Delay, Failure};
+use headgate_config::GatewayName;
+use headgate_controller::sources::cluster::{ClusterObject, ObjectChange};
+use headgate_translate::kinds::{GATEWAY_GROUP, ObjectRef};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
+
+/// Writes under way at once.
+const WRITES_MOST: usize = 8;
+
+/// What to do.
+#[derive(Debug)]
+pub enum Step {
+    /// This object is to be written.
+    Work(ObjectRef, Work),
+    /// Nothing until then, or until something is new.
+    Wait(Option<Instant>),
+}
+
+/// How an object is to be written.
+#[derive(Debug)]
+pub enum Work {
+    /// By server-side apply.
+    Apply(Arc<Value>),
+    /// Removed, if it is still this one.
+    Delete {
+        /// `metadata.uid`.
+        uid: String,
+    },
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Applied; this is the answer.
+    Applied(Value),
+    /// Gone.
+    Deleted,
+    /// Not written.
+    Failed(Failure, String),
+}
+
+/// What is wanted and known.
+#[derive(Debug, Default)]
+pub struct Plan {
+    wanted: BTreeMap<ObjectRef, Arc<Value>>,
+    gateways: BTreeSet<GatewayName>,
+    there: HashMap<ObjectRef, Arc<ClusterObject>>,
+    /// What was applied last, and the answer to it.
+    applied: HashMap<ObjectRef, (Arc<Value>, Value)>,
+    delays: HashMap<ObjectRef, Delay>,
+    working: HashMap<ObjectRef, Option<Arc<Value>>>,
+    /// Those that must be looked at.
+    open: BTreeSet<ObjectRef>,
+    /// Those that were asked to be removed and are still shown.
+    removed: HashSet<(ObjectRef, String)>,
+    leading: bool,
+}
+
+impl Plan {
+    /// See [`super::Applier::want`].
+    pub fn want(&mut self, manifests: BTreeMap<ObjectRef, Arc<Value>>, gateways: BTreeSet<GatewayName>) {
+        for (name, manifest) in &manifests {
+            if self.wanted.get(name) != Some(manifest) {
+                self.open.insert(name.clone());
+                self.delays.entry(name.clone()).or_default().renewed();
+            }
+        }
+        self.open.extend(self.wanted.keys().filter(|name| !manifests.contains_key(*name)).cloned());
+        if gateways != self.gateways {
+            self.open.extend(self.there.keys().cloned());
+        }
+        (self.wanted, self.gateways) = (manifests, gateways);
+    }
+
+    /// See [`super::Applier::see`].
+    pub fn see(&mut self, change: &ObjectChange) {
+        let name = match change {
+            ObjectChange::Upsert(object) if object.made.is_some() => {
+                self.there.insert(object.name.clone(), object.clone());
+                &object.name
+            }
+            ObjectChange::Upsert(object) => &object.name,
+            ObjectChange::Remove(name) => {
+                if self.there.remove(name).is_some() {
+                    self.applied.remove(name);
+                    self.removed.retain(|(removed, _)| removed != name);
+                }
+                name
+            }
+        };
+        if self.there.contains_key(name) || self.wanted.contains_key(name) {
+            self.open.insert(name.clone());
+            self.delays.entry(name.clone()).or_default().shown();
+        }
+    }
+
+    /// See [`super::Applier::lead`]. What was answered while another led says nothing.
+    pub fn lead(&mut self, leading: bool) {
+        if leading && !self.leading {
+            self.applied.clear();
+            self.removed.clear();
+            self.open = self.wanted.keys().chain(self.there.keys()).cloned().collect();
+        }
+        self.leading = leading;
+    }
+
+    /// What to do now.
+    pub fn next(&mut self, now: Instant) -> Step {
+        if !self.leading || self.working.len() >= WRITES_MOST {
+            return Step::Wait(None);
+        }
+        let mut earliest: Option<Instant> = None;
+        for name in self.open.clone() {
+            if self.working.contains_key(&name) {
+                continue;
+            }
+            let Some(work) = self.work(&name) else {
+                self.open.remove(&name);
+                continue;
+            };
+            let due = self.delays.get(&name).map_or(now, |delay| delay.due(now));
+            if due > now {
+                earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
+                continue;
+            }
+            self.open.remove(&name);
+            let applying = match &work {
+                Work::Apply(manifest) => Some(manifest.clone()),
+                Work::Delete { uid } => {
+                    self.removed.insert((name.clone(), uid.clone()));
+                    None
+                }
+            };
+            self.working.insert(name.clone(), applying);
+            return Step::Work(name, work);
+        }
+        Step::Wait(earliest)
+    }
+
+    /// What became of the work on an object; `chance` is in 0..1.
+    pub fn done(&mut self, name: &ObjectRef, outcome: Outcome, now: Instant, chance: f64) {
+        let manifest = self.working.remove(name).flatten();
+        self.open.insert(name.clone());
+        let delay = self.delays.entry(name.clone()).or_default();
+        match (outcome, manifest) {
+            (Outcome::Applied(answer), Some(manifest)) => {
+                let again = self.applied.get(name).is_some_and(|(before, _)| *before == manifest);
+                delay.written(now, again);
+                self.applied.insert(name.clone(), (manifest, answer));
+            }
+            (Outcome::Failed(failure, _), _) => {
+                self.removed.retain(|(removed, _)| removed != name);
+                delay.failed(failure, now, chance);
+            }
+            (Outcome::Applied(_) | Outcome::Deleted, _) => delay.written(now, false),
+        }
+    }
+
+    fn work(&self, name: &ObjectRef) -> Option<Work> {
+        let there = self.there.get(name);
+        match (self.wanted.get(name), there) {
+            (Some(wanted), there) => self.must_apply(name, wanted, there).then(|| Work::Apply(wanted.clone())),
+            (None, Some(there)) if self.is_removable(there) => {
+                let is_asked = self.removed.contains(&(name.clone(), there.uid.clone()));
+                (!is_asked).then(|| Work::Delete { uid: there.uid.clone() })
+            }
+            (None, _) => None,
+        }
+    }
+
+    /// An object is applied if it is not as wanted: not as it was answered, once it was applied, for an API server may have had its own
+    /// mind about a field.
+    fn must_apply(&self, name: &ObjectRef, wanted: &Arc<Value>, there: Option<&Arc<ClusterObject>>) -> bool {
+        let made = there.and_then(|there| there.made.as_deref());
+        match self.applied.get(name) {
+            Some((applied, answer)) if applied == wanted => {
+                let Some(made) = made else { return false };
+                is_newer(made, answer) && !holds(made, &common(wanted, answer)) && !holds(made, wanted)
+            }
+            _ => made.is_none_or(|made| !holds(made, wanted)),
+        }
+    }
+
+    /// Whether an object that nobody wants is ours to remove: it belongs to a Gateway that we serve. One whose Gateway is gone goes
+    /// with it, and one of another controller's Gateway is that controller's.
+    fn is_removable(&self, there: &ClusterObject) -> bool {
+        there.owner.as_ref().is_some_and(|owner| {
+            let gateway = GatewayName { namespace: owner.namespace.clone(), name: owner.name.clone() };
+            owner.group == GATEWAY_GROUP && owner.kind == "Gateway" && self.gateways.contains(&gateway)
+        })
+    }
+}
+
+/// Whether everything that is wanted stands in an object. Lists are compared item by item; of more items than wanted nothing is said
+/// where the items are objects, for a server adds to them.
+fn holds(there: &Value, wanted: &Value) -> bool {
+    match (there, wanted) {
+        (Value::Object(there), Value::Object(wanted)) => wanted.iter().all(|(key, wanted)| match there.get(key) {
+            Some(there) => holds(there, wanted),
+            None => is_empty(wanted),
+        }),
+        (Value::Array(there), Value::Array(wanted)) => {
+            there.len() == wanted.len() && there.iter().zip(wanted).all(|(there, wanted)| holds(there, wanted))
+        }
+        _ => there == wanted || quantity(there).is_some_and(|there| Some(there) == quantity(wanted)),
+    }
+}
+
+/// Whether an object is a later version than the answer to a write. Source: Kubernetes 1.35, resource versions can be compared as numbers.
+fn is_newer(there: &Value, answer: &Value) -> bool {
+    let version =
+        |object: &Value| object["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u128>().ok());
+    match (version(there), version(answer)) {
+        (Some(there), Some(answer)) => there > answer,
+        _ => there["metadata"]["resourceVersion"] != answer["metadata"]["resourceVersion"],
+    }
+}
+
+/// What the API leaves out rather than keep.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => false,
+    }
+}
+
+/// A number that may be written as text.
+fn quantity(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+/// What is wanted, with the values that the server made of it.
+fn common(wanted: &Value, answer: &Value) -> Value {
+    match (wanted, answer) {
+        (Value::Object(wanted), Value::Object(answer)) => {
+            let both = wanted.iter().filter_map(|(key, wanted)| Some((key.clone(), common(wanted, answer.get(key)?))));
+            Value::Object(both.collect())
+        }
+        (_, answer) => answer.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headgate_controller::sources::cluster::ClusterContent;
+    use serde_json::json;
+    use std::time::Duration;
+
+    fn name(kind: &str) -> ObjectRef {
+        ObjectRef::new("", kind, "default", "web-headgate")
+    }
+
+    fn gateways() -> BTreeSet<GatewayName> {
+        BTreeSet::from([GatewayName { namespace: "default".into(), name: "web".into() }])
+    }
+
+    fn wanted(value: &Value) -> BTreeMap<ObjectRef, Arc<Value>> {
+        BTreeMap::from([(name("Service"), Arc::new(value.clone()))])
+    }
+
+    fn there(kind: &str, version: &str, value: &Value) -> ObjectChange {
+        let mut value = value.clone();
+        value["metadata"] = json!({"resourceVersion": version});
+        ObjectChange::Upsert(Arc::new(ClusterObject {
+            name: name(kind),
+            content: ClusterContent::Other(Arc::new(value.clone())),
+            uid: "u".into(),
+            owner: Some(ObjectRef::new(GATEWAY_GROUP, "Gateway", "default", "web")),
+            generation: 1,
+            resource_version: version.into(),
+            status: Value::Null,
+            made: Some(Arc::new(value)),
+            problems: Vec::new(),
+        }))
+    }
+
+    /// The work that is due now, with everything answered at once as it was asked for.
+    fn works(plan: &mut Plan, now: Instant) -> Vec<String> {
+        let mut works = Vec::new();
+        while let Step::Work(name, work) = plan.next(now) {
+            let (text, outcome) = match work {
+                Work::Apply(manifest) => {
+                    let mut answer = Value::clone(&manifest);
+                    answer["metadata"] = json!({"resourceVersion": "2"});
+                    ("apply", Outcome::Applied(answer))
+                }
+                Work::Delete { .. } => ("delete", Outcome::Deleted),
+            };
+            works.push(format!("{text} {}", name.kind));
+            plan.done(&name, outcome, now, 0.0);
+        }
+        works
+    }
+
+    fn leading() -> Plan {
+        let mut plan = Plan::default();
+        plan.lead(true);
+        plan
+    }
+
+    #[test]
+    fn what_is_missing_is_applied_once_and_what_drifted_again() {
+        let (mut plan, now) = (leading(), Instant::now());
+        let manifest = json!({"spec": {"type": "LoadBalancer"}});
+        plan.want(wanted(&manifest), gateways());
+        assert_eq!(works(&mut plan, now), ["apply Service"]);
+        plan.see(&there("Service", "2", &json!({"spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1"}})));
+        assert_eq!(works(&mut plan, now), [""; 0], "what others add is theirs");
+        plan.see(&there("Service", "3", &json!({"spec": {"type": "NodePort"}})));
+        let later = now + Duration::from_secs(1);
+        assert_eq!(works(&mut plan, later), ["apply Service"]);
+        plan.see(&ObjectChange::Remove(name("Service")));
+        assert_eq!(works(&mut plan, later + Duration::from_secs(30)), ["apply Service"], "somebody removed it");
+    }
+
+    #[test]
+    fn what_is_there_as_wanted_is_not_written_after_a_restart() {
+        let (mut plan, now) = (leading(), Instant::now());
+        plan.see(&there("Service", "1", &json!({"spec": {"ports": [{"port": 80, "nodePort": 31000}]}})));
+        plan.want(wanted(&json!({"spec": {"ports": [{"port": 80}]}})), gateways());
+        assert_eq!(works(&mut plan, now), [""; 0]);
+        plan.want(wanted(&json!({"spec": {"ports": [{"port": 80}, {"port": 443}]}})), gateways());
+        assert_eq!(works(&mut plan, now), ["apply Service"]);
+    }
+
+    #[test]
+    fn what_nobody_wants_of_our_gateways_goes_once_and_nothing_of_others() {
+        let (mut plan, now) = (leading(), Instant::now());
+        plan.see(&there("PodDisruptionBudget", "1", &json!({})));
+        assert_eq!(works(&mut plan, now), [""; 0], "its Gateway is not ours");
+        plan.want(BTreeMap::new(), gateways());
+        assert_eq!(works(&mut plan, now), ["delete PodDisruptionBudget"]);
+        plan.see(&there("PodDisruptionBudget", "2", &json!({})));
+        assert_eq!(works(&mut plan, now + Duration::from_secs(30)), [""; 0], "it is on its way");
+    }
+
+    #[test]
+    fn whoever_does_not_lead_writes_nothing_and_a_failure_waits() {
+        let (mut plan, now) = (Plan::default(), Instant::now());
+        plan.want(wanted(&json!({"spec": {}})), gateways());
+        assert!(matches!(plan.next(now), Step::Wait(None)));
+        plan.lead(true);
+        let Step::Work(name, _) = plan.next(now) else { panic!("nothing to do") };
+        plan.done(&name, Outcome::Failed(Failure::Unavailable, String::new()), now, 1.0);
+        assert!(matches!(plan.next(now), Step::Wait(Some(until)) if until > now));
+        assert!(matches!(plan.next(now + Duration::from_secs(10)), Step::Work(..)));
+    }
+}

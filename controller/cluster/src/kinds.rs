@@ -1,0 +1,100 @@
+//! Which kinds are watched, and how each is read. Data only.
+
+use headgate_translate::kinds::GATEWAY_GROUP;
+use kube::api::ApiResource;
+
+/// What our own objects carry (label selector).
+pub const OURS: &str = "app.kubernetes.io/managed-by=headgate";
+
+/// How objects of a kind are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// All of them, whole.
+    Whole,
+    /// Only those that we made, whole.
+    Ours,
+    /// Names and versions of all; those that others refer to are got one by one.
+    Referred,
+    /// Metadata of all.
+    Metadata,
+}
+
+/// A kind that is watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// Group, empty for the core.
+    pub group: &'static str,
+    /// Kind.
+    pub kind: &'static str,
+    /// As it stands in paths.
+    pub plural: &'static str,
+    /// Versions that can be read, the best first.
+    pub versions: &'static [&'static str],
+    /// How its objects are read.
+    pub reading: Reading,
+    /// Whether a CustomResourceDefinition defines it, which may be missing and come later.
+    pub is_custom: bool,
+}
+
+impl Kind {
+    /// `apiVersion` of its objects.
+    pub fn api_version(&self, version: &str) -> String {
+        if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
+    }
+
+    /// How it is addressed.
+    pub fn resource(&self, version: &str) -> ApiResource {
+        ApiResource {
+            group: self.group.into(),
+            version: version.into(),
+            api_version: self.api_version(version),
+            kind: self.kind.into(),
+            plural: self.plural.into(),
+        }
+    }
+}
+
+const fn custom(
+    group: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    versions: &'static [&'static str],
+) -> Kind {
+    Kind { group, kind, plural, versions, reading: Reading::Whole, is_custom: true }
+}
+
+const fn builtin(group: &'static str, kind: &'static str, plural: &'static str, reading: Reading) -> Kind {
+    Kind { group, kind, plural, versions: &["v1"], reading, is_custom: false }
+}
+
+/// The kinds, each once for each way of reading.
+pub const KINDS: &[Kind] = &[
+    custom(GATEWAY_GROUP, "GatewayClass", "gatewayclasses", &["v1", "v1beta1"]),
+    custom(GATEWAY_GROUP, "Gateway", "gateways", &["v1", "v1beta1"]),
+    custom(GATEWAY_GROUP, "ListenerSet", "listenersets", &["v1"]),
+    custom(GATEWAY_GROUP, "HTTPRoute", "httproutes", &["v1", "v1beta1"]),
+    custom(GATEWAY_GROUP, "GRPCRoute", "grpcroutes", &["v1", "v1alpha2"]),
+    custom(GATEWAY_GROUP, "ReferenceGrant", "referencegrants", &["v1", "v1beta1"]),
+    custom(GATEWAY_GROUP, "BackendTLSPolicy", "backendtlspolicies", &["v1", "v1alpha3"]),
+    custom("core.openfunction.io", "Function", "functions", &["v1beta2", "v1beta1"]),
+    custom("networking.openfunction.io", "Gateway", "gateways", &["v1alpha1"]),
+    custom("headgate.dev", "GatewayParameters", "gatewayparameters", &["v1alpha1"]),
+    custom("headgate.dev", "ScalingPolicy", "scalingpolicies", &["v1alpha1"]),
+    builtin("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", Reading::Metadata),
+    builtin("", "Namespace", "namespaces", Reading::Whole),
+    builtin("", "Service", "services", Reading::Whole),
+    builtin("discovery.k8s.io", "EndpointSlice", "endpointslices", Reading::Whole),
+    builtin("", "Secret", "secrets", Reading::Referred),
+    builtin("", "ConfigMap", "configmaps", Reading::Referred),
+    builtin("", "ConfigMap", "configmaps", Reading::Ours),
+    builtin("", "ServiceAccount", "serviceaccounts", Reading::Ours),
+    builtin("", "Pod", "pods", Reading::Ours),
+    builtin("apps", "Deployment", "deployments", Reading::Ours),
+    builtin("policy", "PodDisruptionBudget", "poddisruptionbudgets", Reading::Ours),
+];
+
+/// How the kind of an object is addressed, if it is one that is watched.
+pub fn resource(object: &headgate_translate::kinds::ObjectRef) -> Option<ApiResource> {
+    let kind = KINDS.iter().find(|kind| kind.group == object.group && kind.kind == object.kind)?;
+    kind.versions.first().map(|version| kind.resource(version))
+}

@@ -1,0 +1,61 @@
+//! From an object as the API server sends it to one as the state machines take it. Never drops one that cannot be read.
+
+use crate::kinds::{Kind, Reading};
+use headgate_controller::sources::{
+    cluster::{ClusterContent, ClusterObject},
+    decode::{Outcome, decode_admitted},
+};
+use headgate_translate::{kinds::ObjectRef, schema::Problem};
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Its name.
+pub fn name_of(kind: &Kind, object: &DynamicObject) -> ObjectRef {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    ObjectRef::new(kind.group, kind.kind, &text(&object.metadata.namespace), &text(&object.metadata.name))
+}
+
+/// The object; `before` is what was known of it, which one that cannot be read keeps.
+pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&ClusterObject>) -> ClusterObject {
+    let name = name_of(kind, &object);
+    let meta = &object.metadata;
+    let is_ours = meta
+        .labels
+        .as_ref()
+        .is_some_and(|labels| labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "headgate"));
+    let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
+    let owner = owner.map(|owner| {
+        let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
+        ObjectRef::new(group, &owner.kind, &name.namespace, &owner.name)
+    });
+    let (uid, generation) = (meta.uid.clone().unwrap_or_default(), meta.generation.unwrap_or_default());
+    let resource_version = meta.resource_version.clone().unwrap_or_default();
+    let value = to_value(kind, version, object);
+    let status = value.get("status").cloned().unwrap_or_default();
+    let made = is_ours.then(|| Arc::new(value.clone()));
+    let (content, problems) = content(kind, value, before);
+    ClusterObject { name, content, uid, owner, generation, resource_version, status, made, problems }
+}
+
+fn content(kind: &Kind, value: Value, before: Option<&ClusterObject>) -> (ClusterContent, Vec<Problem>) {
+    if matches!(kind.reading, Reading::Ours | Reading::Metadata) {
+        return (ClusterContent::Other(Arc::new(value)), Vec::new());
+    }
+    match decode_admitted(&value) {
+        Outcome::Known(_, content, problems) => (ClusterContent::Known(content), problems),
+        Outcome::Foreign(_) => (ClusterContent::Other(Arc::new(value)), Vec::new()),
+        Outcome::Refused(_, problems) => {
+            (before.map_or(ClusterContent::Unreadable, |before| before.content.clone()), problems)
+        }
+    }
+}
+
+/// The whole of it but for `managedFields`, with its kind, which lists leave out.
+fn to_value(kind: &Kind, version: &str, mut object: DynamicObject) -> Value {
+    object.metadata.managed_fields = None;
+    let mut value = serde_json::to_value(&object).unwrap_or_else(|_| json!({}));
+    value["apiVersion"] = json!(kind.api_version(version));
+    value["kind"] = json!(kind.kind);
+    value
+}

@@ -1,0 +1,303 @@
+//! `controller`: watches, state machine, publisher, writers, joined for a cluster. It decides nothing: objects and acknowledgements go to `Cluster`, and what that says is done.
+
+mod admin;
+
+use crate::exit;
+use admin::Shown;
+use headgate_cluster::{
+    apply::Applier,
+    authority::authority,
+    leader::Leader,
+    status::StatusWriter,
+    tokens::{Tokens, Unknown},
+    watches::Watches,
+};
+use headgate_config::GatewayName;
+use headgate_controller::{
+    cluster::{Cluster, Ground, Output},
+    sources::cluster::ObjectChange,
+};
+use headgate_stream::{FromGateway, Identity, Pace, Publisher, Refusal, Report, ServerTls};
+use headgate_translate::Settings;
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    process::ExitCode,
+    sync::{Arc, RwLock, atomic::Ordering},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+
+/// How often the authority of the stream is looked at.
+const AUTHORITY_PERIOD: Duration = Duration::from_secs(3_600);
+/// How long the work on a change waits for Secrets and ConfigMaps that it refers to.
+const REFERRED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Serve a cluster: watch its routes and functions, give each Gateway its own gateways, tell them what to serve, write status.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Namespace of the controller.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "headgate-system")]
+    namespace: String,
+    /// Name of this controller among its replicas.
+    #[arg(long, env = "POD_NAME", default_value = "headgate-controller")]
+    identity: String,
+    /// Image of the gateways.
+    #[arg(long)]
+    image: String,
+    /// `imagePullPolicy` of the gateways.
+    #[arg(long, value_name = "POLICY")]
+    image_pull_policy: Option<String>,
+    /// GatewayClasses with this controllerName are served.
+    #[arg(long, default_value = "headgate.dev/gateway-controller")]
+    controller_name: String,
+    /// The class of Gateways that functions make.
+    #[arg(long, default_value = "headgate")]
+    class: String,
+    /// Domain of functions that have no hostname of their own.
+    #[arg(long, default_value = "example.com")]
+    domain: String,
+    /// Domain of the cluster.
+    #[arg(long, default_value = "cluster.local")]
+    cluster_domain: String,
+    /// Where gateways connect to.
+    #[arg(long, default_value = "0.0.0.0:9902", value_name = "ADDRESS")]
+    stream_address: SocketAddr,
+    /// The DNS name by which gateways call the controllers; made of the namespace if not given.
+    #[arg(long, value_name = "NAME")]
+    stream_name: Option<String>,
+    /// Where metrics and health are shown.
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9901")]
+    admin: SocketAddr,
+}
+
+/// Serves until it is stopped.
+pub fn run(args: Args) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::fail(exit::PROBLEMS, &format!("no runtime: {error}"), ""),
+    };
+    match runtime.block_on(serve(args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => exit::fail(exit::UNREACHABLE, &why, ""),
+    }
+}
+
+async fn serve(args: Args) -> Result<(), String> {
+    let shown = Arc::new(Shown::default());
+    let admin = TcpListener::bind(args.admin).await.map_err(|error| format!("--admin {}: {error}", args.admin))?;
+    tokio::spawn(admin::serve(admin, shown.clone()));
+    let client = headgate_cluster::client().await.map_err(|error| format!("no API server: {error}"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    let leader = Leader::start(client.clone(), &args.namespace, &args.identity);
+    let serving = controller(&args, client, shown, leader.leading());
+    let ended = tokio::select! {
+        ended = serving => ended,
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    };
+    tracing::info!("stopping: gateways serve on");
+    leader.release().await;
+    ended
+}
+
+/// Whose token speaks for which Gateway, by namespace and ServiceAccount.
+type Accounts = Arc<RwLock<BTreeMap<(String, String), GatewayName>>>;
+
+async fn controller(
+    args: &Args,
+    client: headgate_cluster::Client,
+    shown: Arc<Shown>,
+    mut leading: tokio::sync::watch::Receiver<bool>,
+) -> Result<(), String> {
+    let names = stream_names(args);
+    let material = authority(&client, &args.namespace, &names, SystemTime::now()).await.map_err(text)?;
+    let tls = ServerTls::new(material.chain(), material.key()).map_err(text)?;
+    let (publisher, mut reports) = Publisher::new(&args.identity, epoch(), env!("CARGO_PKG_VERSION"), Pace::default());
+    let accounts = Accounts::default();
+    let listener = TcpListener::bind(args.stream_address)
+        .await
+        .map_err(|error| format!("--stream-address {}: {error}", args.stream_address))?;
+    let authenticate = authenticator(Tokens::new(client.clone()), accounts.clone());
+    let mut serving = tokio::spawn(headgate_stream::serve(listener, tls.clone(), authenticate, publisher.clone()));
+    let mut watches = Watches::start(client.clone());
+    let mut machine = Machine {
+        cluster: Cluster::new(ground(args, &material.trusted())),
+        publisher,
+        applier: Applier::start(client.clone()),
+        writer: StatusWriter::start(client.clone(), &args.controller_name, &args.identity),
+        accounts,
+        shown,
+    };
+    let mut hourly = tokio::time::interval(AUTHORITY_PERIOD);
+    hourly.tick().await;
+    machine.lead(*leading.borrow_and_update());
+    loop {
+        tokio::select! {
+            batch = watches.next() => machine.work(batch, &mut watches).await,
+            Some(report) = reports.recv() => machine.heard(report),
+            Ok(()) = leading.changed() => machine.lead(*leading.borrow_and_update()),
+            _ = hourly.tick() => match authority(&client, &args.namespace, &names, SystemTime::now()).await {
+                Ok(material) => {
+                    tls.replace(material.chain(), material.key()).map_err(text)?;
+                    let outputs = machine.cluster.provide(provision(args, &material.trusted()));
+                    machine.carry_out(outputs);
+                }
+                Err(error) => tracing::error!(%error, "the authority of the stream was not looked at"),
+            },
+            ended = &mut serving => {
+                let why = ended.map_err(text).and_then(|ended| ended.map_err(text)).err();
+                return Err(format!("the stream to gateways ended: {}", why.unwrap_or_default()));
+            }
+        }
+    }
+}
+
+/// The joint: what `Cluster` says is done here.
+struct Machine {
+    cluster: Cluster,
+    publisher: Publisher,
+    applier: Applier,
+    writer: StatusWriter,
+    accounts: Accounts,
+    shown: Arc<Shown>,
+}
+
+impl Machine {
+    /// Takes in what watches showed, with the Secrets and ConfigMaps that it refers to.
+    async fn work(&mut self, batch: Vec<ObjectChange>, watches: &mut Watches) {
+        let mut open = batch;
+        loop {
+            self.writer.see(&open);
+            self.applier.see(&open);
+            self.shown.batches.inc();
+            let Some(referred) = self.cluster.take(&open) else { break };
+            open = watches.refer(referred, REFERRED_WITHIN).await;
+        }
+        let began = Instant::now();
+        let outputs = self.cluster.work();
+        self.carry_out(outputs);
+        self.shown.busy.inc_by(began.elapsed().as_secs_f64());
+        self.shown.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    /// Does what is to be done, in order.
+    fn carry_out(&mut self, outputs: Vec<Output>) {
+        let mut open = std::collections::VecDeque::from(outputs);
+        while let Some(output) = open.pop_front() {
+            match output {
+                Output::Endpoints(gateway, endpoints) => drop(self.publisher.endpoints(&gateway, endpoints)),
+                Output::Publish { gateway, snapshot, certificates } => {
+                    let version = self.publisher.publish(&gateway, *snapshot, certificates);
+                    self.shown.published.inc();
+                    open.extend(self.cluster.published(&gateway, version));
+                }
+                Output::Forget(gateway) => self.publisher.forget(&gateway),
+                Output::Say(object, wanted) => self.writer.want(&object, wanted),
+                Output::Manifests(manifests, gateways) => {
+                    self.applier.want(manifests, gateways);
+                    let accounts = self.cluster.accounts();
+                    self.shown.gateways.set(i64::try_from(accounts.len()).unwrap_or(i64::MAX));
+                    *self.accounts.write().unwrap_or_else(std::sync::PoisonError::into_inner) = accounts;
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, FromGateway { gateway, pod, report }: FromGateway) {
+        let outputs = match report {
+            Report::Connected { program } => {
+                tracing::info!(%gateway, pod, program, "gateway connected");
+                self.shown.connected.inc();
+                self.cluster.connected(&gateway, &pod)
+            }
+            Report::Acknowledged { version, problems } => {
+                for problem in problems {
+                    tracing::warn!(%gateway, pod, version = version.0, problem, "a gateway cannot serve a part of its routes");
+                }
+                self.cluster.acknowledged(&gateway, &pod, version)
+            }
+            Report::Gone => {
+                tracing::info!(%gateway, pod, "gateway gone");
+                self.shown.connected.dec();
+                self.cluster.gone(&gateway, &pod)
+            }
+            Report::Following(_) | Report::EndpointsApplied { .. } | Report::Demand(_) => Vec::new(),
+        };
+        self.carry_out(outputs);
+    }
+
+    fn lead(&mut self, leading: bool) {
+        tracing::info!(leading, "leader");
+        self.shown.leading.set(i64::from(leading));
+        self.publisher.lead(leading);
+        self.applier.lead(leading);
+        self.writer.lead(leading);
+    }
+}
+
+fn ground(args: &Args, trusted: &str) -> Ground {
+    let settings = Settings {
+        controller_name: args.controller_name.clone(),
+        cluster_domain: args.cluster_domain.clone(),
+        ..Settings::default()
+    };
+    Ground { settings, provision: provision(args, trusted) }
+}
+
+fn provision(args: &Args, trusted: &str) -> headgate_provision::Settings {
+    headgate_provision::Settings {
+        image: args.image.clone(),
+        image_pull_policy: args.image_pull_policy.clone(),
+        controller: format!("{}:{}", stream_name(args), args.stream_address.port()),
+        authority: trusted.to_owned(),
+    }
+}
+
+/// Who a token belongs to: the Gateway whose gateways run under its ServiceAccount.
+fn authenticator(
+    tokens: Tokens,
+    accounts: Accounts,
+) -> impl Fn(headgate_config::Redacted) -> futures_util::future::BoxFuture<'static, Result<Identity, Refusal>> {
+    move |token| {
+        let (tokens, accounts) = (tokens.clone(), accounts.clone());
+        Box::pin(async move {
+            let bearer = tokens.bearer(&token).await.map_err(|why| match why {
+                Unknown::Invalid(why) => Refusal::Token(why),
+                Unknown::Unavailable(why) => Refusal::Unavailable(why),
+            })?;
+            let key = (bearer.namespace, bearer.account);
+            let accounts = accounts.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match accounts.get(&key) {
+                Some(gateway) => Ok(Identity { gateway: gateway.clone(), pod: bearer.pod }),
+                None if accounts.is_empty() => Err(Refusal::Unavailable("objects are still being read".into())),
+                None => Err(Refusal::Token(format!("no Gateway has the ServiceAccount {}/{}", key.0, key.1))),
+            }
+        })
+    }
+}
+
+/// The names in the serving certificate.
+fn stream_names(args: &Args) -> Vec<String> {
+    let given = stream_name(args);
+    let mut names = vec![given.clone(), format!("{given}.{}", args.cluster_domain), "localhost".into()];
+    names.dedup();
+    names
+}
+
+fn stream_name(args: &Args) -> String {
+    args.stream_name.clone().unwrap_or_else(|| format!("headgate-controller.{}.svc", args.namespace))
+}
+
+/// Another number after each start.
+fn epoch() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
