@@ -137,16 +137,10 @@ impl Stock {
     /// Reads the definitions anew; they are few.
     fn define(&mut self, news: &mut News) {
         let all = self.all.values().filter(|object| object.name.group == DEFINITION_GROUP);
-        let annotations = all.filter_map(|object| match &object.content {
-            ClusterContent::Other(value) => Some(&value["metadata"]["annotations"]),
+        let definitions = Definitions::of(all.filter_map(|object| match &object.content {
+            ClusterContent::Other(value) => Some(&value["metadata"]),
             _ => None,
-        });
-        let mut definitions = Definitions::default();
-        for annotations in annotations.filter(|one| one.is_object()) {
-            let text = |name: &str| annotations[name].as_str().unwrap_or_default();
-            definitions.versions.insert(text("gateway.networking.k8s.io/bundle-version").to_owned());
-            definitions.experimental |= text("gateway.networking.k8s.io/channel") == "experimental";
-        }
+        }));
         if definitions != self.definitions {
             self.definitions = definitions;
             let classes = self.objects.gateway_classes.values();

@@ -74,6 +74,18 @@ pub struct Definitions {
 }
 
 impl Definitions {
+    /// What the `metadata` of CustomResourceDefinitions say. Those of other groups than Gateway API's are passed over.
+    pub fn of<'m>(metadata: impl IntoIterator<Item = &'m Value>) -> Self {
+        let mut definitions = Self::default();
+        let is_ours = |name: &Value| name.as_str().is_some_and(|name| name.ends_with(".gateway.networking.k8s.io"));
+        for one in metadata.into_iter().filter(|one| is_ours(&one["name"])) {
+            let text = |annotation: &str| one["annotations"][annotation].as_str().unwrap_or_default();
+            definitions.versions.insert(text("gateway.networking.k8s.io/bundle-version").to_owned());
+            definitions.experimental |= text("gateway.networking.k8s.io/channel") == "experimental";
+        }
+        definitions
+    }
+
     /// Whether this program knows all of them.
     pub fn are_supported(&self) -> bool {
         self.versions.iter().all(|version| is_supported(version))

@@ -342,6 +342,24 @@ fn a_class_says_its_version_and_its_features() {
 }
 
 #[test]
+fn definitions_say_their_version_and_channel() {
+    let definition = |name: &str, version: &str, channel: &str| {
+        json!({"name": name, "annotations": {
+            "gateway.networking.k8s.io/bundle-version": version, "gateway.networking.k8s.io/channel": channel,
+        }})
+    };
+    let all = [
+        definition("gateways.gateway.networking.k8s.io", "v1.7.0", "standard"),
+        definition("tcproutes.gateway.networking.k8s.io", "v1.7.0", "experimental"),
+        definition("things.example.com", "v9.0.0", "standard"),
+    ];
+    let found = Definitions::of(&all);
+    assert_eq!((found.versions.into_iter().collect::<Vec<_>>(), found.experimental), (vec!["v1.7.0".into()], true));
+    let unmarked = Definitions::of(&[json!({"name": "gateways.gateway.networking.k8s.io"})]);
+    assert!(!unmarked.are_supported(), "one without annotations is of an unknown version");
+}
+
+#[test]
 fn a_gateway_of_openfunction_has_the_words_of_its_version_too() {
     let of_gateway = ObjectRef::new("networking.openfunction.io", "Gateway", "openfunction", "openfunction");
     let mut status = could_serve(5);

@@ -4,6 +4,12 @@ use std::time::{Duration, Instant};
 
 /// After a write the next one of the same object waits this long, so that a burst becomes one.
 pub const PAUSE: Duration = Duration::from_millis(150);
+/// The pause of an object that changes all the time: routes that come by the thousand change the count of their Gateway each.
+pub const PAUSE_BURST: Duration = Duration::from_secs(1);
+/// So many writes follow each other at the shortest pause, before the pauses of a burst grow.
+const BURST_FREE: u32 = 3;
+/// What changes this long after a pause is no part of the burst any more.
+const CALM: Duration = Duration::from_millis(500);
 /// A status that others change back each time is written at most this seldom.
 pub const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// The answer to a write counts for this long against older versions that the watch still shows.
@@ -32,6 +38,8 @@ pub struct Delay {
     rest_until: Option<Instant>,
     retry: Option<(Failure, Instant)>,
     failures: u32,
+    /// Writes that followed each other without calm between them.
+    burst: u32,
     /// How often the same was written again, because somebody else changed it.
     quarrels: u32,
 }
@@ -46,7 +54,10 @@ impl Delay {
     /// It was written; `again` if that was only to say the same again.
     pub fn written(&mut self, now: Instant, again: bool) {
         self.quarrels = if again { self.quarrels.saturating_add(1) } else { 0 };
-        self.rest_until = Some(now + doubled(PAUSE, self.quarrels, PAUSE_MAX));
+        let is_burst = self.rest_until.is_some_and(|until| now <= until + CALM);
+        self.burst = if is_burst { self.burst.saturating_add(1) } else { 0 };
+        let of_burst = doubled(PAUSE, self.burst.saturating_sub(BURST_FREE), PAUSE_BURST);
+        self.rest_until = Some(now + of_burst.max(doubled(PAUSE, self.quarrels, PAUSE_MAX)));
         (self.retry, self.failures) = (None, 0);
     }
 

@@ -137,6 +137,29 @@ fn a_burst_becomes_two_writes() {
 }
 
 #[test]
+fn what_changes_all_the_time_is_written_once_a_second() {
+    let (mut scene, _) = Scene::settled();
+    let began = scene.now;
+    let (mut writes, mut version) = (0, 2);
+    while scene.now - began < Duration::from_secs(20) {
+        scene.now += Duration::from_millis(10);
+        scene.want(&route(), Some(said(&format!("{:?}", scene.now))));
+        if let Some(write) = scene.write() {
+            (writes, version) = (writes + 1, version + 1);
+            scene.done(&write, Outcome::Written(answer(&write, version)));
+        }
+    }
+    assert!((20..30).contains(&writes), "{writes}");
+    // and after a calm it is prompt again
+    scene.now += Duration::from_secs(2);
+    scene.want(&route(), Some(said("calm")));
+    let write = scene.write().unwrap();
+    scene.done(&write, Outcome::Written(answer(&write, version + 1)));
+    scene.want(&route(), Some(said("again")));
+    assert_eq!(scene.idle(), Some(PAUSE));
+}
+
+#[test]
 fn an_answer_counts_against_older_events_for_a_while() {
     let mut scene = Scene::new();
     scene.see(&object(&route(), "a", 1, json!(null)));
