@@ -7,7 +7,7 @@ use crate::{
     assemble::{Assembler, Assembly, Ground, Known},
     listing::{Listing, differences},
     runtimes::Launch,
-    scaling::{Bounds, Metric, Reading, Report, TargetSpec, TargetState, Told},
+    scaling::{Reading, Report, TargetSpec, TargetState, Told, of_function},
     sources::{
         directory::Loaded,
         findings::{Finding, Severity},
@@ -15,10 +15,9 @@ use crate::{
 };
 use headgate_config::{Activation, Backend, BackendName, Certificate, Endpoints, QueueBounds, Snapshot, Wait};
 use headgate_functions::{
-    Exit, FAILED_STARTS_BROKEN, OLD_IDLE_MS, Observed, Plan, Revision, SERVICE_PORT, Seen, Step, environment,
+    Exit, FAILED_STARTS_BROKEN, Observed, Plan, Revision, SERVICE_PORT, Seen, Step, environment,
     kinds::{Function, NamespacedName},
     plan,
-    settings::Target,
 };
 use headgate_translate::kinds::ObjectRef;
 use imbl::{OrdMap, ordmap::DiffItem};
@@ -31,8 +30,6 @@ use std::{
 
 /// A port that no process is given: stands for the real one until a process starts.
 const PORT_TO_BE: u16 = 65_535;
-/// How long requests in flight may hold a replica that is closing, where the function says nothing.
-const DRAIN_LIMIT: Duration = Duration::from_secs(300);
 
 /// What is to be done.
 pub enum Output {
@@ -379,37 +376,13 @@ fn backend_name(namespace: &str, revision: &Revision) -> BackendName {
 
 /// What runs for a revision, and how many.
 fn spec(function: &Function, revision: &Revision, manifest: Option<&Path>) -> TargetSpec {
-    let settings = &function.settings;
-    let namespace = &function.meta.namespace;
-    let scale = function.serving.as_ref().map(|serving| serving.scale);
-    let (least, most) = scale.map_or((0, 0), |scale| (scale.min, scale.max));
-    let (min, max) = match () {
-        () if revision.dropped => (0, 0),
-        () if revision.serving => (least, most),
-        // it must become ready before it serves
-        () if !revision.proven => (1, 1),
-        () => (0, most),
-    };
-    // one that lost the route has nobody to wait for
-    let idle_ms = if revision.serving { settings.idle_ms } else { settings.idle_ms.min(OLD_IDLE_MS) };
-    let idle = Duration::from_millis(idle_ms);
-    let window = Duration::from_millis(settings.window_ms).min(idle);
+    let limits = of_function::limits(function);
     TargetSpec {
         launch: Arc::new(launch(function, revision, manifest)),
-        backends: vec![backend_name(namespace, revision)],
-        bounds: Bounds {
-            min,
-            max,
-            concurrency: revision.template.concurrency,
-            metric: match settings.target {
-                Target::Concurrency(target) => Metric::Concurrency(Some(f64::from(target))),
-                Target::Rate(target) => Metric::Rate(f64::from(target)),
-            },
-            window,
-            zero_grace: idle.saturating_sub(window),
-        },
-        start_limit: Duration::from_millis(settings.start_ms),
-        drain_limit: settings.request_ms.map_or(DRAIN_LIMIT, Duration::from_millis),
+        backends: vec![backend_name(&function.meta.namespace, revision)],
+        bounds: of_function::bounds(function, revision),
+        start_limit: limits.start,
+        drain_limit: limits.drain,
     }
 }
 

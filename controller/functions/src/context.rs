@@ -244,7 +244,7 @@ fn of_pod(from: &Value, function: &Function, revision: &Revision) -> Option<Stri
     }
 }
 
-fn skywalking(function: &Function, context: &Context) -> Vec<(&'static str, String)> {
+pub(crate) fn skywalking(function: &Function, context: &Context) -> Vec<(&'static str, String)> {
     let tracing = context.tracing.as_ref().filter(|tracing| tracing.enabled);
     let provider =
         tracing.and_then(|tracing| tracing.provider.as_ref()).filter(|provider| provider.name == "skywalking");

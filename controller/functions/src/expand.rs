@@ -43,6 +43,10 @@ pub struct Defaults {
     pub port: u16,
     /// Class of Gateways that are made.
     pub class: String,
+    /// Where the Gateway behind the built-in one is made, and its Service `gateway`.
+    pub namespace: String,
+    /// How names end within the cluster.
+    pub cluster_domain: String,
     /// Make the Gateway that a `gatewayRef` names where there is none: without a cluster nobody else would.
     pub make_gateways: bool,
 }
@@ -50,7 +54,28 @@ pub struct Defaults {
 impl Default for Defaults {
     /// Those of a machine with no cluster.
     fn default() -> Self {
-        Self { domain: "localhost".into(), port: 80, class: "headgate".into(), make_gateways: true }
+        Self {
+            domain: "localhost".into(),
+            port: 80,
+            class: "headgate".into(),
+            namespace: "openfunction".into(),
+            cluster_domain: "cluster.local".into(),
+            make_gateways: true,
+        }
+    }
+}
+
+impl Defaults {
+    /// The gateway `openfunction/openfunction` where nobody wrote one.
+    pub fn gateway(&self) -> OfGateway {
+        let target = GatewayTarget::Made {
+            gateway: NamespacedName::new(self.namespace.clone(), "openfunction"),
+            class: self.class.clone(),
+        };
+        let mut gateway = OfGateway::built_in(&self.domain, self.port, target);
+        gateway.entry_namespace.clone_from(&self.namespace);
+        gateway.set_cluster_domain(&self.cluster_domain);
+        gateway
     }
 }
 
@@ -108,11 +133,7 @@ pub fn expand(input: &Input<'_>) -> Expansion {
 
 /// The built-in gateway, if a function wants it and nobody wrote it.
 fn built_in(input: &Input<'_>) -> Option<OfGateway> {
-    let target = GatewayTarget::Made {
-        gateway: NamespacedName::new("openfunction", "openfunction"),
-        class: input.defaults.class.clone(),
-    };
-    let mut gateway = OfGateway::built_in(&input.defaults.domain, input.defaults.port, target);
+    let mut gateway = input.defaults.gateway();
     let own = gateway.reference();
     let wanted = input.functions.iter().filter_map(Function::http).any(|(_, http)| http.route.gateway == own);
     let written = input.gateways.iter().any(|gateway| gateway.reference() == own);

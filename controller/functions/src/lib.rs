@@ -4,6 +4,7 @@
 //! `expand.rs` puts both into the objects that `translate` works on.
 
 mod address;
+pub mod cluster;
 mod context;
 mod expand;
 pub mod kinds;

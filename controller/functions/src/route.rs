@@ -139,7 +139,7 @@ fn gateway_service(function: &Function, gateway: &OfGateway) -> Service {
             ..ObjectMeta::default()
         },
         ports: ports.collect(),
-        external_name: Some(format!("gateway.{}.svc.{}", gateway.meta.namespace, gateway.cluster_domain)),
+        external_name: Some(format!("gateway.{}.svc.{}", gateway.entry_namespace, gateway.cluster_domain)),
         headless: false,
     }
 }

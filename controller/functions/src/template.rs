@@ -91,17 +91,22 @@ impl Template {
     /// A short name of the template's contents: 8 of `0-9a-z` without vowels, the same on every machine and in every release
     /// that knows the same fields. `salt` tells apart two templates that happen to have one name.
     pub fn hash(&self, function: &str, salt: u32) -> String {
-        const LETTERS: &[u8; 30] = b"0123456789bcdfghjklmnpqrstvwxz";
         let text = serde_json::to_string(self).expect("maps have text keys only");
-        let mut rest = fnv1a(function.bytes().chain([0]).chain(salt.to_le_bytes()).chain(text.bytes()));
-        (0..8)
-            .map(|_| {
-                let letter = LETTERS[usize::try_from(rest % 30).expect("less than 30")];
-                rest /= 30;
-                char::from(letter)
-            })
-            .collect()
+        short_hash(function.bytes().chain([0]).chain(salt.to_le_bytes()).chain(text.bytes()))
     }
+}
+
+/// 8 of `0-9a-z` without vowels: no words, and no proof.
+pub(crate) fn short_hash(bytes: impl Iterator<Item = u8>) -> String {
+    const LETTERS: &[u8; 30] = b"0123456789bcdfghjklmnpqrstvwxz";
+    let mut rest = fnv1a(bytes);
+    (0..8)
+        .map(|_| {
+            let letter = LETTERS[usize::try_from(rest % 30).expect("less than 30")];
+            rest /= 30;
+            char::from(letter)
+        })
+        .collect()
 }
 
 impl Context {

@@ -5,6 +5,7 @@
 
 mod fleet;
 mod followers;
+pub mod functions;
 mod references;
 mod shares;
 mod stock;

@@ -3,6 +3,7 @@
 mod autoscaler;
 mod backoff;
 pub mod cluster;
+pub mod of_function;
 mod run;
 mod scaler;
 #[cfg(test)]

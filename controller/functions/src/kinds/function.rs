@@ -116,6 +116,8 @@ pub struct Route {
     pub hostnames: Option<Vec<String>>,
     /// Given rules; `None` (or an empty list) means one rule by the path template, or `/`.
     pub rules: Option<Vec<HTTPRule>>,
+    /// The same as they were written; null where none are.
+    pub rules_written: Value,
 }
 
 /// A namespace and a name.

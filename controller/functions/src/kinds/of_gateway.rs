@@ -7,7 +7,7 @@ use headgate_translate::{
     kinds::{AllowedRoutes, From, Gateway, Listener, ObjectMeta, Protocol},
     schema::{FieldPath, Fields, Problem, Reader, Report},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The listener that internal names use (`DefaultHttpListenerName`).
 pub const INTERNAL_LISTENER: &str = "ofn-http-internal";
@@ -44,6 +44,10 @@ pub struct OfGateway {
     pub target: GatewayTarget,
     /// Listeners after the defaults.
     pub listeners: Vec<Listener>,
+    /// The same as they were written, before the defaults.
+    pub listeners_written: Vec<Value>,
+    /// Where the Service `gateway` is, which leads to the Gateway of Kubernetes.
+    pub entry_namespace: String,
 }
 
 /// The Gateway of Kubernetes behind an OpenFunction Gateway.
@@ -85,10 +89,19 @@ impl OfGateway {
             label_key: DEFAULT_LABEL.into(),
             target,
             listeners: vec![Listener { name: EXTERNAL_LISTENER.into(), port, ..open_listener() }],
+            listeners_written: vec![open_listener_written(EXTERNAL_LISTENER, port)],
+            entry_namespace: DEFAULT_GATEWAY.into(),
         };
         gateway.default_listeners();
         gateway.listeners.iter_mut().for_each(|listener| listener.port = port);
         gateway
+    }
+
+    /// Names within the cluster end otherwise.
+    pub(crate) fn set_cluster_domain(&mut self, domain: &str) {
+        domain.clone_into(&mut self.cluster_domain);
+        let internal = self.listeners.iter_mut().filter(|listener| listener.name == INTERNAL_LISTENER);
+        internal.for_each(|listener| listener.hostname = Some(format!("*.{domain}")));
     }
 
     /// Takes every host, not only those below its domain: for a machine that has one gateway for all.
@@ -147,6 +160,23 @@ impl OfGateway {
         gateway
     }
 
+    /// The listeners as they stand in the manifest of a Gateway: as written, with the defaults.
+    pub fn listener_manifests(&self) -> Vec<Value> {
+        let one = |listener: &Listener| {
+            let is_internal = listener.name == INTERNAL_LISTENER;
+            let written = self.listeners_written.iter().find(|written| written["name"] == listener.name.as_str());
+            let mut manifest = match written {
+                Some(written) if !is_internal => written.clone(),
+                _ => open_listener_written(&listener.name, listener.port),
+            };
+            if let Some(hostname) = &listener.hostname {
+                manifest["hostname"] = json!(hostname);
+            }
+            manifest
+        };
+        self.listeners.iter().map(one).collect()
+    }
+
     /// The webhook's defaults: hostnames of all listeners, and the internal one, which is added where it is missing.
     fn default_listeners(&mut self) {
         for listener in self.listeners.iter_mut().filter(|listener| listener.name != INTERNAL_LISTENER) {
@@ -165,6 +195,11 @@ impl OfGateway {
     }
 }
 
+/// The same as a person would write it.
+fn open_listener_written(name: &str, port: u16) -> Value {
+    json!({"name": name, "port": port, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}}})
+}
+
 /// A plain listener for routes of all namespaces.
 fn open_listener() -> Listener {
     let allowed_routes = AllowedRoutes { from: From::All, ..AllowedRoutes::default() };
@@ -181,7 +216,8 @@ pub(super) fn read(value: &Value, report: &Report) -> OfGateway {
     let mut top = Reader::new(value, report).fields();
     ["apiVersion", "kind", "metadata", "status"].into_iter().for_each(|key| top.skip(key));
     let target = GatewayTarget::Existing(NamespacedName::new("", ""));
-    let mut gateway = OfGateway { meta, ..OfGateway::built_in("", 80, target) };
+    let entry_namespace = meta.namespace.clone();
+    let mut gateway = OfGateway { meta, entry_namespace, ..OfGateway::built_in("", 80, target) };
     let Some(spec) = top.need("spec") else { return gateway };
     let mut spec = spec.fields();
     gateway.domain = spec.need("domain").map(|at| at.text(DOMAIN)).unwrap_or_default();
@@ -199,7 +235,9 @@ pub(super) fn read(value: &Value, report: &Report) -> OfGateway {
     }
     gateway.target = read_target(&mut spec, &gateway.meta, report);
     if let Some(at) = spec.need("gatewaySpec") {
-        gateway.listeners = at.fields().need("listeners").map(|at| read_listeners(&at, report)).unwrap_or_default();
+        let listeners = at.fields().need("listeners");
+        gateway.listeners_written = at.value()["listeners"].as_array().cloned().unwrap_or_default();
+        gateway.listeners = listeners.map(|at| read_listeners(&at, report)).unwrap_or_default();
     }
     gateway.default_listeners();
     if gateway.listeners.len() == 1 {

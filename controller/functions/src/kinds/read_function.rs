@@ -360,7 +360,8 @@ fn declared_outputs(outputs: Vec<Output>, serving: &Serving, report: &Report) ->
 
 fn default_http() -> HttpTrigger {
     let gateway = NamespacedName::new(DEFAULT_GATEWAY, DEFAULT_GATEWAY);
-    HttpTrigger { port: PORT, route: Route { gateway, hostnames: None, rules: None }, engine: Engine::Knative }
+    let route = Route { gateway, hostnames: None, rules: None, rules_written: Value::Null };
+    HttpTrigger { port: PORT, route, engine: Engine::Knative }
 }
 
 fn read_http(at: &Reader<'_>, report: &Report) -> HttpTrigger {
@@ -402,8 +403,11 @@ fn read_route(at: &Reader<'_>, report: &Report) -> Route {
     route.hostnames = (!hostnames.is_empty()).then_some(hostnames);
     // an empty list is none: OpenFunction takes it so
     let rules = fields.get("rules").filter(|at| at.value().as_array().is_none_or(|rules| !rules.is_empty()));
-    let rules = rules.map(|at| parts::read_rules(&at, report)).unwrap_or_default();
-    route.rules = (!rules.is_empty()).then_some(rules);
+    if let Some(at) = rules {
+        let rules = parts::read_rules(&at, report);
+        route.rules_written = if rules.is_empty() { Value::Null } else { at.value().clone() };
+        route.rules = (!rules.is_empty()).then_some(rules);
+    }
     route
 }
 

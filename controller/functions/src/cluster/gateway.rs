@@ -1,0 +1,78 @@
+//! An OpenFunction Gateway in a cluster: the Gateway behind it, and the Service by whose name functions are found. Never a listener of somebody else.
+
+use super::{
+    names::{MANAGED_BY, OF_GATEWAY_LABEL, manifest},
+    service::external,
+};
+use crate::kinds::{GatewayTarget, INTERNAL_LISTENER, NamespacedName, OF_GATEWAY_GROUP, OfGateway};
+use headgate_translate::kinds::{GATEWAY_GROUP, ObjectMeta, ObjectRef, Service, ServicePort, TargetPort};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// What of a Gateway of Gateway API an OpenFunction Gateway speaks of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayBehind {
+    /// The Gateway.
+    pub gateway: NamespacedName,
+    /// The names of its listeners that are made for functions.
+    pub listeners: Vec<String>,
+    /// Generation of the OpenFunction Gateway.
+    pub generation: i64,
+}
+
+impl GatewayBehind {
+    /// Of an OpenFunction Gateway.
+    pub fn of(gateway: &OfGateway) -> Self {
+        Self {
+            gateway: gateway.target.gateway().clone(),
+            listeners: gateway.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            generation: gateway.meta.generation,
+        }
+    }
+}
+
+/// The objects of an OpenFunction Gateway. `entry` is the name within the cluster of the Service of the gateways behind it.
+///
+/// A Gateway that somebody else made (`gatewayRef`) is only added to: the manifest has nothing but our listeners, which are a map by
+/// name, and does not carry our label, so that it is never deleted.
+pub fn gateway_manifests(gateway: &OfGateway, entry: &str) -> BTreeMap<ObjectRef, Value> {
+    let target = gateway.target.gateway();
+    let labels = || {
+        let of = format!("{}.{}", gateway.meta.namespace, gateway.meta.name);
+        json!({MANAGED_BY.0: MANAGED_BY.1, OF_GATEWAY_LABEL: of})
+    };
+    let mut metadata = json!({"name": target.name, "namespace": target.namespace});
+    let mut spec = json!({"listeners": gateway.listener_manifests()});
+    if let GatewayTarget::Made { class, .. } = &gateway.target {
+        metadata["labels"] = labels();
+        spec["gatewayClassName"] = json!(class);
+    }
+    let mut service = json!({"name": "gateway", "namespace": gateway.entry_namespace, "labels": labels()});
+    if !gateway.meta.uid.is_empty() {
+        service["ownerReferences"] = json!([{
+            "apiVersion": format!("{OF_GATEWAY_GROUP}/v1alpha1"),
+            "kind": "Gateway",
+            "name": gateway.meta.name,
+            "uid": gateway.meta.uid,
+            "controller": true,
+        }]);
+    }
+    BTreeMap::from([
+        manifest(&format!("{GATEWAY_GROUP}/v1"), "Gateway", metadata, spec),
+        manifest("v1", "Service", service, external(&entry_service(gateway, entry))),
+    ])
+}
+
+/// Service `gateway`: a port for each listener of names outside the cluster (`createOrUpdateService`), and for the internal one,
+/// where there is no other.
+fn entry_service(gateway: &OfGateway, entry: &str) -> Service {
+    let ports = gateway.listeners.iter().filter(|listener| listener.name != INTERNAL_LISTENER);
+    let ports = ports.map(|listener| ServicePort {
+        name: listener.name.clone(),
+        port: listener.port,
+        target: Some(TargetPort::Number(listener.port)),
+        protocol: "TCP".into(),
+        app_protocol: None,
+    });
+    Service { meta: ObjectMeta::default(), ports: ports.collect(), external_name: Some(entry.into()), headless: false }
+}

@@ -1,0 +1,257 @@
+//! What is there of functions: Deployments, Pods, Services and routes that they were given, and what the scaler says. Never what should be.
+
+use super::named;
+use crate::{
+    scaling::cluster::{OWNER_ANNOTATION, Scale, TargetState, Workload},
+    sources::cluster::{ClusterContent, ClusterObject},
+};
+use headgate_functions::{
+    Exit, FAILED_STARTS_BROKEN, PodSeen, Revision, Seen, Trouble,
+    cluster::{FUNCTION_LABEL, REVISION_LABEL, revision},
+    kinds::NamespacedName,
+};
+use headgate_translate::{
+    Key,
+    kinds::{GATEWAY_GROUP, ObjectRef},
+};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+/// Everything that is seen. Revisions are named by namespace and name.
+#[derive(Debug, Default)]
+pub(super) struct Sight {
+    deployments: HashMap<Key, Deployment>,
+    pods: HashMap<Key, BTreeMap<String, PodSeen>>,
+    /// Of each Pod, by namespace and name: its revision.
+    pods_of: HashMap<Key, Key>,
+    /// Of each revision: its function.
+    functions: HashMap<Key, NamespacedName>,
+    /// Of each function: its Deployments.
+    revisions: HashMap<NamespacedName, BTreeSet<Key>>,
+    /// Services and HTTPRoutes that functions were given.
+    given: HashMap<ObjectRef, Given>,
+    states: HashMap<Key, TargetState>,
+}
+
+#[derive(Debug)]
+struct Deployment {
+    value: Arc<Value>,
+    /// The uid of the Function that owns it.
+    owner: String,
+    record: Option<Revision>,
+}
+
+#[derive(Debug)]
+struct Given {
+    function: NamespacedName,
+    uid: String,
+    /// Of the first parent of a route.
+    conditions: Value,
+}
+
+/// What something that was noted belongs to.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    pub function: Option<NamespacedName>,
+    /// The revision whose workload it is a part of.
+    pub workload: Option<Key>,
+}
+
+impl Sight {
+    /// Something that was made here is as `object` says, or is gone.
+    pub fn note(&mut self, name: ObjectRef, object: Option<&Arc<ClusterObject>>) -> Noted {
+        match (&*name.group, &*name.kind) {
+            ("apps", "Deployment") => self.note_deployment(&name, object),
+            ("", "Pod") => self.note_pod(&name, object),
+            ("", "Service") | (GATEWAY_GROUP, "HTTPRoute") => self.note_given(name, object),
+            _ => Noted::default(),
+        }
+    }
+
+    fn note_deployment(&mut self, name: &ObjectRef, object: Option<&Arc<ClusterObject>>) -> Noted {
+        let key = (name.namespace.clone(), name.name.clone());
+        let Some((value, function, _)) = object.and_then(|object| of_revision(object)) else {
+            return self.forget_deployment(key);
+        };
+        let owners = value["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        let owner = owners.filter(|owner| owner["kind"] == "Function").find_map(|owner| owner["uid"].as_str());
+        let owner = owner.unwrap_or_default().to_owned();
+        let deployment = Deployment { value: value.clone(), owner, record: revision(value, 0) };
+        self.deployments.insert(key.clone(), deployment);
+        self.functions.insert(key.clone(), function.clone());
+        self.revisions.entry(function.clone()).or_default().insert(key.clone());
+        Noted { function: Some(function), workload: Some(key) }
+    }
+
+    fn forget_deployment(&mut self, key: Key) -> Noted {
+        self.states.remove(&key);
+        if self.deployments.remove(&key).is_none() {
+            return Noted::default();
+        }
+        let function = self.functions.get(&key).cloned();
+        if let Some(revisions) = function.as_ref().and_then(|function| self.revisions.get_mut(function)) {
+            revisions.remove(&key);
+        }
+        self.tidy(&key);
+        Noted { function, workload: Some(key) }
+    }
+
+    /// A revision of which nothing is left is of no function.
+    fn tidy(&mut self, key: &Key) {
+        if self.deployments.contains_key(key) || self.pods.contains_key(key) {
+            return;
+        }
+        let function = self.functions.remove(key);
+        self.revisions.retain(|of, revisions| Some(of) != function.as_ref() || !revisions.is_empty());
+    }
+
+    fn note_pod(&mut self, name: &ObjectRef, object: Option<&Arc<ClusterObject>>) -> Noted {
+        let pod = (name.namespace.clone(), name.name.clone());
+        let known = self.pods_of.remove(&pod);
+        if let Some(key) = &known {
+            let rest = self.pods.get_mut(key).map(|pods| {
+                pods.remove(&pod.1);
+                pods.len()
+            });
+            if rest == Some(0) {
+                self.pods.remove(key);
+            }
+        }
+        let now = object.and_then(|object| {
+            let (value, function, revision) = of_revision(object)?;
+            Some((PodSeen::of(value)?, function, (name.namespace.clone(), revision)))
+        });
+        let Some((seen, function, key)) = now else {
+            return Noted {
+                function: known.as_ref().and_then(|key| self.functions.get(key).cloned()),
+                workload: known,
+            };
+        };
+        self.pods.entry(key.clone()).or_default().insert(seen.name.clone(), seen);
+        self.pods_of.insert(pod, key.clone());
+        self.functions.insert(key.clone(), function.clone());
+        Noted { function: Some(function), workload: Some(key) }
+    }
+
+    fn note_given(&mut self, name: ObjectRef, object: Option<&Arc<ClusterObject>>) -> Noted {
+        let Some((object, owner)) = object.and_then(|object| Some((object, object.owner.as_ref()?))) else {
+            return Noted { function: self.given.remove(&name).map(|given| given.function), workload: None };
+        };
+        let (function, uid) = (named(owner), object.uid.clone());
+        let conditions = object.status["parents"][0]["conditions"].clone();
+        let is_news = self.given.get(&name).is_none_or(|known| known.uid != uid || known.conditions != conditions);
+        self.given.insert(name, Given { function: function.clone(), uid, conditions });
+        Noted { function: is_news.then_some(function), workload: None }
+    }
+
+    /// What the scaler says; the function that it is about.
+    pub fn scaled(&mut self, key: &Key, state: TargetState) -> Option<NamespacedName> {
+        let said = |state: &TargetState| (state.running, state.ready, state.broken.clone(), state.trouble.clone());
+        let before = self.states.insert(key.clone(), state);
+        let is_news = before.as_ref().map(said) != self.states.get(key).map(said);
+        self.functions.get(key).filter(|_| is_news).cloned()
+    }
+
+    /// The records of a function in the API server. Those that belonged to another function of the same name are on their way out.
+    pub fn records(&self, function: &NamespacedName, uid: &str) -> Vec<Revision> {
+        let all = self.revisions.get(function).into_iter().flatten().filter_map(|key| self.deployments.get(key));
+        let own = all.filter(|one| one.owner == uid && one.value["metadata"]["deletionTimestamp"].is_null());
+        let mut records: Vec<Revision> = own.filter_map(|one| one.record.clone()).collect();
+        records.sort_by(|a, b| (a.turn, &a.name).cmp(&(b.turn, &b.name)));
+        records
+    }
+
+    /// A Deployment, whole.
+    pub fn deployment(&self, key: &Key) -> Option<&Value> {
+        self.deployments.get(key).map(|deployment| &*deployment.value)
+    }
+
+    /// The uid of a Service that a function was given.
+    pub fn service_uid(&self, (namespace, name): &Key) -> Option<&str> {
+        self.given.get(&ObjectRef::new("", "Service", namespace, name)).map(|given| given.uid.as_str())
+    }
+
+    /// The conditions of a route that a function was given.
+    pub fn conditions(&self, (namespace, name): &Key) -> Value {
+        let given = self.given.get(&ObjectRef::new(GATEWAY_GROUP, "HTTPRoute", namespace, name));
+        given.map(|given| given.conditions.clone()).unwrap_or_default()
+    }
+
+    /// What the scaler must know of a workload.
+    pub fn workload(&self, key: &Key) -> Workload {
+        let deployment = self.deployment(key);
+        let pods = self.pods.get(key).map(|pods| pods.values().cloned().collect()).unwrap_or_default();
+        Workload { scale: deployment.map(scale), pods, trouble: deployment.and_then(trouble) }
+    }
+
+    /// Whether a revision does not start.
+    pub fn is_broken(&self, key: &Key) -> bool {
+        self.seen(key).is_broken()
+    }
+
+    /// What is seen of a revision, by the word of watches and of the scaler, whichever has more.
+    ///
+    /// Requests are not counted here: whether a replica has something to do, and when it may stop, the scaler knows.
+    pub fn seen(&self, key: &Key) -> Seen {
+        let pods = || self.pods.get(key).into_iter().flat_map(BTreeMap::values);
+        let state = self.states.get(key);
+        let replicas = self.deployment(key).map_or(0, |deployment| scale(deployment).replicas);
+        let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
+        let running = count(pods().count()).max(replicas).max(state.map_or(0, |state| state.running));
+        let ready = count(pods().filter(|pod| pod.ready && pod.is_live()).count());
+        let ready = ready.max(state.map_or(0, |state| state.ready));
+        let fatal = pods().filter(|pod| pod.is_live()).filter_map(|pod| pod.trouble.as_ref());
+        let fatal = fatal.filter(|trouble| trouble.is_fatal).map(Trouble::line).next();
+        let broken = state.and_then(|state| state.broken.clone()).or(fatal).filter(|_| ready == 0);
+        Seen {
+            running,
+            ready,
+            in_flight: 0,
+            queued: u32::from(running > 0),
+            failed_starts: if broken.is_some() { FAILED_STARTS_BROKEN } else { 0 },
+            last_exit: broken.map(|reason| Exit { at_ms: 0, reason }),
+            closing_acknowledged: true,
+        }
+    }
+
+    /// What keeps a revision from running, whether or not it may come by itself; for people.
+    pub fn trouble(&self, key: &Key) -> Option<String> {
+        if self.seen(key).ready > 0 {
+            return None;
+        }
+        let of_pod = self.pods.get(key).into_iter().flat_map(BTreeMap::values).filter(|pod| pod.is_live());
+        let of_pod = of_pod.filter_map(|pod| pod.trouble.as_ref()).map(Trouble::line).next();
+        let of_deployment = || self.deployment(key).and_then(trouble).map(|trouble| trouble.line());
+        of_pod.or_else(of_deployment).or_else(|| self.states.get(key)?.trouble.clone())
+    }
+}
+
+/// Of an object with our labels: its value, its function and its revision.
+fn of_revision(object: &Arc<ClusterObject>) -> Option<(&Arc<Value>, NamespacedName, String)> {
+    let ClusterContent::Other(value) = &object.content else { return None };
+    let label = |key: &str| value["metadata"]["labels"][key].as_str();
+    let function = NamespacedName::new(object.name.namespace.clone(), label(FUNCTION_LABEL)?);
+    Some((value, function, label(REVISION_LABEL)?.to_owned()))
+}
+
+fn scale(deployment: &Value) -> Scale {
+    let metadata = &deployment["metadata"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Scale {
+        uid: text(&metadata["uid"]),
+        version: metadata["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default(),
+        replicas: deployment["spec"]["replicas"].as_u64().and_then(|many| u32::try_from(many).ok()).unwrap_or(1),
+        scaled_by: metadata["annotations"][OWNER_ANNOTATION].as_str().map(str::to_owned),
+    }
+}
+
+/// Why a Deployment makes no Pods.
+fn trouble(deployment: &Value) -> Option<Trouble> {
+    let mut conditions = deployment["status"]["conditions"].as_array().into_iter().flatten();
+    let failure = conditions.find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True")?;
+    let text = |key: &str| failure[key].as_str().unwrap_or_default().to_owned();
+    Some(Trouble { reason: text("reason"), message: text("message"), is_fatal: true })
+}
