@@ -2,6 +2,7 @@
 
 mod application;
 mod counted;
+mod held;
 mod load;
 mod mixed;
 mod numbers;
@@ -77,6 +78,16 @@ enum Command {
     /// The gateway under an allocator that counts.
     #[command(hide = true)]
     Counted { folder: PathBuf, port: u16, log: PathBuf, profile: PathBuf },
+    /// What many routes hold.
+    #[command(hide = true)]
+    Held {
+        folder: PathBuf,
+        port: u16,
+        profile: PathBuf,
+        /// As a stream brings them, without objects.
+        #[arg(long)]
+        told: bool,
+    },
 }
 
 /// What a row's measurement needs to know.
@@ -119,6 +130,7 @@ fn main() -> ExitCode {
         Command::App { listen_after_ms, never } => application::run(Duration::from_millis(*listen_after_ms), *never),
         Command::Origin { body_bytes } => origin::run(*body_bytes),
         Command::Counted { folder, port, log, profile } => counted::run(folder.clone(), *port, log, profile),
+        Command::Held { folder, port, profile, told } => held::run(folder.clone(), *port, *told, profile),
         wanted => {
             let Cli { results, quick, program, .. } = &cli;
             measure(wanted, &Plan { quick: *quick, results: results.clone(), program: program.clone() })
@@ -166,6 +178,7 @@ impl Command {
             Self::App { .. } => "app",
             Self::Origin { .. } => "origin",
             Self::Counted { .. } => "counted",
+            Self::Held { .. } => "held",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! so a golden file, a diff and a network message are the same thing.
 
 mod backend;
+mod by_name;
 mod demand;
 mod filter;
 mod host;
@@ -16,6 +17,7 @@ mod snapshot;
 pub use backend::{
     Activation, Backend, BackendProtocol, BackendTls, ColdArm, Endpoint, Endpoints, Probe, QueueBounds, Trust, Wait,
 };
+pub use by_name::{ByName, Named};
 pub use demand::{Demand, EndpointCount};
 pub use filter::{Cors, Filter, Fraction, HeaderEdit, OriginPattern, PathEdit, Redirect, Rewrite, Scheme};
 pub use host::{HostName, HostPattern, InvalidHost, is_canonical as is_canonical_host};

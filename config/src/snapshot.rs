@@ -1,6 +1,6 @@
 //! A whole version of the routes, and the difference between two. Applying a difference equals taking the whole; never in part.
 
-use crate::{Backend, BackendName, Listener, ListenerName, Rule, RuleName};
+use crate::{Backend, BackendName, ByName, Listener, ListenerName, Named, Rule, RuleName};
 use imbl::{OrdMap, ordmap::DiffItem};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, sync::Arc};
@@ -23,9 +23,9 @@ pub struct Snapshot {
     /// Listeners by name.
     pub listeners: BTreeMap<ListenerName, Listener>,
     /// Rules by name.
-    pub rules: OrdMap<RuleName, Arc<Rule>>,
+    pub rules: OrdMap<ByName<Rule>, Arc<Rule>>,
     /// Backends by name: each that an arm or a mirror names, and revisions that are being proved or closed.
-    pub backends: OrdMap<BackendName, Arc<Backend>>,
+    pub backends: OrdMap<ByName<Backend>, Arc<Backend>>,
 }
 
 /// The difference between two Snapshots.
@@ -59,6 +59,16 @@ pub struct Removes {
 }
 
 impl Snapshot {
+    /// Adds a rule, or puts it in place of the one of that name.
+    pub fn insert_rule(&mut self, rule: Arc<Rule>) {
+        self.rules.insert(ByName::of(&rule), rule);
+    }
+
+    /// Adds a Backend, or puts it in place of the one of that name.
+    pub fn insert_backend(&mut self, backend: Arc<Backend>) {
+        self.backends.insert(ByName::of(&backend), backend);
+    }
+
     /// What makes `next` of `self`.
     pub fn change_to(&self, next: &Self, from: Version, to: Version) -> Change {
         let (rules, removed_rules) = difference(&self.rules, &next.rules);
@@ -82,8 +92,8 @@ impl Snapshot {
     /// Applies a difference; the caller has checked that `change.from` is the version of `self`.
     pub fn apply(&mut self, change: Change) {
         self.listeners.extend(change.listeners.into_iter().map(|l| (l.name.clone(), l)));
-        self.rules.extend(change.rules.into_iter().map(|r| (r.name.clone(), r)));
-        self.backends.extend(change.backends.into_iter().map(|b| (b.name.clone(), b)));
+        change.rules.into_iter().for_each(|rule| self.insert_rule(rule));
+        change.backends.into_iter().for_each(|backend| self.insert_backend(backend));
         change.removes.listeners.iter().for_each(|name| drop(self.listeners.remove(name)));
         change.removes.rules.iter().for_each(|name| drop(self.rules.remove(name)));
         change.removes.backends.iter().for_each(|name| drop(self.backends.remove(name)));
@@ -101,12 +111,15 @@ impl Change {
 }
 
 /// What is new or changed, and what is gone; what both maps share is not looked at.
-fn difference<K: Ord + Clone, V: Eq>(old: &OrdMap<K, Arc<V>>, new: &OrdMap<K, Arc<V>>) -> (Vec<Arc<V>>, Vec<K>) {
+fn difference<V: Eq + Named<Name: Clone>>(
+    old: &OrdMap<ByName<V>, Arc<V>>,
+    new: &OrdMap<ByName<V>, Arc<V>>,
+) -> (Vec<Arc<V>>, Vec<V::Name>) {
     let (mut upserts, mut removes) = (Vec::new(), Vec::new());
     for item in old.diff(new) {
         match item {
             DiffItem::Add(_, value) | DiffItem::Update { new: (_, value), .. } => upserts.push(Arc::clone(value)),
-            DiffItem::Remove(name, _) => removes.push(name.clone()),
+            DiffItem::Remove(name, _) => removes.push((**name).clone()),
         }
     }
     (upserts, removes)

@@ -13,7 +13,7 @@ use crate::{
         findings::{Finding, Severity},
     },
 };
-use headgate_config::{Activation, Backend, BackendName, Certificate, Endpoints, QueueBounds, Snapshot, Wait};
+use headgate_config::{Activation, Backend, BackendName, ByName, Certificate, Endpoints, QueueBounds, Snapshot, Wait};
 use headgate_functions::{
     Exit, FAILED_STARTS_BROKEN, Observed, Plan, Revision, SERVICE_PORT, Seen, Step, environment,
     kinds::{Function, NamespacedName},
@@ -48,7 +48,7 @@ pub enum Output {
 }
 
 /// Endpoints by Backend.
-type EndpointMap = OrdMap<BackendName, Arc<Endpoints>>;
+type EndpointMap = OrdMap<ByName<Endpoints>, Arc<Endpoints>>;
 
 /// The state.
 pub struct Standalone {
@@ -341,7 +341,7 @@ fn plain_endpoints(before: Option<&EndpointMap>, now: &EndpointMap) -> (Vec<Outp
                 there.push(Output::Endpoints(Endpoints::clone(one)));
             }
             DiffItem::Remove(backend, _) => gone.push(Output::Endpoints(Endpoints {
-                backend: backend.clone(),
+                backend: (**backend).clone(),
                 list: Vec::new(),
                 activation: Activation::default(),
             })),
@@ -355,17 +355,18 @@ fn add_unreached(snapshot: &mut Snapshot, assembly: &Assembly) {
     for (function, plan) in &assembly.expansion.plans {
         for revision in plan.revisions.iter().filter(|revision| plan.targets.contains_key(&revision.name)) {
             let name = backend_name(&function.namespace, revision);
-            snapshot.backends.entry(name.clone()).or_insert_with(|| {
-                Arc::new(Backend {
-                    name,
-                    protocol: revision.template.protocol,
-                    tls: None,
-                    concurrency: revision.template.concurrency,
-                    queue: QueueBounds::default(),
-                    scales: Some(target_name(&function.namespace, &revision.name)),
-                    wait: Wait::default(),
-                })
-            });
+            if snapshot.backends.contains_key(&name) {
+                continue;
+            }
+            snapshot.insert_backend(Arc::new(Backend {
+                name,
+                protocol: revision.template.protocol,
+                tls: None,
+                concurrency: revision.template.concurrency,
+                queue: QueueBounds::default(),
+                scales: Some(target_name(&function.namespace, &revision.name)),
+                wait: Wait::default(),
+            }));
         }
     }
 }

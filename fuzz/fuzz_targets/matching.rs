@@ -22,7 +22,7 @@ fuzz_target!(|text: &str| {
     let listener = listener();
     let rules = rules.lines().take(RULES_MAX).enumerate().filter_map(|(at, line)| rule(at, line, &listener.name));
     let mut snapshot = Snapshot::default();
-    snapshot.rules.extend(rules.map(|rule| (rule.name.clone(), rule.into())));
+    rules.for_each(|rule| snapshot.insert_rule(rule.into()));
     snapshot.listeners.insert(listener.name.clone(), listener);
     let table: Table<()> = Table::compile(&snapshot, Version(1), None, |_| ()).table;
 

@@ -102,7 +102,7 @@ impl Subscriber {
             .collect();
         for rule in vetted {
             let known = serving.get(&rule.name).filter(|known| **known == rule).cloned();
-            snapshot.rules.insert(rule.name.clone(), known.unwrap_or(rule));
+            snapshot.insert_rule(known.unwrap_or(rule));
         }
     }
 

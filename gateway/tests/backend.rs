@@ -77,7 +77,7 @@ fn runtime() -> tokio::runtime::Runtime {
 fn threads_never_exceed_a_bound_and_lose_no_wake_up() {
     const CORES: usize = 4;
     let registry = Registry::new(CORES, Limits::default(), 1);
-    let backend = registry.get_or_insert(&spec(3), Instant::now());
+    let backend = registry.get_or_insert(&spec(3).into(), Instant::now());
     publish(&registry, ready([1, 2]), Activation::Ready);
     let at = [AtomicU32::new(0), AtomicU32::new(0)];
     thread::scope(|scope| {
@@ -128,7 +128,7 @@ async fn futures_join<F: Future<Output = ()>>(futures: Vec<F>) {
 fn closing_is_a_boundary_for_requests_that_take_no_lock() {
     const CORES: usize = 3;
     let registry = Registry::new(CORES, Limits::default(), 1);
-    let backend = registry.get_or_insert(&spec(0), Instant::now());
+    let backend = registry.get_or_insert(&spec(0).into(), Instant::now());
     let (stopped, done, served) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
     publish(&registry, ready([1, 2]), Activation::Ready);
     thread::scope(|scope| {
@@ -172,7 +172,7 @@ fn closing_is_a_boundary_for_requests_that_take_no_lock() {
 #[tokio::test]
 async fn a_cold_start_from_demand_to_the_probes_connection() {
     let registry = Registry::new(1, Limits::default(), 1);
-    let backend = registry.get_or_insert(&spec(1), Instant::now());
+    let backend = registry.get_or_insert(&spec(1).into(), Instant::now());
     let keeper = tokio::spawn(backend::keep(registry.clone()));
 
     let mut ticket = Ticket::new(CoreId(0), None);
@@ -219,7 +219,7 @@ async fn a_cold_start_from_demand_to_the_probes_connection() {
 async fn an_endpoint_that_comes_while_the_keeper_waits_is_probed_at_once() {
     let late = HANGS * 10;
     let registry = Registry::new(1, Limits { ramp: late, probe_connection_kept: late, ..Limits::default() }, 1);
-    let backend = registry.get_or_insert(&spec(0), Instant::now());
+    let backend = registry.get_or_insert(&spec(0).into(), Instant::now());
     let keeper = tokio::spawn(backend::keep(registry.clone()));
     let listeners = [(); 2].map(|()| TcpListener::bind(local(0)).unwrap());
     let at = |number: usize| endpoint(listeners[number].local_addr().unwrap(), false, Probe::Tcp);
@@ -244,7 +244,7 @@ async fn an_endpoint_that_comes_while_the_keeper_waits_is_probed_at_once() {
 #[tokio::test]
 async fn an_http_probe_wants_a_good_status() {
     let registry = Registry::new(1, Limits::default(), 1);
-    let backend = registry.get_or_insert(&spec(1), Instant::now());
+    let backend = registry.get_or_insert(&spec(1).into(), Instant::now());
     let keeper = tokio::spawn(backend::keep(registry.clone()));
     let listener = TcpListener::bind(local(0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -269,7 +269,7 @@ async fn an_http_probe_wants_a_good_status() {
 #[tokio::test]
 async fn an_unused_probe_connection_is_not_kept() {
     let registry = Registry::new(1, Limits::default(), 1);
-    let backend = registry.get_or_insert(&spec(1), Instant::now());
+    let backend = registry.get_or_insert(&spec(1).into(), Instant::now());
     let keeper = tokio::spawn(backend::keep(registry.clone()));
     let listener = TcpListener::bind(local(0)).unwrap();
     publish(&registry, vec![endpoint(listener.local_addr().unwrap(), false, Probe::Tcp)], Activation::Ready);
@@ -285,7 +285,7 @@ async fn an_unused_probe_connection_is_not_kept() {
 fn refusals_say_why_and_when_to_come_again() {
     let now = Instant::now();
     let registry = Registry::new(1, Limits { queue_count: 2, ..Limits::default() }, 1);
-    let backend = registry.get_or_insert(&spec(1), now);
+    let backend = registry.get_or_insert(&spec(1).into(), now);
     let ticket = || Ticket::new(CoreId(0), None);
     let held: Vec<_> = (0..2).map(|_| backend.enqueue(&mut ticket(), now).unwrap()).collect();
     let full = backend.enqueue(&mut ticket(), now).unwrap_err();
@@ -300,8 +300,10 @@ fn refusals_say_why_and_when_to_come_again() {
     publish(&registry, ready([1]), Activation::Ready);
     assert!(matches!(backend.try_admit(&ticket(), 0, now), Admission::Slot(_)));
 
-    let plain = registry
-        .get_or_insert(&config::Backend { scales: None, name: BackendName { port: 81, ..name() }, ..spec(0) }, now);
+    let plain = registry.get_or_insert(
+        &config::Backend { scales: None, name: BackendName { port: 81, ..name() }, ..spec(0) }.into(),
+        now,
+    );
     let Admission::Refused(none) = plain.try_admit(&ticket(), 0, now) else { panic!("nobody will come") };
     assert_eq!(none.failure, Failure::NoEndpoints);
 }
@@ -310,7 +312,7 @@ fn refusals_say_why_and_when_to_come_again() {
 fn bytes_are_bounded_per_backend_and_given_back() {
     let now = Instant::now();
     let registry = Registry::new(1, Limits { queue_bytes: 100, ..Limits::default() }, 1);
-    let backend = registry.get_or_insert(&spec(1), now);
+    let backend = registry.get_or_insert(&spec(1).into(), now);
     let (mut one, mut other) = (backend.charge(), backend.charge());
     one.grow(60).unwrap();
     assert_eq!(other.grow(41).unwrap_err().failure, Failure::QueueFull);
@@ -325,7 +327,7 @@ fn bytes_are_bounded_per_backend_and_given_back() {
 fn endpoints_that_come_before_their_backend_are_kept_for_it() {
     let registry = Registry::new(1, Limits::default(), 1);
     publish(&registry, ready([1]), Activation::Ready);
-    let backend = registry.get_or_insert(&spec(0), Instant::now());
+    let backend = registry.get_or_insert(&spec(0).into(), Instant::now());
     assert!(!backend.is_cold());
 }
 
@@ -334,7 +336,7 @@ fn endpoints_that_come_before_their_backend_are_kept_for_it() {
 fn endpoints_that_come_for_a_retired_backend_outlive_it() {
     for (endpoints_first, forgotten) in [(true, true), (true, false), (false, true)] {
         let registry = Registry::new(1, Limits::default(), 1);
-        registry.get_or_insert(&spec(0), Instant::now());
+        registry.get_or_insert(&spec(0).into(), Instant::now());
         publish(&registry, ready([1]), Activation::Ready);
         registry.retain(|_| false);
         publish(&registry, Vec::new(), Activation::Ready);
@@ -347,7 +349,7 @@ fn endpoints_that_come_for_a_retired_backend_outlive_it() {
         if !endpoints_first {
             publish(&registry, ready([2]), Activation::Ready);
         }
-        let backend = registry.get_or_insert(&spec(0), Instant::now());
+        let backend = registry.get_or_insert(&spec(0).into(), Instant::now());
         let ports: Vec<u16> =
             backend.report().endpoints.iter().filter(|one| one.listed).map(|one| one.address.port()).collect();
         assert_eq!((ports, backend.is_cold()), (vec![2], false), "{endpoints_first} {forgotten}");
@@ -361,7 +363,7 @@ fn a_retry_prefers_another_endpoint_and_keeps_its_place() {
     for concurrency in [0, 5] {
         let spec =
             config::Backend { name: BackendName { port: 80 + concurrency as u16, ..name() }, ..spec(concurrency) };
-        let backend = registry.get_or_insert(&spec, now);
+        let backend = registry.get_or_insert(&spec.clone().into(), now);
         let list = config::Endpoints { backend: spec.name, list: ready([1, 2]), activation: Activation::Ready };
         backend.set_endpoints(&list, now);
         for dice in 0..100 {

@@ -79,7 +79,7 @@ impl World {
         let limits = Limits { queue_count: QUEUE_COUNT, queue_count_total: TOTAL_COUNT, ..Limits::default() };
         let registry = Registry::new(2, limits, seed);
         let concurrency = [0, 1, 2, 5][dice.usize(..4)];
-        let backend = registry.get_or_insert(&spec(concurrency), now);
+        let backend = registry.get_or_insert(&spec(concurrency).into(), now);
         Self {
             dice,
             now,

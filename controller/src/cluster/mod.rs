@@ -19,7 +19,7 @@ pub use shares::{Shares, Touched};
 use crate::sources::cluster::ObjectChange;
 use fleet::Fleets;
 use headgate_config::{
-    Activation, BackendName, Certificate, CertificateName, Endpoints, GatewayName, Snapshot, Version,
+    Activation, BackendName, ByName, Certificate, CertificateName, Endpoints, GatewayName, Snapshot, Version,
 };
 use headgate_status::{Wanted, fall_back};
 use headgate_translate::{
@@ -215,14 +215,14 @@ impl Cluster {
     /// A Gateway that is touched learns those that came to it in any case.
     fn endpoint_changes(
         &self,
-        before: &OrdMap<BackendName, Arc<Endpoints>>,
+        before: &OrdMap<ByName<Endpoints>, Arc<Endpoints>>,
         touched: &BTreeMap<GatewayName, Touched>,
     ) -> (Vec<Output>, Vec<Output>) {
         let (mut there, mut gone) = (Vec::new(), Vec::new());
         for item in before.diff(&self.done.endpoints) {
             let (list, endpoints) = match item {
                 DiffItem::Add(_, one) | DiffItem::Update { new: (_, one), .. } => (&mut there, Endpoints::clone(one)),
-                DiffItem::Remove(name, _) => (&mut gone, none(name.clone())),
+                DiffItem::Remove(name, _) => (&mut gone, none((**name).clone())),
             };
             if self.is_plain(&endpoints.backend) {
                 let name = &endpoints.backend;

@@ -1,13 +1,15 @@
 //! What each Gateway gets of the routes: its own listeners, the rules attached to them, the Backends that these name. Never a part of another Gateway's.
 
 use headgate_config::{
-    Attachment, Backend, BackendName, GatewayName, Listener, ListenerName, Rule, RuleName, Snapshot,
+    Attachment, Backend, BackendName, ByName, GatewayName, Listener, ListenerName, Rule, RuleName, Snapshot,
 };
 use imbl::{OrdMap, ordmap::DiffItem};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
+
+type Backends = OrdMap<ByName<Backend>, Arc<Backend>>;
 
 /// Which Backends a Gateway's share names since the last version, and which no more.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,18 +120,15 @@ impl Shares {
         }
     }
 
-    fn take_backends(
-        &mut self,
-        before: &OrdMap<BackendName, Arc<Backend>>,
-        next: &OrdMap<BackendName, Arc<Backend>>,
-        touched: &mut BTreeSet<GatewayName>,
-    ) {
+    fn take_backends(&mut self, before: &Backends, next: &Backends, touched: &mut BTreeSet<GatewayName>) {
         for item in before.diff(next) {
             // those that are new or gone come and go with the rules that name them
             let (DiffItem::Update { new: (name, new), .. } | DiffItem::Add(name, new)) = item else { continue };
-            for (gateway, share) in self.by_gateway.iter_mut().filter(|(_, share)| share.uses.contains_key(name)) {
-                if share.snapshot.backends.get(name) != Some(new) {
-                    share.snapshot.backends.insert(name.clone(), new.clone());
+            for (gateway, share) in
+                self.by_gateway.iter_mut().filter(|(_, share)| share.uses.contains_key::<BackendName>(name))
+            {
+                if share.snapshot.backends.get::<BackendName>(name) != Some(new) {
+                    share.snapshot.insert_backend(new.clone());
                     touched.insert(gateway.clone());
                 }
             }
@@ -138,12 +137,12 @@ impl Shares {
 }
 
 impl Touched {
-    fn between(before: &OrdMap<BackendName, Arc<Backend>>, now: &OrdMap<BackendName, Arc<Backend>>) -> Self {
+    fn between(before: &Backends, now: &Backends) -> Self {
         let mut touched = Self::default();
         for item in before.diff(now) {
             match item {
-                DiffItem::Add(name, _) => touched.came.push(name.clone()),
-                DiffItem::Remove(name, _) => touched.went.push(name.clone()),
+                DiffItem::Add(name, _) => touched.came.push((**name).clone()),
+                DiffItem::Remove(name, _) => touched.went.push((**name).clone()),
                 DiffItem::Update { .. } => {}
             }
         }
@@ -152,14 +151,14 @@ impl Touched {
 }
 
 impl Share {
-    fn insert(&mut self, rule: Arc<Rule>, backends: &OrdMap<BackendName, Arc<Backend>>) {
+    fn insert(&mut self, rule: Arc<Rule>, backends: &Backends) {
         for name in rule.backends() {
             *self.uses.entry(name.clone()).or_default() += 1;
             if let Some(backend) = backends.get(name) {
-                self.snapshot.backends.insert(name.clone(), backend.clone());
+                self.snapshot.insert_backend(backend.clone());
             }
         }
-        self.snapshot.rules.insert(rule.name.clone(), rule);
+        self.snapshot.insert_rule(rule);
     }
 
     fn remove(&mut self, name: &RuleName, rule: &Rule) {

@@ -6,7 +6,7 @@ use crate::{
     kinds::{AllowedRoutes, From, Gateway, Listener, ObjectMeta, ObjectRef, Protocol},
     schema::Problem,
 };
-use headgate_config::{BackendName, Certificate, Endpoints, Snapshot};
+use headgate_config::{ByName, Certificate, Endpoints, Snapshot};
 use imbl::OrdMap;
 use std::sync::Arc;
 
@@ -74,7 +74,7 @@ pub struct Translation {
     /// Certificates that listeners of the Snapshot name, by name; they travel apart.
     pub certificates: Vec<Certificate>,
     /// Endpoints of the Backends of the Snapshot whose Services have slices.
-    pub endpoints: OrdMap<BackendName, Arc<Endpoints>>,
+    pub endpoints: OrdMap<ByName<Endpoints>, Arc<Endpoints>>,
     /// What we say of each object.
     pub conditions: OrdMap<ObjectRef, Arc<Status>>,
     /// The same for people: what is wrong, in which object, where. A problem that stays is the same one.

@@ -15,9 +15,10 @@ use crate::{
     parameters,
     schema::{FieldPath, Problem},
 };
-use headgate_config::{BackendName, RouteKind, Rule, RuleName};
+use headgate_config::{BackendName, ByName, Named, RouteKind, Rule, RuleName};
 use imbl::OrdMap;
 use std::{
+    borrow::Borrow,
     collections::{BTreeMap, BTreeSet, HashMap},
     mem,
     sync::Arc,
@@ -171,7 +172,7 @@ impl Memory {
             self.done.snapshot.rules.remove(&gone.name);
         }
         for rule in rules.into_iter().filter(|rule| !old.iter().any(|old| **old == *rule)) {
-            self.done.snapshot.rules.insert(rule.name.clone(), Arc::new(rule));
+            self.done.snapshot.insert_rule(Arc::new(rule));
         }
     }
 
@@ -181,7 +182,7 @@ impl Memory {
         let ours = |name: &BackendName| name.namespace == namespace && name.service == service;
         let known = self.done.snapshot.backends.range(first..).take_while(|(name, _)| ours(name));
         for (name, _) in known {
-            touched.entry(name.clone()).or_default();
+            touched.entry((**name).clone()).or_default();
         }
     }
 
@@ -199,8 +200,8 @@ impl Memory {
             Some(problem) if self.backend_problems.get(name).is_some_and(|known| **known == problem) => {}
             Some(problem) => drop(self.backend_problems.insert(name.clone(), Arc::new(problem))),
         }
-        keep_or_set(&mut self.done.snapshot.backends, name.clone(), made);
-        keep_or_set(&mut self.done.endpoints, name.clone(), found);
+        keep_or_set_named(&mut self.done.snapshot.backends, name, made);
+        keep_or_set_named(&mut self.done.endpoints, name, found);
     }
 
     /// Classes, Gateways and policies are few: they are worked out anew each time.
@@ -361,6 +362,24 @@ fn keep_or_set<K: Ord + Clone, V: PartialEq>(map: &mut OrdMap<K, Arc<V>>, key: K
         (Some(_), None) => drop(map.remove(&key)),
         (Some(known), Some(value)) if **known == value => {}
         (_, Some(value)) => drop(map.insert(key, Arc::new(value))),
+    }
+}
+
+/// The same of what is a key of itself.
+fn keep_or_set_named<T>(map: &mut OrdMap<ByName<T>, Arc<T>>, name: &BackendName, value: Option<T>)
+where
+    T: Named + PartialEq,
+    ByName<T>: Borrow<BackendName>,
+{
+    let known = map.get(name);
+    match value {
+        None if known.is_none() => {}
+        None => drop(map.remove(name)),
+        Some(value) if known.is_some_and(|known| **known == value) => {}
+        Some(value) => {
+            let value = Arc::new(value);
+            map.insert(ByName::of(&value), value);
+        }
     }
 }
 

@@ -113,8 +113,8 @@ fn snapshot(n: usize, rule: impl Fn(usize) -> (String, PathMatch)) -> Snapshot {
         let (host, path) = rule(at);
         let backend = backend(at);
         let rule = forward(at, &name, &host, path, backend.name.clone());
-        snapshot.rules.insert(rule.name.clone(), rule.into());
-        snapshot.backends.insert(backend.name.clone(), backend.into());
+        snapshot.insert_rule(rule.into());
+        snapshot.insert_backend(backend.into());
     }
     snapshot
 }

@@ -6,10 +6,10 @@ use crate::{
     listeners::Listeners,
     regexes::Regexes,
 };
-use headgate_config::{Backend, BackendName, Host, Listener, Protocol, RuleName, Snapshot, Version};
+use headgate_config::{Backend, BackendName, ByName, Host, Listener, Protocol, RuleName, Snapshot, Version};
 use headgate_message::RequestHead;
 use imbl::{OrdMap, ordmap::DiffItem};
-use std::{borrow::Borrow, cmp::Ordering, sync::Arc};
+use std::sync::Arc;
 
 /// The compiled routes of one version. `B` is the handle of a backend.
 #[derive(Debug)]
@@ -27,37 +27,7 @@ pub struct Table<B> {
 }
 
 /// The handle of each backend of a Snapshot.
-type Handles<B> = OrdMap<ByName, B>;
-
-/// A backend, found by its name.
-#[derive(Clone, Debug)]
-struct ByName(Arc<Backend>);
-
-impl Borrow<BackendName> for ByName {
-    fn borrow(&self) -> &BackendName {
-        &self.0.name
-    }
-}
-
-impl PartialEq for ByName {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
-}
-
-impl Eq for ByName {}
-
-impl PartialOrd for ByName {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for ByName {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.name.cmp(&other.0.name)
-    }
-}
+type Handles<B> = OrdMap<ByName<Backend>, B>;
 
 /// A Table, and what was wrong in its Snapshot.
 #[derive(Debug)]
@@ -140,7 +110,7 @@ impl<B: Clone + PartialEq> Table<B> {
         snapshot: &Snapshot,
         version: Version,
         previous: Option<&Self>,
-        resolve: impl FnMut(&Backend) -> B,
+        resolve: impl FnMut(&Arc<Backend>) -> B,
     ) -> Compiled<B> {
         let none = Self::default();
         let old = previous.unwrap_or(&none);
@@ -154,7 +124,7 @@ impl<B: Clone + PartialEq> Table<B> {
     }
 
     /// Finds the handles; whether a name leads elsewhere than before, or nowhere any more.
-    fn resolve(&mut self, old: &Self, mut resolve: impl FnMut(&Backend) -> B) -> bool {
+    fn resolve(&mut self, old: &Self, mut resolve: impl FnMut(&Arc<Backend>) -> B) -> bool {
         self.handles = old.handles.clone();
         let mut led_elsewhere = false;
         for item in old.snapshot.backends.diff(&self.snapshot.backends) {
@@ -163,10 +133,10 @@ impl<B: Clone + PartialEq> Table<B> {
                     let handle = resolve(backend);
                     // a new name may be one that a rule has named in vain
                     led_elsewhere |= self.handles.get(&backend.name) != Some(&handle);
-                    self.handles.insert(ByName(Arc::clone(backend)), handle);
+                    self.handles.insert(ByName::of(backend), handle);
                 }
                 DiffItem::Remove(name, _) => {
-                    self.handles.remove(name);
+                    self.handles.remove::<BackendName>(name);
                     led_elsewhere = true;
                 }
             }

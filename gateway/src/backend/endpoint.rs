@@ -171,4 +171,4 @@ impl Row {
 }
 
 /// The endpoints that requests may be sent to, as the cores see them.
-pub(super) type Roster = Vec<Arc<Row>>;
+pub(super) type Roster = Box<[Arc<Row>]>;

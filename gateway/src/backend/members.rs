@@ -60,6 +60,8 @@ impl Members {
         gone.extend(known.into_values());
         gone.iter_mut().for_each(Member::leave);
         self.all.splice(0..0, gone);
+        // kept as long as the list: most have one
+        self.all.shrink_to_fit();
     }
 
     /// Forgets those that are listed no more and have no request in flight. Only once the gate was shut for the list that has them no

@@ -88,9 +88,9 @@ pub struct Backend {
 }
 
 impl Backend {
-    fn new(config: &config::Backend, shared: Arc<Shared>, seed: u64, now: Instant) -> Arc<Self> {
+    fn new(config: &Arc<config::Backend>, shared: Arc<Shared>, seed: u64, now: Instant) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
-            config: ArcSwap::from_pointee(config.clone()),
+            config: ArcSwap::new(Arc::clone(config)),
             gate: Arc::new(Gate::default()),
             roster: ArcSwap::default(),
             state: Mutex::new(State::new(config, Arc::clone(&shared.limits), seed, now)),
@@ -181,11 +181,11 @@ impl Backend {
     }
 
     /// Takes a new configuration. A bound that it brings holds for what is admitted from now on.
-    pub fn set_config(&self, config: &config::Backend, now: Instant) {
-        if **self.config.load() == *config {
+    pub fn set_config(&self, config: &Arc<config::Backend>, now: Instant) {
+        if *self.config.load() == *config {
             return;
         }
-        self.config.store(Arc::new(config.clone()));
+        self.config.store(Arc::clone(config));
         self.bytes_bound.store(config.queue.bytes.unwrap_or(self.shared.limits.queue_bytes), Relaxed);
         self.locked(Some(now), |state| state.set_config(config));
     }
@@ -300,7 +300,7 @@ impl Backend {
             self.shared.board.signal();
         }
         if let Some(start) = effects.cold_start {
-            self.shared.board.report(start);
+            self.shared.board.report(*start);
         }
         if effects.attention {
             if self.kept.swap(true, SeqCst) {
@@ -382,7 +382,7 @@ mod tests {
     #[test]
     fn who_was_about_to_pass_a_gate_that_turned_does_not() {
         let now = Instant::now();
-        let bounded = |backend: &Backend| backend.set_config(&config::Backend { concurrency: 1, ..spec() }, now);
+        let bounded = |backend: &Backend| backend.set_config(&config::Backend { concurrency: 1, ..spec() }.into(), now);
         let cases: [Change<'_>; 4] = [
             ("closing", &|backend| backend.set_endpoints(&endpoints(&[1], config::Activation::Closing), now)),
             ("removed", &|backend| backend.set_endpoints(&endpoints(&[2], config::Activation::Ready), now)),
@@ -394,7 +394,7 @@ mod tests {
         ];
         for (what, change) in cases {
             let registry = Registry::new(1, Limits::default(), 1);
-            let backend = registry.get_or_insert(&spec(), now);
+            let backend = registry.get_or_insert(&spec().into(), now);
             backend.set_endpoints(&endpoints(&[1], config::Activation::Ready), now);
             let ticket = Ticket::new(CoreId(0), None);
             let (reading, seat) = backend.choose_seat(&ticket, 0).expect("open");
@@ -404,7 +404,7 @@ mod tests {
 
             // Who had passed before is counted until it is done, also where its endpoint is listed no more.
             let backend = registry.get_or_insert(
-                &config::Backend { name: config::BackendName { port: 81, ..spec().name }, ..spec() },
+                &config::Backend { name: config::BackendName { port: 81, ..spec().name }, ..spec() }.into(),
                 now,
             );
             backend.set_endpoints(&endpoints(&[1], config::Activation::Ready), now);

@@ -1,7 +1,7 @@
 //! All backends of a gateway by name and uid. They outlive routes; never forgets one with a request in flight or in line.
 
 use super::{Backend, Board, Budget, Limits};
-use headgate_config::{self as config, BackendName};
+use headgate_config::{self as config, BackendName, ByName};
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, Weak},
@@ -59,7 +59,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Known {
-    backends: HashMap<BackendName, Arc<Backend>>,
+    backends: HashMap<ByName<config::Backend>, Arc<Backend>>,
     /// Named by no route any more; kept until idle.
     retired: Vec<BackendName>,
     /// Endpoints that came before their backend.
@@ -108,7 +108,7 @@ impl Registry {
     }
 
     /// The backend of this name and uid with this configuration: the known one, told of it, or a new one.
-    pub fn get_or_insert(&self, config: &config::Backend, now: Instant) -> Arc<Backend> {
+    pub fn get_or_insert(&self, config: &Arc<config::Backend>, now: Instant) -> Arc<Backend> {
         let mut known = self.known();
         known.retired.retain(|name| name != &config.name);
         let early = known.early.remove(&config.name);
@@ -119,7 +119,7 @@ impl Registry {
         }
         let seed = known.seeds.u64(..);
         let backend = Backend::new(config, Arc::clone(&self.0.shared), seed, now);
-        known.backends.insert(config.name.clone(), Arc::clone(&backend));
+        known.backends.insert(ByName::of(config), Arc::clone(&backend));
         drop(known);
         self.0.shared.board.add(Arc::downgrade(&backend));
         if let Some(endpoints) = early {
@@ -156,7 +156,7 @@ impl Registry {
     /// Forgets the backends that `keep` denies, each once nothing waits for it and nothing is in flight.
     pub fn retain(&self, keep: impl Fn(&BackendName) -> bool) {
         let mut known = self.known();
-        let retired = known.backends.keys().filter(|name| !keep(name)).cloned().collect();
+        let retired = known.backends.keys().filter(|name| !keep(name)).map(|name| (**name).clone()).collect();
         known.retired = retired;
         drop(known);
         // The keeper forgets them.

@@ -36,7 +36,7 @@ const FIRST_BYTE_AWAITED: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct State {
     limits: Arc<Limits>,
-    name: config::BackendName,
+    config: Arc<config::Backend>,
     terms: Terms,
     pub members: Members,
     /// Who is in service now; the cores see the same list.
@@ -48,7 +48,8 @@ pub(super) struct State {
     start: Option<Start>,
     lease: Lease,
     ramp: Option<Ramp>,
-    report: Option<Report>,
+    // boxed: most backends never start
+    report: Option<Box<Report>>,
     dice: fastrand::Rng,
     /// The latest time seen: what happens without a time of its own happens then.
     now: Instant,
@@ -96,7 +97,7 @@ pub(super) struct Effects {
     pub demand: bool,
     /// There is something to probe, or something will be due.
     pub attention: bool,
-    pub cold_start: Option<ColdStart>,
+    pub cold_start: Option<Box<ColdStart>>,
 }
 
 /// What became of a waiter so far.
@@ -115,10 +116,10 @@ pub(super) enum Admitted {
 }
 
 impl State {
-    pub fn new(config: &config::Backend, limits: Arc<Limits>, seed: u64, now: Instant) -> Self {
+    pub fn new(config: &Arc<config::Backend>, limits: Arc<Limits>, seed: u64, now: Instant) -> Self {
         Self {
             terms: Terms::new(config, &limits),
-            name: config.name.clone(),
+            config: Arc::clone(config),
             limits,
             members: Members::default(),
             roster: Arc::default(),
@@ -271,7 +272,8 @@ impl State {
     }
 
     /// Takes a new configuration.
-    pub fn set_config(&mut self, config: &config::Backend) {
+    pub fn set_config(&mut self, config: &Arc<config::Backend>) {
+        self.config = Arc::clone(config);
         self.terms = Terms::new(config, &self.limits);
     }
 
@@ -435,7 +437,7 @@ impl State {
         self.lease.ready(self.now, &self.limits);
         let held = self.line.len();
         self.effects.attention = true;
-        self.report = Some(Report { since: start.since, ready: self.now, dispatched: None, held });
+        self.report = Some(Box::new(Report { since: start.since, ready: self.now, dispatched: None, held }));
         self.ramp = (self.terms.concurrency == 0).then(|| Ramp::new(self.now));
     }
 
@@ -449,14 +451,14 @@ impl State {
     fn report_start(&mut self, first_byte: Option<Instant>) {
         let Some(report) = self.report.take() else { return };
         let after = |at: Instant| at.saturating_duration_since(report.since);
-        self.effects.cold_start = Some(ColdStart {
-            backend: self.name.clone(),
+        self.effects.cold_start = Some(Box::new(ColdStart {
+            backend: self.config.name.clone(),
             target: self.terms.scales.clone(),
             ready: after(report.ready),
             dispatched: report.dispatched.map(after),
             first_byte: first_byte.map(after),
             held: report.held,
-        });
+        }));
     }
 }
 

@@ -127,11 +127,11 @@ pub fn snapshot(listeners: impl IntoIterator<Item = Listener>, rules: impl IntoI
         if let Action::Forward(split) = &rule.action {
             for arm in &split.arms {
                 if let ArmTarget::Backend(name) = &arm.target {
-                    snapshot.backends.insert(name.clone(), http(name).into());
+                    snapshot.insert_backend(http(name).into());
                 }
             }
         }
-        snapshot.rules.insert(rule.name.clone(), rule.into());
+        snapshot.insert_rule(rule.into());
     }
     snapshot
 }

@@ -265,7 +265,7 @@ fn told(table: &Table<BackendName>, port: u16, head: &RequestHead) -> String {
 /// One edit: of a rule where requests do not see it, of its matches, of a backend, a listener, or the set of any of them.
 fn edit(snapshot: &mut Snapshot, dice: &mut Rng) {
     let other = random(dice, true);
-    let rules: Vec<RuleName> = snapshot.rules.keys().cloned().collect();
+    let rules: Vec<RuleName> = snapshot.rules.values().map(|rule| rule.name.clone()).collect();
     let name = (!rules.is_empty()).then(|| rules[dice.usize(..rules.len())].clone());
     match (dice.u32(..8), name) {
         (0 | 1, Some(name)) => {
@@ -277,7 +277,7 @@ fn edit(snapshot: &mut Snapshot, dice: &mut Rng) {
         }
         (3, Some(name)) => drop(snapshot.rules.remove(&name)),
         (4, _) => {
-            let backends: Vec<BackendName> = snapshot.backends.keys().cloned().collect();
+            let backends: Vec<BackendName> = snapshot.backends.values().map(|backend| backend.name.clone()).collect();
             if !backends.is_empty() {
                 snapshot.backends.remove(&backends[dice.usize(..backends.len())]);
             }
