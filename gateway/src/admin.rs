@@ -50,7 +50,7 @@ fn answer(request: &Request<Incoming>, shared: &Shared) -> Answer {
     }
     let query = request.uri().query().unwrap_or_default();
     match request.uri().path() {
-        "/healthz" => text(StatusCode::OK, "text/plain", "ok\n".into()),
+        "/healthz" | "/livez" => text(StatusCode::OK, "text/plain", "ok\n".into()),
         "/readyz" if shared.is_ready() => text(StatusCode::OK, "text/plain", "ok\n".into()),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready\n".into()),
         "/metrics" => text(StatusCode::OK, METRICS_TYPE, shared.telemetry.scrape(gauges(shared))),

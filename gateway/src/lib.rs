@@ -175,6 +175,11 @@ impl Gateway {
         starts
     }
 
+    /// What the admin port says of readiness, until the next version: a gateway that is about to drain is to get no new connections.
+    pub fn set_ready(&self, ready: bool) {
+        self.shared.set_ready(ready);
+    }
+
     /// Stops accepting, lets what runs and waits end within `grace`, then ends the threads. Returns how many connections were cut.
     pub async fn drain(&self, grace: Duration) -> usize {
         const POLL: Duration = Duration::from_millis(5);

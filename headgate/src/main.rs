@@ -7,6 +7,7 @@ mod limits_args;
 mod logging;
 mod offline;
 mod output;
+mod serve_args;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ struct Cli {
 enum Command {
     Run(Box<commands::run::Args>),
     Controller(Box<commands::controller::Args>),
+    Gateway(Box<commands::gateway::Args>),
     Init(commands::init::Args),
     Check(commands::check::Args),
     Routes(commands::routes::Args),
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
     match command {
         Command::Run(args) => commands::run::run(*args, log_format.into()),
         Command::Controller(args) => commands::controller::run(*args),
+        Command::Gateway(args) => commands::gateway::run(*args, log_format.into()),
         Command::Init(args) => commands::init::run(args),
         Command::Check(args) => commands::check::run(args),
         Command::Routes(args) => commands::routes::run(args),

@@ -96,6 +96,18 @@ pub struct Keys {
     pub removes: Bytes,
 }
 
+/// What a gateway keeps for its next start: routes and endpoints. Never a key.
+#[derive(Clone, PartialEq, Message)]
+pub struct Stored {
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    #[prost(message, repeated, tag = "2")]
+    pub pieces: Vec<Piece>,
+    /// JSON, one backend each.
+    #[prost(bytes = "bytes", repeated, tag = "3")]
+    pub endpoints: Vec<Bytes>,
+}
+
 /// A certificate with its key. Its `Debug` says only whose.
 #[derive(Clone, PartialEq, Message)]
 #[prost(skip_debug)]

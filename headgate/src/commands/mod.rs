@@ -5,6 +5,7 @@ pub mod completion;
 pub mod controller;
 pub mod echo;
 pub mod explain;
+pub mod gateway;
 pub mod init;
 pub mod routes;
 pub mod run;

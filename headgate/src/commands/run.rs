@@ -1,6 +1,6 @@
 //! `run`: gateway, directory source and functions as processes, joined on one machine. It decides nothing: files and counts go to `Standalone`, and what that says is done.
 
-use crate::exit;
+use crate::{exit, serve_args::ServeArgs};
 use headgate_config::{BackendName, Certificate, CertificateName, Snapshot};
 use headgate_controller::{
     assemble::Ground,
@@ -10,15 +10,9 @@ use headgate_controller::{
     sources::{findings, watch::Directory},
     standalone::{Output, Standalone},
 };
-use headgate_gateway::{
-    Binding, Gateway, Published, Settings,
-    backend::ColdStart,
-    forwarded::TrustedHops,
-    telemetry::{LogFormat, LogSink},
-};
+use headgate_gateway::{Binding, Gateway, Published, Settings, backend::ColdStart, telemetry::LogFormat};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::OpenOptions,
     io::{IsTerminal, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -60,17 +54,8 @@ pub struct Args {
     /// Where metrics, health and routes are shown; `none` for nowhere.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
     admin: String,
-    /// Threads that serve; as many as there are processors if not given.
-    #[arg(long)]
-    cores: Option<usize>,
-    /// Where the access log goes: `stderr`, `none`, or a file.
-    #[arg(long, value_name = "WHERE", default_value = "stderr")]
-    access_log: String,
-    /// Networks whose X-Forwarded-* are believed, with commas between them.
-    #[arg(long, value_name = "CIDRS", default_value = "")]
-    trusted_hops: String,
     #[command(flatten)]
-    limits: crate::limits_args::LimitArgs,
+    serve: ServeArgs,
 }
 
 /// Serves until it is stopped.
@@ -91,7 +76,7 @@ async fn serve(args: Args, log_format: LogFormat, started: Instant) -> Result<()
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(format!("{}: no such file or folder", missing.display()));
     }
-    let grace = args.limits.limits.drain_grace;
+    let grace = args.serve.limits.limits.drain_grace;
     let mut interrupts = Interrupts::new()?;
     let mut directory = Directory::open(paths);
     if directory.loaded().objects.is_empty() && directory.loaded().findings.is_empty() {
@@ -158,10 +143,6 @@ async fn forever(future: impl Future<Output = ()>) {
 }
 
 fn settings(args: &Args, log_format: LogFormat) -> Result<Settings, String> {
-    let limits = args.limits.limits.clone();
-    if let Some(defect) = limits.defects().first() {
-        return Err(defect.clone());
-    }
     let admin: Option<SocketAddr> = match args.admin.as_str() {
         "none" => None,
         address => {
@@ -171,30 +152,8 @@ fn settings(args: &Args, log_format: LogFormat) -> Result<Settings, String> {
     if let Some(address) = admin.filter(|address| !address.ip().is_loopback()) {
         tracing::warn!(%address, "the admin port is open beyond this machine");
     }
-    Ok(Settings {
-        cores: args.cores.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1),
-        binding: Binding { addresses: args.bind.clone(), unprivileged_offset: Some(8_000) },
-        log: log_sink(&args.access_log, log_format, limits.log_bytes)?,
-        limits,
-        trusted: args.trusted_hops.parse::<TrustedHops>().map_err(|why| format!("--trusted-hops: {why}"))?,
-        admin,
-    })
-}
-
-fn log_sink(wanted: &str, format: LogFormat, bytes_max: usize) -> Result<Option<LogSink>, String> {
-    match wanted {
-        "none" => Ok(None),
-        "stderr" => {
-            let json = format.is_json(&std::io::stderr());
-            Ok(Some(LogSink { sink: Box::new(std::io::stderr()), json, bytes_max }))
-        }
-        path => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let file = file.map_err(|error| format!("--access-log {path}: {error}"))?;
-            let json = format.is_json(&file);
-            Ok(Some(LogSink { sink: Box::new(file), json, bytes_max }))
-        }
-    }
+    let binding = Binding { addresses: args.bind.clone(), unprivileged_offset: Some(8_000) };
+    args.serve.settings(binding, admin, log_format)
 }
 
 /// The joint: what `Standalone` says is done here.

@@ -1,0 +1,290 @@
+//! What a gateway holds: pieces and certificates by content, endpoints by backend. Pure; a version is taken whole or not at all, and no key ever leaves it but to serve.
+
+use crate::{
+    digest::Digest,
+    ledger,
+    piece::{self, Piece, Read},
+    publication::{Certificates, key_digest},
+    wire,
+};
+use headgate_config::{BackendName, Certificate, CertificateName, Endpoints, Listener, Redacted, Snapshot};
+use prost::Message;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+/// Backends that no route names and whose endpoints are kept all the same: their routes may come next.
+const UNNAMED_KEPT: usize = 1_000;
+
+/// What is held, and what has come of the next version.
+#[derive(Debug, Default)]
+pub struct Held {
+    pieces: HashMap<Digest, Read>,
+    keys: HashMap<Digest, CertificateName>,
+    certificates: Arc<Certificates>,
+    snapshot: Snapshot,
+    endpoints: HashMap<BackendName, (Digest, Arc<Endpoints>)>,
+    staged: Staged,
+}
+
+#[derive(Debug, Default)]
+struct Staged {
+    pieces: Vec<wire::Piece>,
+    removes: Vec<Digest>,
+    keys: Vec<Certificate>,
+    key_removes: Vec<Digest>,
+}
+
+/// A version that can be served.
+#[derive(Clone, Debug)]
+pub struct Whole {
+    /// Its routes.
+    pub snapshot: Snapshot,
+    /// Its certificates.
+    pub certificates: Arc<Certificates>,
+    /// What of it cannot be read, one sentence each.
+    pub problems: Vec<String>,
+}
+
+/// What came does not add up to what was sent: everything must be asked for again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the pieces held are not those of the version")]
+pub struct Drifted;
+
+impl Held {
+    /// What is said of it to a controller.
+    pub fn holding(&self) -> wire::Holding {
+        wire::Holding {
+            pieces: Digest::join(self.pieces.keys()),
+            certificates: Digest::join(self.keys.keys()),
+            endpoints: Digest::join(self.endpoints.values().map(|(digest, _)| digest)),
+            last: true,
+        }
+    }
+
+    /// Nothing of a version that was begun counts any more.
+    pub fn begin(&mut self) {
+        self.staged = Staged::default();
+    }
+
+    /// Part of the next version.
+    pub fn part(&mut self, part: wire::Part) {
+        self.staged.pieces.extend(part.pieces);
+        self.staged.removes.extend(Digest::split(&part.removes));
+    }
+
+    /// Certificates of the next version.
+    pub fn keyed(&mut self, keys: wire::Keys) {
+        let certificate = |keyed: wire::Keyed| Certificate {
+            name: CertificateName { namespace: keyed.namespace, secret: keyed.secret },
+            chain: keyed.chain,
+            key: Redacted::new(keyed.key),
+        };
+        self.staged.keys.extend(keys.certificates.into_iter().map(certificate));
+        self.staged.key_removes.extend(Digest::split(&keys.removes));
+    }
+
+    /// The version is complete.
+    ///
+    /// # Errors
+    /// If it does not add up; then nothing is held any more but endpoints, and what serves goes on serving.
+    pub fn commit(&mut self, commit: wire::Commit) -> Result<Whole, Drifted> {
+        let Staged { pieces, removes, keys, key_removes } = std::mem::take(&mut self.staged);
+        for digest in removes {
+            if let Some(Read { piece: Some(piece), .. }) = self.pieces.remove(&digest) {
+                self.take_out(&piece);
+            }
+        }
+        for sent in pieces {
+            let read = piece::read(&sent);
+            if let Some(piece) = &read.piece {
+                self.put_in(piece);
+            }
+            self.pieces.insert(piece::digest(&sent), read);
+        }
+        self.take_keys(keys, &key_removes);
+        if (self.pieces.len() as u64, self.keys.len() as u64) != (commit.pieces, commit.certificates) {
+            (self.pieces, self.keys, self.snapshot) = Default::default();
+            self.certificates = Arc::default();
+            return Err(Drifted);
+        }
+        self.forget_unnamed();
+        Ok(self.whole())
+    }
+
+    fn whole(&self) -> Whole {
+        let problems = self.pieces.values().filter_map(|read| read.problem.clone()).collect();
+        Whole { snapshot: self.snapshot.clone(), certificates: self.certificates.clone(), problems }
+    }
+
+    fn take_keys(&mut self, keys: Vec<Certificate>, removes: &[Digest]) {
+        if keys.is_empty() && removes.is_empty() {
+            return;
+        }
+        let mut certificates = Certificates::clone(&self.certificates);
+        for name in removes.iter().filter_map(|digest| self.keys.remove(digest)) {
+            certificates.remove(&name);
+        }
+        for certificate in keys {
+            self.keys.insert(key_digest(&certificate), certificate.name.clone());
+            certificates.insert(certificate.name.clone(), certificate);
+        }
+        self.certificates = Arc::new(certificates);
+    }
+
+    fn put_in(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Rule(rule) => drop(self.snapshot.rules.insert(rule.name.clone(), rule.clone())),
+            Piece::Backend(backend) => drop(self.snapshot.backends.insert(backend.name.clone(), backend.clone())),
+            Piece::Listener(one) => drop(self.snapshot.listeners.insert(one.name.clone(), Listener::clone(one))),
+        }
+    }
+
+    fn take_out(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Rule(rule) => drop(self.snapshot.rules.remove(&rule.name)),
+            Piece::Backend(backend) => drop(self.snapshot.backends.remove(&backend.name)),
+            Piece::Listener(one) => drop(self.snapshot.listeners.remove(&one.name)),
+        }
+    }
+
+    /// Endpoints of some backends, each whole; those that cannot be read are said.
+    pub fn endpoints(&mut self, list: &[bytes::Bytes]) -> (Vec<Arc<Endpoints>>, Vec<String>) {
+        let (mut taken, mut problems) = (Vec::new(), Vec::new());
+        for json in list {
+            match serde_json::from_slice::<Endpoints>(json) {
+                Ok(endpoints) => {
+                    let endpoints = Arc::new(endpoints);
+                    self.endpoints.insert(endpoints.backend.clone(), (ledger::digest(json), endpoints.clone()));
+                    taken.push(endpoints);
+                }
+                Err(error) => problems.push(format!("endpoints that cannot be read: {error}")),
+            }
+        }
+        (taken, problems)
+    }
+
+    /// The endpoints of backends that routes name.
+    pub fn named_endpoints(&self) -> impl Iterator<Item = &Arc<Endpoints>> {
+        let is_named = |name: &BackendName| self.snapshot.backends.contains_key(name);
+        self.endpoints.iter().filter(move |(name, _)| is_named(name)).map(|(_, (_, endpoints))| endpoints)
+    }
+
+    fn forget_unnamed(&mut self) {
+        if self.endpoints.len() <= self.snapshot.backends.len() + UNNAMED_KEPT {
+            return;
+        }
+        let named = &self.snapshot.backends;
+        let unnamed = self.endpoints.keys().filter(|name| !named.contains_key(*name));
+        let gone: HashSet<BackendName> = unnamed.skip(UNNAMED_KEPT).cloned().collect();
+        self.endpoints.retain(|name, _| !gone.contains(name));
+    }
+
+    /// What is stored: routes and endpoints, never a key.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let pieces = self.pieces.values().filter_map(|read| read.piece.as_ref()).map(Piece::write).collect();
+        let list = self.endpoints.values().map(|(_, endpoints)| ledger::write(endpoints)).collect();
+        let stored = wire::Stored { protocol: wire::PROTOCOL, pieces, endpoints: list };
+        let body = stored.encode_to_vec();
+        let digest = Digest::join([&Digest::of(&[&body])]);
+        [digest.to_vec(), body].concat()
+    }
+
+    /// What was stored.
+    ///
+    /// # Errors
+    /// If it is not whole.
+    pub fn from_bytes(bytes: &[u8]) -> Result<(Self, Whole), String> {
+        let (digest, body) = bytes.split_at_checked(Digest::BYTES).ok_or("it is too short")?;
+        if Digest::split(digest).next() != Some(Digest::of(&[body])) {
+            return Err("its checksum is wrong".into());
+        }
+        let stored = wire::Stored::decode(body).map_err(|error| error.to_string())?;
+        let mut held = Self::default();
+        for sent in &stored.pieces {
+            let read = piece::read(sent);
+            if let Some(piece) = &read.piece {
+                held.put_in(piece);
+            }
+            held.pieces.insert(piece::digest(sent), read);
+        }
+        held.endpoints(&stored.endpoints);
+        let whole = held.whole();
+        Ok((held, whole))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use headgate_config::{Backend, BackendProtocol, QueueBounds, Wait};
+
+    fn backend(service: &str, concurrency: u32) -> Piece {
+        let name = BackendName { namespace: "a".into(), service: service.into(), port: 80, uid: String::new() };
+        Piece::Backend(Arc::new(Backend {
+            name,
+            protocol: BackendProtocol::Http1,
+            tls: None,
+            concurrency,
+            queue: QueueBounds::default(),
+            scales: None,
+            wait: Wait::default(),
+        }))
+    }
+
+    fn part(adds: &[Piece], removes: &[&Piece]) -> wire::Part {
+        let removes: Vec<Digest> = removes.iter().map(|piece| piece.digest()).collect();
+        wire::Part { pieces: adds.iter().map(Piece::write).collect(), removes: Digest::join(&removes) }
+    }
+
+    fn commit(pieces: u64) -> wire::Commit {
+        wire::Commit { version: 1, pieces, certificates: 0 }
+    }
+
+    #[test]
+    fn a_replaced_piece_stays_in_whatever_order_it_came() {
+        let (old, new) = (backend("x", 1), backend("x", 2));
+        let mut held = Held::default();
+        held.part(part(std::slice::from_ref(&old), &[]));
+        held.commit(commit(1)).unwrap();
+        held.part(part(std::slice::from_ref(&new), &[]));
+        held.part(part(&[], &[&old]));
+        let whole = held.commit(commit(1)).unwrap();
+        assert_eq!(whole.snapshot.backends.values().map(|one| one.concurrency).collect::<Vec<_>>(), [2]);
+    }
+
+    #[test]
+    fn what_does_not_add_up_is_asked_for_again() {
+        let mut held = Held::default();
+        held.part(part(&[backend("x", 1)], &[]));
+        assert_eq!(held.commit(commit(2)).unwrap_err(), Drifted);
+        assert_eq!(held.holding().pieces, Bytes::new());
+    }
+
+    #[test]
+    fn a_version_that_was_cut_off_leaves_nothing() {
+        let mut held = Held::default();
+        held.part(part(&[backend("x", 1)], &[]));
+        held.begin();
+        held.part(part(&[backend("y", 1)], &[]));
+        assert_eq!(held.commit(commit(1)).unwrap().snapshot.backends.len(), 1);
+    }
+
+    #[test]
+    fn what_is_stored_comes_back_without_keys_and_a_torn_file_is_refused() {
+        let mut held = Held::default();
+        held.part(part(&[backend("x", 1)], &[]));
+        let keyed = wire::Keyed { secret: "tls".into(), key: "PRIVATE".into(), ..wire::Keyed::default() };
+        held.keyed(wire::Keys { certificates: vec![keyed], removes: Bytes::new() });
+        held.commit(wire::Commit { version: 1, pieces: 1, certificates: 1 }).unwrap();
+        let bytes = held.to_bytes();
+        assert!(!String::from_utf8_lossy(&bytes).contains("PRIVATE") && !format!("{held:?}").contains("PRIVATE"));
+        let (again, whole) = Held::from_bytes(&bytes).unwrap();
+        assert_eq!(again.holding().pieces, held.holding().pieces);
+        assert_eq!((whole.snapshot.backends.len(), again.holding().certificates.len()), (1, 0));
+        assert!(Held::from_bytes(&bytes[..bytes.len() - 1]).is_err());
+        assert!(Held::from_bytes(b"").is_err());
+    }
+}
