@@ -135,8 +135,8 @@ impl Held {
 
     fn put_in(&mut self, piece: &Piece) {
         match piece {
-            Piece::Rule(rule) => drop(self.snapshot.rules.insert(rule.name.clone(), rule.clone())),
-            Piece::Backend(backend) => drop(self.snapshot.backends.insert(backend.name.clone(), backend.clone())),
+            Piece::Rule(rule) => self.snapshot.insert_rule(rule.clone()),
+            Piece::Backend(backend) => self.snapshot.insert_backend(backend.clone()),
             Piece::Listener(one) => drop(self.snapshot.listeners.insert(one.name.clone(), Listener::clone(one))),
         }
     }
