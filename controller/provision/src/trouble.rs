@@ -36,18 +36,22 @@ fn evicted(pod: &Value) -> Option<String> {
     (status["phase"] == "Failed").then(|| said(status))
 }
 
+/// A container that cannot start or keeps ending. While a kubelet tries it again and again, the text stays the same: it stands in
+/// the status of a Gateway, which would be written at each try.
 fn waiting(pod: &Value) -> Option<String> {
     let containers = pod["status"]["containerStatuses"].as_array()?;
-    containers.iter().find_map(|container| {
+    containers.iter().filter(|container| container["ready"] != true).find_map(|container| {
         let waiting = &container["state"]["waiting"];
-        let reason = waiting["reason"].as_str().filter(|reason| !USUAL.contains(reason))?;
-        let ended = &container["lastState"]["terminated"];
-        match ended["exitCode"].as_i64() {
-            Some(code) if reason == "CrashLoopBackOff" => {
-                Some(format!("CrashLoopBackOff: its container ended with exit code {code}; see its log"))
-            }
-            _ => Some(said(waiting)),
+        let reason = waiting["reason"].as_str().unwrap_or_default();
+        if ["ErrImagePull", "ImagePullBackOff"].contains(&reason) {
+            let image = container["image"].as_str().unwrap_or_default();
+            return Some(format!("ImagePullBackOff: image {image} cannot be pulled"));
         }
+        let ended = [&container["state"]["terminated"], &container["lastState"]["terminated"]];
+        if let Some(code) = ended.into_iter().find_map(|ended| ended["exitCode"].as_i64()) {
+            return Some(format!("CrashLoopBackOff: its container ended with exit code {code}; see its log"));
+        }
+        (!reason.is_empty() && !USUAL.contains(&reason)).then(|| said(waiting))
     })
 }
 

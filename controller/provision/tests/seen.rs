@@ -128,16 +128,22 @@ fn a_pod_counts_that_is_ready_and_stays_and_is_the_gateways() {
 #[test]
 fn why_a_pod_does_not_start_is_told_in_the_words_of_the_cluster() {
     let gateway = gateway(&[]);
-    let waiting = |state: Value| json!({"containerStatuses": [{"state": {"waiting": state}, "lastState": {"terminated": {"exitCode": 3}}}]});
+    let waiting = |state: Value| json!({"containerStatuses": [{"image": "a:1", "state": {"waiting": state}}]});
+    let ended =
+        |state: Value| json!({"containerStatuses": [{"state": state, "lastState": {"terminated": {"exitCode": 3}}}]});
+    let unpulled = Some("Pod p: ImagePullBackOff: image a:1 cannot be pulled");
+    let crashed = Some("Pod p: CrashLoopBackOff: its container ended with exit code 3; see its log");
     let cases = [
         (json!({"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}), None),
+        // a kubelet says these by turns
+        (waiting(json!({"reason": "ErrImagePull", "message": "failed to pull image \"a\""})), unpulled),
+        (waiting(json!({"reason": "ImagePullBackOff", "message": "Back-off pulling image \"a\""})), unpulled),
+        (ended(json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 10s"}})), crashed),
+        (ended(json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 20s"}})), crashed),
+        (ended(json!({"running": {}})), crashed),
         (
-            waiting(json!({"reason": "ImagePullBackOff", "message": "Back-off pulling image \"a\""})),
-            Some("Pod p: ImagePullBackOff: Back-off pulling image \"a\""),
-        ),
-        (
-            waiting(json!({"reason": "CrashLoopBackOff", "message": "back-off 10s"})),
-            Some("Pod p: CrashLoopBackOff: its container ended with exit code 3; see its log"),
+            waiting(json!({"reason": "CreateContainerConfigError", "message": "no ConfigMap x"})),
+            Some("Pod p: CreateContainerConfigError: no ConfigMap x"),
         ),
         (
             json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}]}),
