@@ -5,7 +5,7 @@ use headgate_config::{BackendProtocol, BackendTls, Certificate, CertificateName,
 use rustls::{
     ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-    client::{WebPkiServerVerifier, verify_server_name},
+    client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name},
     crypto::{WebPkiSupportedAlgorithms, ring},
     server::{
         ParsedCertificate,
@@ -38,12 +38,13 @@ impl EndpointTls {
         let name =
             ServerName::try_from(tls.hostname.clone()).map_err(|_| format!("{:?} is no server name", tls.hostname))?;
         let provider = Arc::new(ring::default_provider());
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+        let roots = Arc::new(roots);
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.clone(), provider)
             .build()
             .map_err(|error| error.to_string())?;
         let names = tls.names.clone();
         let verifier: Arc<dyn ServerCertVerifier> =
-            if names.is_empty() { verifier } else { Arc::new(AnyNameOf { names, inner: verifier }) };
+            if names.is_empty() { verifier } else { Arc::new(AnyNameOf { names, roots, inner: verifier }) };
         let builder = ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match shown {
             Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key.clone()))),
@@ -88,11 +89,21 @@ impl Identities {
     }
 }
 
-/// Verifies the chain as usual, but that the leaf carries one of several names (`subjectAltNames`) instead of the SNI.
+/// Verifies the chain as usual, but that the leaf carries one of several names (`subjectAltNames`, host names and URIs) instead of the
+/// SNI. Source: Gateway API v1.7.0, BackendTLSPolicyValidation.
 #[derive(Debug)]
 struct AnyNameOf {
     names: Vec<String>,
+    roots: Arc<RootCertStore>,
     inner: Arc<WebPkiServerVerifier>,
+}
+
+/// Whether a leaf carries a name: a URI, the same to the letter, or a host name. A host name has no colon.
+fn carries(leaf: &CertificateDer<'_>, parsed: &ParsedCertificate<'_>, name: &str) -> bool {
+    if name.contains(':') {
+        return webpki::EndEntityCert::try_from(leaf).is_ok_and(|leaf| leaf.valid_uri_names().any(|uri| uri == name));
+    }
+    ServerName::try_from(name).is_ok_and(|name| verify_server_name(parsed, &name).is_ok())
 }
 
 impl ServerCertVerifier for AnyNameOf {
@@ -101,22 +112,16 @@ impl ServerCertVerifier for AnyNameOf {
         leaf: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         _sni: &ServerName<'_>,
-        ocsp: &[u8],
+        _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let parsed = ParsedCertificate::try_from(leaf)?;
-        let mut refusal = rustls::Error::General("the certificate carries none of the policy's subjectAltNames".into());
-        for name in &self.names {
-            let Ok(name) = ServerName::try_from(name.as_str()) else { continue };
-            if verify_server_name(&parsed, &name).is_err() {
-                continue;
-            }
-            match self.inner.verify_server_cert(leaf, intermediates, &name, ocsp, now) {
-                Ok(verified) => return Ok(verified),
-                Err(error) => refusal = error,
-            }
+        let algorithms = ring::default_provider().signature_verification_algorithms;
+        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, intermediates, now, algorithms.all)?;
+        if self.names.iter().any(|name| carries(leaf, &parsed, name)) {
+            return Ok(ServerCertVerified::assertion());
         }
-        Err(refusal)
+        Err(rustls::Error::General("the certificate carries none of the policy's subjectAltNames".into()))
     }
 
     fn verify_tls12_signature(
