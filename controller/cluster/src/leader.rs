@@ -75,28 +75,74 @@ impl Drop for Leader {
 }
 
 async fn run(leases: Api<Lease>, identity: String, told: watch::Sender<bool>) {
-    let mut seen = Seen::default();
-    let mut renewed: Option<Instant> = None;
+    let (mut seen, mut term) = (Seen::default(), Term::default());
     loop {
         let began = Instant::now();
-        let deadline = renewed.map_or(began + ANSWER_MOST, |renewed| (renewed + RENEW_WITHIN).min(began + ANSWER_MOST));
-        match tokio::time::timeout_at(deadline.into(), hold(&leases, &identity, &mut seen)).await {
-            Ok(Ok(true)) => renewed = Some(began),
-            Ok(Ok(false)) => renewed = None,
-            Ok(Err(error)) => tracing::warn!(%error, "the Lease was not looked at"),
-            Err(_) => tracing::warn!("the Lease could not be looked at in time"),
-        }
-        let leads = renewed.is_some_and(|renewed| renewed + RENEW_WITHIN > Instant::now());
+        let limit = term.answer_until(began);
+        let look = match tokio::time::timeout_at(limit.into(), hold(&leases, &identity, &mut seen)).await {
+            Ok(Ok(look)) => look,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the Lease was not looked at");
+                Look::Unknown
+            }
+            Err(_) => {
+                tracing::warn!("the Lease could not be looked at in time");
+                Look::Unknown
+            }
+        };
+        term.looked(look, began);
+        let now = Instant::now();
+        let leads = term.ends().is_some_and(|end| end > now);
         told.send_if_modified(|told| std::mem::replace(told, leads) != leads);
-        let pause = PERIOD.mul_f64(0.9 + fastrand::f64() / 5.0);
-        let end = renewed.filter(|_| leads).map(|renewed| renewed + RENEW_WITHIN);
-        match end.filter(|end| *end < Instant::now() + pause) {
+        let next = now + PERIOD.mul_f64(0.9 + fastrand::f64() / 5.0);
+        match term.ends().filter(|end| leads && *end < next) {
             Some(end) => {
                 tokio::time::sleep_until(end.into()).await;
                 told.send_replace(false);
             }
-            None => tokio::time::sleep(pause).await,
+            None => tokio::time::sleep_until(next.into()).await,
         }
+    }
+}
+
+/// What a look at the Lease said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// It is ours, and was renewed.
+    Held,
+    /// Another has it.
+    Others,
+    /// Nothing: no answer, or somebody else wrote it at the same time.
+    Unknown,
+}
+
+/// How long this one may lead by its own clock.
+#[derive(Debug, Default)]
+struct Term {
+    /// When the last renewal that succeeded was begun.
+    renewed: Option<Instant>,
+}
+
+impl Term {
+    fn looked(&mut self, look: Look, began: Instant) {
+        match look {
+            Look::Held => self.renewed = Some(began),
+            Look::Others => self.renewed = None,
+            Look::Unknown => {}
+        }
+    }
+
+    fn ends(&self) -> Option<Instant> {
+        self.renewed.map(|renewed| renewed + RENEW_WITHIN)
+    }
+
+    /// Until when an answer is waited for: not beyond the end of a term, for that must be said. A term that is over is forgotten.
+    fn answer_until(&mut self, now: Instant) -> Instant {
+        if self.ends().is_some_and(|end| end <= now) {
+            self.renewed = None;
+        }
+        let most = now + ANSWER_MOST;
+        self.ends().map_or(most, |end| end.min(most))
     }
 }
 
@@ -120,8 +166,8 @@ impl Seen {
     }
 }
 
-/// Takes or renews the Lease; whether it is held now. Clocks of others are not compared: they may be wrong.
-async fn hold(leases: &Api<Lease>, identity: &str, seen: &mut Seen) -> Result<bool, kube::Error> {
+/// Takes or renews the Lease. Clocks of others are not compared: they may be wrong.
+async fn hold(leases: &Api<Lease>, identity: &str, seen: &mut Seen) -> Result<Look, kube::Error> {
     let Some(lease) = leases.get_opt(LEASE).await? else {
         let first = Lease {
             metadata: ObjectMeta { name: Some(LEASE.into()), ..ObjectMeta::default() },
@@ -131,18 +177,18 @@ async fn hold(leases: &Api<Lease>, identity: &str, seen: &mut Seen) -> Result<bo
     };
     let holder = holder(&lease);
     if holder != identity && !holder.is_empty() && !seen.is_over(&lease, Instant::now()) {
-        return Ok(false);
+        return Ok(Look::Others);
     }
     let mut next = lease;
     next.spec = Some(taken(next.spec.take(), identity));
     settle(leases.replace(LEASE, &PostParams::default(), &next).await)
 }
 
-fn settle(written: Result<Lease, kube::Error>) -> Result<bool, kube::Error> {
+fn settle(written: Result<Lease, kube::Error>) -> Result<Look, kube::Error> {
     match written {
-        Ok(_) => Ok(true),
-        // somebody was faster
-        Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        Ok(_) => Ok(Look::Held),
+        // somebody was faster: the next look says who, and no other may lead before our term is over
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Look::Unknown),
         Err(error) => Err(error),
     }
 }
@@ -162,5 +208,49 @@ fn taken(before: Option<LeaseSpec>, identity: &str) -> LeaseSpec {
         acquire_time: if is_new { Some(now) } else { before.acquire_time },
         lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(is_new)),
         ..before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_term_ends_by_our_own_clock_and_another_can_begin_after_it() {
+        let (mut term, start) = (Term::default(), Instant::now());
+        let after = |seconds: u64| start + Duration::from_secs(seconds);
+        assert_eq!(term.answer_until(start), start + ANSWER_MOST);
+        term.looked(Look::Held, start);
+        term.looked(Look::Unknown, after(4));
+        assert_eq!(term.ends(), Some(after(10)), "no answer prolongs nothing");
+        assert_eq!(term.answer_until(after(8)), after(10), "not beyond the term");
+        assert_eq!(term.answer_until(after(60)), after(60) + ANSWER_MOST, "an outage of a minute is over");
+        term.looked(Look::Held, after(60));
+        assert_eq!(term.ends(), Some(after(70)));
+        term.looked(Look::Others, after(62));
+        assert_eq!(term.ends(), None);
+    }
+
+    #[test]
+    fn a_lease_of_another_is_over_once_it_has_not_changed_for_its_time_by_our_clock() {
+        let lease = |version: &str| Lease {
+            metadata: ObjectMeta { resource_version: Some(version.into()), ..ObjectMeta::default() },
+            spec: Some(taken(None, "other")),
+        };
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        let after = |seconds: u64| start + Duration::from_secs(seconds);
+        assert!(!seen.is_over(&lease("1"), start));
+        assert!(!seen.is_over(&lease("2"), after(14)), "it was renewed");
+        assert!(!seen.is_over(&lease("2"), after(28)));
+        assert!(seen.is_over(&lease("2"), after(29)));
+    }
+
+    #[test]
+    fn who_takes_a_lease_over_says_so_and_who_renews_keeps_when_it_was_acquired() {
+        let first = taken(None, "a");
+        let renewed = taken(Some(first.clone()), "a");
+        assert_eq!((&renewed.acquire_time, renewed.lease_transitions), (&first.acquire_time, Some(1)));
+        let other = taken(Some(renewed), "b");
+        assert_eq!((other.holder_identity.as_deref(), other.lease_transitions), (Some("b"), Some(2)));
     }
 }
