@@ -59,7 +59,8 @@ pub struct Shared {
     pub telemetry: Telemetry,
     /// What the program around the gateway shows on the admin port, by path.
     pub pages: Mutex<BTreeMap<&'static str, String>>,
-    ready: AtomicBool,
+    has_routes: AtomicBool,
+    leaves: AtomicBool,
     posts: Vec<UnboundedSender<Post>>,
     /// Connections of each core, handed over or open.
     loads: Vec<AtomicUsize>,
@@ -106,7 +107,8 @@ impl Shared {
                 registry,
                 telemetry,
                 pages: Mutex::default(),
-                ready: AtomicBool::new(false),
+                has_routes: AtomicBool::new(false),
+                leaves: AtomicBool::new(false),
                 posts,
                 loads,
                 idle: Mutex::default(),
@@ -122,12 +124,17 @@ impl Shared {
 
     /// Whether the gateway should get traffic: it has routes, and does not drain.
     pub fn is_ready(&self) -> bool {
-        self.ready.load(Relaxed)
+        self.has_routes.load(Relaxed) && !self.leaves.load(Relaxed)
     }
 
-    /// Says whether the gateway should get traffic.
-    pub fn set_ready(&self, ready: bool) {
-        self.ready.store(ready, Relaxed);
+    /// It has routes, and its ports are open.
+    pub fn have_routes(&self) {
+        self.has_routes.store(true, Relaxed);
+    }
+
+    /// It is to get no traffic any more.
+    pub fn leave(&self) {
+        self.leaves.store(true, Relaxed);
     }
 
     /// Number of cores.

@@ -175,9 +175,10 @@ impl Gateway {
         starts
     }
 
-    /// What the admin port says of readiness, until the next version: a gateway that is about to drain is to get no new connections.
-    pub fn set_ready(&self, ready: bool) {
-        self.shared.set_ready(ready);
+    /// From now on it is not ready, whatever becomes live: a gateway that is about to drain is to get no new connections. It takes them
+    /// all the same.
+    pub fn leave(&self) {
+        self.shared.leave();
     }
 
     /// Stops accepting, lets what runs and waits end within `grace`, then ends the threads. Returns how many connections were cut.
@@ -186,7 +187,7 @@ impl Gateway {
         /// What still waits is answered this long before the end, so that the answer gets out.
         const MARGIN: Duration = Duration::from_millis(200);
         let until = Instant::now() + grace;
-        self.shared.set_ready(false);
+        self.shared.leave();
         let answer_by = until.checked_sub(MARGIN.min(grace / 4)).unwrap_or(until);
         (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Drain(answer_by)));
         while self.shared.connections() > 0 && Instant::now() < until {

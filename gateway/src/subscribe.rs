@@ -124,10 +124,10 @@ impl Subscriber {
         self.retired.push(previous);
         (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Refresh));
         registry.reroute();
-        self.shared.set_ready(true);
         self.shared.telemetry.reloaded(self.version, self.snapshot.rules.len());
 
         problems.extend(self.open_and_close(&wanted));
+        self.shared.have_routes();
         let ports = wanted.iter().map(|port| (*port, self.inventory.addresses(*port).to_vec())).collect();
         self.certificates = certificates.clone();
         self.published = Published { version: self.version, problems, ports, reused: compiled.reused };

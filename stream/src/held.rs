@@ -287,4 +287,17 @@ mod tests {
         assert!(Held::from_bytes(&bytes[..bytes.len() - 1]).is_err());
         assert!(Held::from_bytes(b"").is_err());
     }
+
+    #[test]
+    fn a_piece_of_a_later_version_is_said_and_everything_else_serves() {
+        let mut held = Held::default();
+        let mut sent = part(&[backend("x", 1)], &[]);
+        sent.pieces.push(wire::Piece { kind: 99, json: Bytes::from_static(b"{}") });
+        held.part(sent);
+        let whole = held.commit(commit(2)).unwrap();
+        assert_eq!(whole.snapshot.backends.len(), 1);
+        assert!(matches!(&whole.problems[..], [one] if one.contains("kind 99")), "{:?}", whole.problems);
+        // held all the same: its controller would send it again for ever
+        assert_eq!(Digest::split(&held.holding().pieces).count(), 2);
+    }
 }

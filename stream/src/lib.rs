@@ -6,6 +6,8 @@
 
 pub mod authority;
 mod connect;
+mod converse;
+mod counting;
 mod digest;
 mod dispatch;
 mod follow;

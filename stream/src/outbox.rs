@@ -11,7 +11,13 @@ pub struct Outbox {
     following: Option<bool>,
     acknowledged: Option<(Version, Vec<String>)>,
     applied: Option<u64>,
-    demand: BTreeMap<String, Demand>,
+    demand: Option<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    list: BTreeMap<String, Demand>,
+    whole: bool,
 }
 
 impl Outbox {
@@ -22,7 +28,13 @@ impl Outbox {
             Report::Following(follows) => self.following = Some(follows),
             Report::Acknowledged { version, problems } => self.acknowledged = Some((version, problems)),
             Report::EndpointsApplied { sequence } => self.applied = Some(sequence),
-            Report::Demand(list) => self.demand.extend(list.into_iter().map(|one| (one.target.clone(), one))),
+            Report::Demand { list, whole } => {
+                let counts = self.demand.get_or_insert_default();
+                if whole {
+                    *counts = Counts { list: BTreeMap::new(), whole };
+                }
+                counts.list.extend(list.into_iter().map(|one| (one.target.clone(), one)));
+            }
             // said by who ends the session
             Report::Gone => {}
         }
@@ -34,7 +46,7 @@ impl Outbox {
             && self.following.is_none()
             && self.acknowledged.is_none()
             && self.applied.is_none()
-            && self.demand.is_empty()
+            && self.demand.is_none()
     }
 
     /// The next.
@@ -45,8 +57,8 @@ impl Outbox {
         if let Some(follows) = self.following.take() {
             return Some(Report::Following(follows));
         }
-        if !self.demand.is_empty() {
-            return Some(Report::Demand(std::mem::take(&mut self.demand).into_values().collect()));
+        if let Some(Counts { list, whole }) = self.demand.take() {
+            return Some(Report::Demand { list: list.into_values().collect(), whole });
         }
         if let Some(sequence) = self.applied.take() {
             return Some(Report::EndpointsApplied { sequence });
@@ -64,14 +76,27 @@ mod tests {
         let demand = |target: &str, queued| Demand { target: target.into(), queued, ..Demand::default() };
         let mut outbox = Outbox::default();
         for round in 1..=1_000 {
-            outbox.put(Report::Demand(vec![demand("a/x", round), demand("a/y", 1)]));
+            outbox.put(Report::Demand { list: vec![demand("a/x", round), demand("a/y", 1)], whole: false });
             outbox.put(Report::EndpointsApplied { sequence: round });
         }
         outbox.put(Report::Connected { program: "1".into() });
         assert_eq!(outbox.take(), Some(Report::Connected { program: "1".into() }));
-        assert_eq!(outbox.take(), Some(Report::Demand(vec![demand("a/x", 1_000), demand("a/y", 1)])));
+        let list = vec![demand("a/x", 1_000), demand("a/y", 1)];
+        assert_eq!(outbox.take(), Some(Report::Demand { list, whole: false }));
         assert_eq!(outbox.take(), Some(Report::EndpointsApplied { sequence: 1_000 }));
         assert_eq!(outbox.take(), None);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_whole_list_stays_whole_and_takes_the_place_of_all_before() {
+        let demand = |target: &str, queued| Demand { target: target.into(), queued, ..Demand::default() };
+        let mut outbox = Outbox::default();
+        outbox.put(Report::Demand { list: vec![demand("a/gone", 1)], whole: false });
+        outbox.put(Report::Demand { list: vec![demand("a/x", 1)], whole: true });
+        outbox.put(Report::Demand { list: vec![demand("a/x", 2)], whole: false });
+        assert_eq!(outbox.take(), Some(Report::Demand { list: vec![demand("a/x", 2)], whole: true }));
+        outbox.put(Report::Demand { list: Vec::new(), whole: true });
+        assert_eq!(outbox.take(), Some(Report::Demand { list: Vec::new(), whole: true }));
     }
 }

@@ -26,13 +26,13 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            beat: Duration::from_secs(5),
-            silence: Duration::from_secs(15),
+            beat: Duration::from_secs(2),
+            silence: Duration::from_secs(10),
             gather: Duration::from_millis(20),
             acknowledge: Duration::from_secs(60),
             open: Duration::from_secs(5),
-            retry: Duration::from_millis(100),
-            retry_most: Duration::from_secs(3),
+            retry: Duration::from_millis(50),
+            retry_most: Duration::from_secs(5),
             lookup: Duration::from_secs(5),
         }
     }

@@ -35,8 +35,13 @@ pub enum Report {
         /// Up to here: what [`crate::Publisher::endpoints`] returned, or later.
         sequence: u64,
     },
-    /// Counts of the scale targets that changed; the newest of each.
-    Demand(Vec<Demand>),
+    /// Counts of scale targets, the newest of each; every second, even if there is none.
+    Demand {
+        /// By target.
+        list: Vec<Demand>,
+        /// Whether a target that is not named has nothing listed and nothing asked for; otherwise it is as it was.
+        whole: bool,
+    },
     /// It is gone: what it counted is over, or counted by nobody.
     Gone,
 }

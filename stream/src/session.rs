@@ -176,7 +176,8 @@ impl Conversation {
                     return Err(Status::resource_exhausted("more scale targets than a gateway may count"));
                 }
                 let read = |json: &bytes::Bytes| serde_json::from_slice::<Demand>(json).ok();
-                self.outbox.put(Report::Demand(demand.list.iter().filter_map(read).collect()));
+                let list = demand.list.iter().filter_map(read).collect();
+                self.outbox.put(Report::Demand { list, whole: demand.whole });
             }
             UpSay::Beat(_) => {}
         }

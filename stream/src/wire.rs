@@ -241,12 +241,15 @@ pub struct EndpointsAck {
     pub sequence: u64,
 }
 
-/// Counts of scale targets that changed.
+/// Counts of scale targets.
 #[derive(Clone, PartialEq, Message)]
 pub struct DemandList {
     /// JSON, one target each.
     #[prost(bytes = "bytes", repeated, tag = "1")]
     pub list: Vec<Bytes>,
+    /// Whether these are all of them; otherwise those that changed.
+    #[prost(bool, tag = "2")]
+    pub whole: bool,
 }
 
 impl From<DownSay> for Down {

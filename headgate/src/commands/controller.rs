@@ -226,7 +226,7 @@ impl Machine {
                 self.shown.connected.dec();
                 self.cluster.gone(&gateway, &pod)
             }
-            Report::Following(_) | Report::EndpointsApplied { .. } | Report::Demand(_) => Vec::new(),
+            Report::Following(_) | Report::EndpointsApplied { .. } | Report::Demand { .. } => Vec::new(),
         };
         self.carry_out(outputs);
     }

@@ -2,14 +2,14 @@
 
 use crate::{exit, serve_args::ServeArgs};
 use headgate_config::{BackendName, Demand, EndpointCount, Endpoints, GatewayName, Snapshot};
-use headgate_gateway::{Binding, Gateway, telemetry::LogFormat};
+use headgate_gateway::{Binding, Gateway, backend::ColdStart, telemetry::LogFormat};
 use headgate_stream::{Certificates, Following, Pace, Serve};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     path::PathBuf,
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +23,7 @@ pub struct Args {
     /// The Gateway to serve.
     #[arg(long, value_name = "NAMESPACE/NAME")]
     gateway: String,
-    /// Where its controllers are.
+    /// Where its controllers are; several with commas between them.
     #[arg(long, value_name = "HOST:PORT")]
     controller: String,
     /// File with the authorities of the controllers' certificates, in PEM.
@@ -77,17 +77,17 @@ async fn serve(args: Args, log_format: LogFormat) -> Result<(), String> {
     let binding = Binding { addresses: addresses(), unprivileged_offset: None };
     let settings = args.serve.settings(binding, Some(args.admin), log_format)?;
     let gateway = Gateway::start(settings).map_err(|error| format!("--admin {}: {error}", args.admin))?;
-    let plane = Plane { gateway, scaled: Mutex::default() };
+    let plane = Plane { gateway, targets: Mutex::default() };
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
-    let mut following = std::pin::pin!(headgate_stream::follow(following, &plane));
+    let mut following = std::pin::pin!(live(following, &plane));
     tokio::select! {
         () = &mut following => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("draining: what runs and what waits may end");
-    plane.gateway.set_ready(false);
+    plane.gateway.leave();
     // routes and endpoints still matter to what waits and to what comes
     let stop = async {
         tokio::time::sleep(Duration::from_secs(args.shutdown_delay)).await;
@@ -112,22 +112,50 @@ fn addresses() -> Vec<IpAddr> {
     [IpAddr::V4(Ipv4Addr::UNSPECIFIED)].into_iter().chain(has_v6.then_some(v6)).collect()
 }
 
+/// Follows the controllers, and tells of cold starts.
+async fn live(following: Following, plane: &Plane) {
+    let cold_starts = async {
+        loop {
+            plane.gateway.cold_started().await;
+            plane.gateway.take_cold_starts().iter().for_each(tell_cold_start);
+        }
+    };
+    tokio::select! {
+        () = headgate_stream::follow(following, plane) => {}
+        () = cold_starts => {}
+    }
+}
+
+fn tell_cold_start(start: &ColdStart) {
+    let ms = |time: Duration| time.as_millis() as u64;
+    tracing::info!(
+        backend = %start.backend,
+        ready_ms = ms(start.ready),
+        first_byte_ms = start.first_byte.map(ms),
+        held = start.held,
+        "cold start"
+    );
+}
+
 /// The data plane, and which of its backends scale.
 struct Plane {
     gateway: Gateway,
-    /// By scale target.
-    scaled: Mutex<BTreeMap<String, Vec<BackendName>>>,
+    targets: Mutex<Targets>,
+}
+
+/// The scale targets, and their backends.
+#[derive(Default)]
+struct Targets {
+    backends: BTreeMap<String, Vec<BackendName>>,
+    /// Backends that no route names any more: they are counted until their requests are over.
+    retired: BTreeSet<BackendName>,
+    /// Those of which the last count was not nothing.
+    awake: BTreeSet<String>,
 }
 
 impl Serve for Plane {
     async fn publish(&self, snapshot: Snapshot, certificates: Arc<Certificates>) -> Vec<String> {
-        let mut scaled: BTreeMap<String, Vec<BackendName>> = BTreeMap::new();
-        for backend in snapshot.backends.values() {
-            if let Some(target) = &backend.scales {
-                scaled.entry(target.clone()).or_default().push(backend.name.clone());
-            }
-        }
-        *self.scaled.lock().unwrap_or_else(PoisonError::into_inner) = scaled;
+        self.targets().replace(&snapshot);
         self.gateway.publish(snapshot, certificates).await.problems
     }
 
@@ -135,18 +163,72 @@ impl Serve for Plane {
         self.gateway.set_endpoints(endpoints);
     }
 
-    fn demand(&self) -> Vec<Demand> {
-        let scaled = self.scaled.lock().unwrap_or_else(PoisonError::into_inner);
-        if scaled.is_empty() {
+    fn demand(&self, whole: bool) -> Vec<Demand> {
+        let mut targets = self.targets();
+        targets.forget(|name| self.gateway.registry().get(name).is_none_or(|backend| backend.is_idle()));
+        let Targets { backends, awake, .. } = &mut *targets;
+        if backends.is_empty() {
             return Vec::new();
         }
-        let leased = self.gateway.board().read(Instant::now());
-        let is_leased = |target: &str| leased.iter().any(|one| one.leased && &*one.target == target);
-        scaled.iter().map(|(target, backends)| self.count(target, backends, is_leased(target))).collect()
+        let read = self.gateway.board().read(Instant::now());
+        let demanded: BTreeMap<&str, bool> =
+            read.iter().filter(|one| one.total() > 0).map(|one| (&*one.target, one.leased)).collect();
+        let is_counted = |target: &str| whole || awake.contains(target) || demanded.contains_key(target);
+        let counted = backends.iter().filter(|(target, _)| is_counted(target));
+        let leased = |target: &str| demanded.get(target).is_some_and(|leased| *leased);
+        let counts: Vec<Demand> = counted.map(|(target, names)| self.count(target, names, leased(target))).collect();
+        // once more, so that the last word on a target is that nothing is left
+        *awake = counts.iter().filter(|one| is_awake(one)).map(|one| one.target.clone()).collect();
+        counts
+    }
+
+    async fn stirred(&self) {
+        self.gateway.board().changed().await;
     }
 }
 
+impl Targets {
+    /// Other routes are live.
+    fn replace(&mut self, snapshot: &Snapshot) {
+        let before = std::mem::take(&mut self.backends);
+        for backend in snapshot.backends.values() {
+            if let Some(target) = &backend.scales {
+                self.backends.entry(target.clone()).or_default().push(backend.name.clone());
+            }
+        }
+        let is_named = |name: &BackendName| snapshot.backends.contains_key(name);
+        self.retired.clear();
+        for (target, names) in before {
+            for name in names.into_iter().filter(|name| !is_named(name)) {
+                self.retired.insert(name.clone());
+                self.backends.entry(target.clone()).or_default().push(name);
+            }
+        }
+    }
+
+    /// Forgets what is retired and idle.
+    fn forget(&mut self, is_idle: impl Fn(&BackendName) -> bool) {
+        let gone: BTreeSet<BackendName> = self.retired.iter().filter(|name| is_idle(name)).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        self.retired.retain(|name| !gone.contains(name));
+        self.backends.retain(|_, names| {
+            names.retain(|name| !gone.contains(name));
+            !names.is_empty()
+        });
+    }
+}
+
+fn is_awake(demand: &Demand) -> bool {
+    demand.leased || demand.in_flight + demand.queued > 0
+}
+
 impl Plane {
+    fn targets(&self) -> MutexGuard<'_, Targets> {
+        self.targets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn count(&self, target: &str, backends: &[BackendName], leased: bool) -> Demand {
         let mut demand = Demand { target: target.to_owned(), leased, ..Demand::default() };
         for name in backends {
@@ -162,5 +244,45 @@ impl Plane {
             }));
         }
         demand
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use headgate_config::{Backend, BackendProtocol, QueueBounds, Wait};
+
+    fn snapshot(services: &[&str]) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        for service in services {
+            snapshot.insert_backend(Arc::new(Backend {
+                name: name(service),
+                protocol: BackendProtocol::Http1,
+                tls: None,
+                concurrency: 0,
+                queue: QueueBounds::default(),
+                scales: Some("a/f".into()),
+                wait: Wait::default(),
+            }));
+        }
+        snapshot
+    }
+
+    fn name(service: &str) -> BackendName {
+        BackendName { namespace: "a".into(), service: service.into(), port: 80, uid: String::new() }
+    }
+
+    #[test]
+    fn a_backend_whose_routes_are_gone_is_counted_until_it_is_idle() {
+        let mut targets = Targets::default();
+        targets.replace(&snapshot(&["x", "y"]));
+        targets.replace(&snapshot(&["y"]));
+        targets.forget(|_| false);
+        assert_eq!(targets.backends["a/f"], [name("y"), name("x")]);
+        targets.forget(|gone| *gone == name("x"));
+        assert_eq!(targets.backends["a/f"], [name("y")]);
+        targets.replace(&snapshot(&[]));
+        targets.forget(|_| true);
+        assert!(targets.backends.is_empty());
     }
 }
