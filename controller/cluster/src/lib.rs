@@ -15,10 +15,17 @@ pub mod watches;
 pub use kube::Client;
 pub use status::StatusWriter;
 
-/// A client of the cluster that this process runs in, or that the kubeconfig names.
+/// The longest wait for a connection.
+const CONNECT_MOST: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A client of the cluster that this process runs in, or that the kubeconfig names. It tries nothing again by itself: whoever asks knows
+/// how long that is worth it.
 ///
 /// # Errors
 /// If neither is there, or cannot be read.
 pub async fn client() -> Result<Client, kube::Error> {
-    Client::try_default().await
+    let mut config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
+    config.connect_timeout = Some(CONNECT_MOST);
+    config.default_retry = false;
+    Client::try_from(config)
 }

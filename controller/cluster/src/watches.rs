@@ -1,5 +1,6 @@
 //! Everything that is watched, as one sequence of batches: nothing before every kind has been listed once. It never takes a failed list for an empty one.
 
+mod feed;
 mod follow;
 mod refer;
 
@@ -13,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::{Notify, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
 };
 
@@ -40,6 +41,12 @@ pub enum Health {
     },
 }
 
+impl Health {
+    fn failing(why: &str) -> Self {
+        Self::Failing { since: Instant::now(), why: why.to_owned() }
+    }
+}
+
 /// What one kind's watch says.
 #[derive(Debug)]
 struct News {
@@ -56,8 +63,8 @@ struct News {
 struct Context {
     client: Client,
     news: mpsc::Sender<News>,
-    /// A definition came, changed or went.
-    defined: Arc<Notify>,
+    /// The definitions that there are.
+    defined: watch::Sender<follow::Definitions>,
     referred: watch::Receiver<Arc<BTreeSet<ObjectRef>>>,
 }
 
@@ -65,6 +72,8 @@ struct Context {
 pub struct Watches {
     inbox: mpsc::Receiver<News>,
     health: Vec<Health>,
+    /// By kind: it has been listed once, or is missing.
+    is_known: Vec<bool>,
     refer: watch::Sender<Arc<BTreeSet<ObjectRef>>>,
     /// By kind: the set that is read.
     settled: Vec<Option<Arc<BTreeSet<ObjectRef>>>>,
@@ -79,7 +88,7 @@ impl Watches {
     pub fn start(client: Client) -> Self {
         let (news, inbox) = mpsc::channel(NEWS_MOST);
         let (refer, referred) = watch::channel(Arc::default());
-        let context = Context { client, news, defined: Arc::default(), referred };
+        let context = Context { client, news, defined: watch::Sender::default(), referred };
         let mut tasks = JoinSet::new();
         for at in 0..KINDS.len() {
             tasks.spawn(follow::follow(context.clone(), at));
@@ -87,6 +96,7 @@ impl Watches {
         Self {
             inbox,
             health: vec![Health::Syncing; KINDS.len()],
+            is_known: vec![false; KINDS.len()],
             refer,
             settled: vec![None; KINDS.len()],
             kept: Vec::new(),
@@ -138,8 +148,7 @@ impl Watches {
     }
 
     fn is_synced(&self) -> bool {
-        let is_over = |health: &Health| matches!(health, Health::Synced | Health::Missing);
-        self.health.iter().all(is_over)
+        self.is_known.iter().all(|is_known| *is_known)
     }
 
     fn is_settled(&self, wanted: &Arc<BTreeSet<ObjectRef>>) -> bool {
@@ -156,14 +165,25 @@ impl Watches {
     }
 
     fn take(&mut self, News { kind, health, changes, referred }: News) {
-        if let Health::Failing { why, .. } = &health
-            && !matches!(self.health[kind], Health::Failing { .. })
-        {
-            let (group, name) = (KINDS[kind].group, KINDS[kind].kind);
-            tracing::warn!(group, kind = name, why, "objects cannot be watched; what is known of them stays");
+        let before = &mut self.health[kind];
+        let (group, name) = (KINDS[kind].group, KINDS[kind].kind);
+        match (&*before, health) {
+            (Health::Failing { since, .. }, Health::Failing { why, .. }) => {
+                *before = Health::Failing { since: *since, why };
+            }
+            (Health::Failing { since, .. }, health) => {
+                tracing::info!(group, kind = name, seconds = since.elapsed().as_secs(), "objects are watched again");
+                *before = health;
+            }
+            (_, health) => {
+                if let Health::Failing { why, .. } = &health {
+                    tracing::warn!(group, kind = name, why, "objects cannot be watched; what is known of them stays");
+                }
+                *before = health;
+            }
         }
         // one that fails before it was ever listed is waited for; one that was keeps what it has
-        self.health[kind] = health;
+        self.is_known[kind] |= matches!(self.health[kind], Health::Synced | Health::Missing);
         if referred.is_some() {
             self.settled[kind] = referred;
         }

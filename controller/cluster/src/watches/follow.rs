@@ -1,67 +1,50 @@
 //! One kind, followed: found, listed, watched, listed again where a watch breaks. Only a definition that is known to be gone takes its objects with it.
 
-use super::{Context, Health, News, refer};
+use super::{
+    Context, Health, News,
+    feed::{Event, feed},
+    refer,
+};
 use crate::{
     kinds::{KINDS, Kind, OURS, Reading},
     object,
 };
-use futures_util::{Stream, StreamExt, TryStreamExt, pin_mut};
+use futures_util::{Stream, StreamExt, pin_mut};
 use headgate_controller::sources::cluster::{ClusterObject, ObjectChange};
 use headgate_translate::kinds::ObjectRef;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Resource,
+    Api,
     api::{ApiResource, DynamicObject, PartialObjectMeta},
-    runtime::{
-        WatchStreamExt,
-        utils::Backoff,
-        watcher::{self, Event, watcher},
-    },
 };
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::sync::watch;
 
 /// How often a definition that is missing is looked for, if nothing says that one came.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// The first and the longest pause after a failure.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
-/// A watch is begun anew after this many seconds, so that one that is dead without a word does not stay so.
-const WATCH_SECONDS: u32 = 290;
+/// Before a definition that could not be asked for is asked for again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest wait for a definition.
+const ANSWER_MOST: Duration = Duration::from_secs(10);
+
+/// Versions of the definitions that there are, by name.
+pub(super) type Definitions = HashMap<String, String>;
 
 /// Nobody listens any more.
 pub(super) struct Deaf;
 
-/// Pauses after failures in a row, each up to twice as long as the one before.
-#[derive(Default)]
-struct Pauses(u32);
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = PAUSE.0.saturating_mul(2_u32.saturating_pow(self.0)).min(PAUSE.1);
-        self.0 = self.0.saturating_add(1);
-        Some(pause.mul_f64(1.0 - fastrand::f64() / 2.0))
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.0 = 0;
-    }
-}
-
 /// Follows the kind at this place until nobody listens.
 pub(super) async fn follow(context: Context, at: usize) {
-    let mut follower = Follower { context, at, kind: &KINDS[at], known: HashMap::new(), failing_since: None };
+    let kind = &KINDS[at];
+    let defined = context.defined.subscribe();
+    let definition = format!("{}.{}", kind.plural, kind.group);
+    let mut follower =
+        Follower { context, at, kind, defined, definition, seen: None, version: "", known: HashMap::new() };
     loop {
         let followed = match follower.find().await {
             Ok(Some(version)) => follower.watch(version).await,
             Ok(None) => follower.miss().await,
-            Err(error) => follower.fail(&error.to_string()).await,
+            Err(why) => follower.fail(&why).await,
         };
         if followed.is_err() {
             return;
@@ -73,20 +56,28 @@ struct Follower {
     context: Context,
     at: usize,
     kind: &'static Kind,
+    defined: watch::Receiver<Definitions>,
+    /// Name of its definition, if it has one.
+    definition: String,
+    /// The version of the definition that was known when it was asked for.
+    seen: Option<String>,
+    /// In which version those that are known were read.
+    version: &'static str,
     known: HashMap<ObjectRef, Arc<ClusterObject>>,
-    failing_since: Option<Instant>,
 }
 
 impl Follower {
     /// The version in which it is read; `None` while there is no definition. The definition is asked for itself: after a restart an API
     /// server serves the kinds of definitions a while later than the definitions.
-    async fn find(&self) -> Result<Option<&'static str>, kube::Error> {
+    async fn find(&mut self) -> Result<Option<&'static str>, String> {
         if !self.kind.is_custom {
             return Ok(self.kind.versions.first().copied());
         }
+        self.seen = self.defined.borrow_and_update().get(&self.definition).cloned();
         let definitions: Api<CustomResourceDefinition> = Api::all(self.context.client.clone());
-        let name = format!("{}.{}", self.kind.plural, self.kind.group);
-        let Some(definition) = definitions.get_opt(&name).await? else { return Ok(None) };
+        let asked = tokio::time::timeout(ANSWER_MOST, definitions.get_opt(&self.definition)).await;
+        let asked = asked.map_err(|_| format!("no answer within {} s", ANSWER_MOST.as_secs()))?;
+        let Some(definition) = asked.map_err(|error| error.to_string())? else { return Ok(None) };
         let is_served =
             |wanted: &&&str| definition.spec.versions.iter().any(|version| version.served && version.name == **wanted);
         Ok(self.kind.versions.iter().find(is_served).copied())
@@ -96,18 +87,14 @@ impl Follower {
     async fn miss(&mut self) -> Result<(), Deaf> {
         let gone = self.known.drain().map(|(name, _)| ObjectChange::Remove(name)).collect();
         self.tell(Health::Missing, gone).await?;
-        let defined = self.context.defined.clone();
-        tokio::select! {
-            () = defined.notified() => {}
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-        }
+        let came = redefined(&mut self.defined, &self.definition, self.seen.as_ref());
+        let _ = tokio::time::timeout(LOOK_AGAIN, came).await;
         Ok(())
     }
 
-    async fn fail(&mut self, why: &str) -> Result<(), Deaf> {
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
-        self.tell(Health::Failing { since, why: why.to_owned() }, Vec::new()).await?;
-        tokio::time::sleep(PAUSE.0 + PAUSE.0.mul_f64(fastrand::f64())).await;
+    async fn fail(&self, why: &str) -> Result<(), Deaf> {
+        self.tell(Health::failing(why), Vec::new()).await?;
+        tokio::time::sleep(PAUSE.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         Ok(())
     }
 
@@ -115,84 +102,81 @@ impl Follower {
         let kind = self.kind;
         let resource = kind.resource(version);
         let client = self.context.client.clone();
-        let whole: Api<DynamicObject> = Api::all_with(client.clone(), &resource);
-        let metadata: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &resource);
-        let config = watcher::Config::default().timeout(WATCH_SECONDS);
+        let whole = || Api::<DynamicObject>::all_with(client.clone(), &resource);
+        let metadata = || Api::<PartialObjectMeta<DynamicObject>>::all_with(client.clone(), &resource);
         match kind.reading {
-            Reading::Whole => self.run(version, watcher(whole, config).backoff(Pauses::default())).await,
-            Reading::Ours => {
-                let config = config.labels(OURS);
-                self.run(version, watcher(whole, config).backoff(Pauses::default())).await
-            }
+            Reading::Whole => self.run(version, feed(whole(), None)).await,
+            Reading::Ours => self.run(version, feed(whole(), Some(OURS))).await,
             Reading::Metadata => {
-                let events = watcher(metadata, config).backoff(Pauses::default());
-                self.run(version, events.map_ok(|event| event_of_metadata(event, &resource))).await
+                let events = feed(metadata(), None);
+                self.run(version, events.map(|event| event_of_metadata(event, &resource))).await
             }
-            Reading::Referred => {
-                let events = watcher(metadata, config).backoff(Pauses::default());
-                refer::run(&self.context, self.at, events).await
-            }
+            Reading::Referred => refer::run(&self.context, self.at, feed(metadata(), None)).await,
         }
     }
 
+    /// Runs until nobody listens, or until another version is to be read.
     async fn run(
         &mut self,
-        version: &str,
-        events: impl Stream<Item = watcher::Result<Event<DynamicObject>>>,
+        version: &'static str,
+        events: impl Stream<Item = Event<DynamicObject>>,
     ) -> Result<(), Deaf> {
         pin_mut!(events);
-        let mut listed: Option<HashMap<ObjectRef, Arc<ClusterObject>>> = None;
-        let mut changes = Vec::new();
         loop {
-            let Some(event) = events.next().await else { return Ok(()) };
-            match event {
-                Ok(Event::Init) => {
-                    listed = Some(HashMap::new());
-                    changes.clear();
-                }
-                Ok(Event::InitApply(object)) => {
-                    let (name, read) = self.read(version, object, &mut changes);
-                    listed.get_or_insert_default().insert(name, read);
-                }
-                Ok(Event::InitDone) => {
-                    let now = listed.take().unwrap_or_default();
-                    let gone = self.known.keys().filter(|name| !now.contains_key(*name)).cloned();
-                    changes.extend(gone.map(ObjectChange::Remove));
-                    self.known = now;
-                    self.tell(Health::Synced, std::mem::take(&mut changes)).await?;
-                }
-                Ok(Event::Apply(object)) => {
-                    let (name, read) = self.read(version, object, &mut changes);
-                    self.known.insert(name, read);
-                    self.tell(Health::Synced, std::mem::take(&mut changes)).await?;
-                }
-                Ok(Event::Delete(object)) => {
-                    let name = object::name_of(self.kind, &object);
-                    let gone = self.known.remove(&name).map(|_| ObjectChange::Remove(name));
-                    self.tell(Health::Synced, gone.into_iter().collect()).await?;
-                }
-                Err(error) => {
-                    let is_unknown = is_not_found(&error);
-                    self.fail(&error.to_string()).await?;
-                    if is_unknown {
-                        // its definition may have changed or gone
+            let is_custom = self.kind.is_custom;
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = redefined(&mut self.defined, &self.definition, self.seen.as_ref()), if is_custom => {
+                    if self.find().await != Ok(Some(version)) {
                         return Ok(());
                     }
+                    continue;
                 }
+            };
+            let Some(event) = event else { return Ok(()) };
+            let is_not_found = matches!(&event, Event::Failed(failure) if failure.is_not_found);
+            self.hear(version, event).await?;
+            // its definition may be gone, or serve another version
+            if is_not_found && self.find().await != Ok(Some(version)) {
+                return Ok(());
             }
         }
     }
 
+    async fn hear(&mut self, version: &'static str, event: Event<DynamicObject>) -> Result<(), Deaf> {
+        let mut changes = Vec::new();
+        match event {
+            Event::All(objects) => {
+                let now: HashMap<_, _> =
+                    objects.into_iter().map(|object| self.read(version, object, &mut changes)).collect();
+                let gone = self.known.keys().filter(|name| !now.contains_key(*name)).cloned();
+                changes.extend(gone.map(ObjectChange::Remove));
+                (self.known, self.version) = (now, version);
+            }
+            Event::Alive => {}
+            Event::Apply(object) => self.known.extend([self.read(version, object, &mut changes)]),
+            Event::Delete(object) => {
+                let name = object::name_of(self.kind, &object);
+                changes.extend(self.known.remove(&name).map(|_| ObjectChange::Remove(name)));
+            }
+            Event::Failed(failure) => return self.tell(Health::failing(&failure.why), changes).await,
+        }
+        self.tell(Health::Synced, changes).await
+    }
+
+    /// The object; a change too, unless it is known just so.
     fn read(
         &self,
-        version: &str,
+        version: &'static str,
         object: DynamicObject,
         changes: &mut Vec<ObjectChange>,
     ) -> (ObjectRef, Arc<ClusterObject>) {
         let name = object::name_of(self.kind, &object);
         let before = self.known.get(&name);
-        let same = before.filter(|before| object.metadata.resource_version.as_ref() == Some(&before.resource_version));
-        if let Some(same) = same {
+        let is_same = |before: &&Arc<ClusterObject>| {
+            self.version == version && object.metadata.resource_version.as_ref() == Some(&before.resource_version)
+        };
+        if let Some(same) = before.filter(is_same) {
             return (name, same.clone());
         }
         let read = Arc::new(object::read(self.kind, version, object, before.map(|before| &**before)));
@@ -200,38 +184,36 @@ impl Follower {
         (name, read)
     }
 
-    async fn tell(&mut self, health: Health, changes: Vec<ObjectChange>) -> Result<(), Deaf> {
-        if !matches!(health, Health::Failing { .. }) {
-            self.failing_since = None;
-        }
+    async fn tell(&self, health: Health, changes: Vec<ObjectChange>) -> Result<(), Deaf> {
         if self.kind.reading == Reading::Metadata && !changes.is_empty() {
-            self.context.defined.notify_waiters();
+            let entry = |(name, object): (&ObjectRef, &Arc<ClusterObject>)| {
+                (name.name.clone(), object.resource_version.clone())
+            };
+            self.context.defined.send_replace(self.known.iter().map(entry).collect());
         }
         let news = News { kind: self.at, health, changes, referred: None };
         self.context.news.send(news).await.map_err(|_| Deaf)
     }
 }
 
+/// Waits until a definition comes, changes or goes.
+async fn redefined(defined: &mut watch::Receiver<Definitions>, definition: &str, seen: Option<&String>) {
+    // whoever tells of definitions lives as long as this
+    let _ = defined.wait_for(|now| now.get(definition) != seen).await;
+}
+
 /// Metadata as an object that has nothing else.
-fn event_of_metadata<K: Resource>(event: Event<PartialObjectMeta<K>>, resource: &ApiResource) -> Event<DynamicObject> {
-    let object = |partial: PartialObjectMeta<K>| {
+fn event_of_metadata(event: Event<PartialObjectMeta<DynamicObject>>, resource: &ApiResource) -> Event<DynamicObject> {
+    let object = |partial: PartialObjectMeta<DynamicObject>| {
         let mut object = DynamicObject::new("", resource);
         object.metadata = partial.metadata;
         object
     };
     match event {
+        Event::All(all) => Event::All(all.into_iter().map(object).collect()),
+        Event::Alive => Event::Alive,
         Event::Apply(one) => Event::Apply(object(one)),
         Event::Delete(one) => Event::Delete(object(one)),
-        Event::Init => Event::Init,
-        Event::InitApply(one) => Event::InitApply(object(one)),
-        Event::InitDone => Event::InitDone,
-    }
-}
-
-fn is_not_found(error: &watcher::Error) -> bool {
-    match error {
-        watcher::Error::InitialListFailed(kube::Error::Api(status))
-        | watcher::Error::WatchStartFailed(kube::Error::Api(status)) => status.code == 404,
-        _ => false,
+        Event::Failed(failure) => Event::Failed(failure),
     }
 }

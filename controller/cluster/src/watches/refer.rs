@@ -1,9 +1,10 @@
 //! Secrets and ConfigMaps: of all only name and version are known, and those that are referred to are got. Never keeps the content of another.
 
-use super::{Context, Health, News, follow::Deaf};
+use super::{Context, Health, News, feed::Event, follow::Deaf};
 use crate::{
     kinds::{KINDS, Kind},
     object,
+    said_once::SaidOnce,
 };
 use futures_util::{Stream, StreamExt, pin_mut};
 use headgate_controller::sources::cluster::ObjectChange;
@@ -11,7 +12,6 @@ use headgate_translate::kinds::ObjectRef;
 use kube::{
     Api,
     api::{DynamicObject, PartialObjectMeta},
-    runtime::watcher::{self, Event},
 };
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -22,16 +22,20 @@ use tokio::task::JoinSet;
 
 /// How many are got at once.
 const GETS_MOST: usize = 8;
-/// Before one that could not be got is tried again.
-const PAUSE: Duration = Duration::from_secs(1);
+/// The longest wait for one.
+const ANSWER_MOST: Duration = Duration::from_secs(10);
+/// The first and the longest pause before one that could not be got is tried again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
 type Referred = Arc<BTreeSet<ObjectRef>>;
 
 /// What became of getting one.
 struct Got {
     name: ObjectRef,
+    /// The version for which it was asked for.
+    asked: String,
     /// `None`: a pause is over, and it is to be asked for again.
-    result: Option<Result<Option<DynamicObject>, kube::Error>>,
+    result: Option<Result<Option<DynamicObject>, String>>,
 }
 
 struct Reader<'c> {
@@ -41,9 +45,13 @@ struct Reader<'c> {
     /// Versions of all, once they were listed.
     versions: HashMap<ObjectRef, String>,
     is_listed: bool,
-    /// Versions of those that were told.
-    told: HashMap<ObjectRef, String>,
+    /// Of those that were told: the version for which they were asked for, and that of the answer, which may be newer than what the
+    /// watch has shown.
+    told: HashMap<ObjectRef, [String; 2]>,
     getting: HashSet<ObjectRef>,
+    /// How often in a row one could not be got.
+    failures: HashMap<ObjectRef, u32>,
+    log: SaidOnce,
     gets: JoinSet<Got>,
     /// The set that was last said to be read.
     settled: Option<Referred>,
@@ -53,7 +61,7 @@ struct Reader<'c> {
 pub(super) async fn run(
     context: &Context,
     at: usize,
-    events: impl Stream<Item = watcher::Result<Event<PartialObjectMeta<DynamicObject>>>>,
+    events: impl Stream<Item = Event<PartialObjectMeta<DynamicObject>>>,
 ) -> Result<(), Deaf> {
     pin_mut!(events);
     let mut referred = context.referred.clone();
@@ -65,16 +73,17 @@ pub(super) async fn run(
         is_listed: false,
         told: HashMap::new(),
         getting: HashSet::new(),
+        failures: HashMap::new(),
+        log: SaidOnce::default(),
         gets: JoinSet::new(),
         settled: None,
     };
-    let mut listed = HashMap::new();
     loop {
         let wanted = referred.borrow_and_update().clone();
         reader.settle(&wanted).await?;
         tokio::select! {
             event = events.next() => match event {
-                Some(event) => reader.hear(event, &mut listed).await?,
+                Some(event) => reader.hear(event).await?,
                 None => return Ok(()),
             },
             changed = referred.changed() => changed.map_err(|_| Deaf)?,
@@ -86,41 +95,41 @@ pub(super) async fn run(
 }
 
 impl Reader<'_> {
-    async fn hear(
-        &mut self,
-        event: watcher::Result<Event<PartialObjectMeta<DynamicObject>>>,
-        listed: &mut HashMap<ObjectRef, String>,
-    ) -> Result<(), Deaf> {
-        let named = |partial: &PartialObjectMeta<DynamicObject>| {
-            let text = |text: &Option<String>| text.clone().unwrap_or_default();
-            let meta = &partial.metadata;
-            let name = ObjectRef::new(self.kind.group, self.kind.kind, &text(&meta.namespace), &text(&meta.name));
-            (name, text(&meta.resource_version))
-        };
+    async fn hear(&mut self, event: Event<PartialObjectMeta<DynamicObject>>) -> Result<(), Deaf> {
+        let mut changes = Vec::new();
         match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(one)) => listed.extend([named(&one)]),
-            Ok(Event::InitDone) => {
-                self.versions = std::mem::take(listed);
+            Event::All(all) => {
+                self.versions = all.iter().map(|one| self.named(one)).collect();
                 self.is_listed = true;
                 let is_gone = |name: &&ObjectRef| !self.versions.contains_key(*name);
                 let gone: Vec<ObjectRef> = self.told.keys().filter(is_gone).cloned().collect();
                 gone.iter().for_each(|name| drop(self.told.remove(name)));
-                self.tell(Health::Synced, gone.into_iter().map(ObjectChange::Remove).collect()).await?;
+                changes.extend(gone.into_iter().map(ObjectChange::Remove));
             }
-            Ok(Event::Apply(one)) => self.versions.extend([named(&one)]),
-            Ok(Event::Delete(one)) => {
-                let (name, _) = named(&one);
+            Event::Alive => {}
+            Event::Apply(one) => {
+                let named = self.named(&one);
+                self.versions.extend([named]);
+                return Ok(());
+            }
+            Event::Delete(one) => {
+                let (name, _) = self.named(&one);
                 self.versions.remove(&name);
-                if self.told.remove(&name).is_some() {
-                    self.tell(Health::Synced, vec![ObjectChange::Remove(name)]).await?;
+                if self.told.remove(&name).is_none() {
+                    return Ok(());
                 }
+                changes.push(ObjectChange::Remove(name));
             }
-            Err(error) => {
-                self.tell(Health::Failing { since: Instant::now(), why: error.to_string() }, Vec::new()).await?;
-            }
+            Event::Failed(failure) => return self.tell(Health::failing(&failure.why), changes).await,
         }
-        Ok(())
+        self.tell(Health::Synced, changes).await
+    }
+
+    fn named(&self, partial: &PartialObjectMeta<DynamicObject>) -> (ObjectRef, String) {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let meta = &partial.metadata;
+        let name = ObjectRef::new(self.kind.group, self.kind.kind, &text(&meta.namespace), &text(&meta.name));
+        (name, text(&meta.resource_version))
     }
 
     /// Gets what is referred to and not known in its newest version, forgets the rest, and says once all is read.
@@ -130,17 +139,18 @@ impl Reader<'_> {
         }
         let unwanted: Vec<ObjectRef> = self.told.keys().filter(|name| !wanted.contains(*name)).cloned().collect();
         unwanted.iter().for_each(|name| drop(self.told.remove(name)));
+        self.failures.retain(|name, _| wanted.contains(name));
         let mut is_read = true;
         for name in wanted.iter().filter(|name| name.kind == self.kind.kind && name.group == self.kind.group) {
             let Some(version) = self.versions.get(name) else { continue };
-            if self.told.get(name) == Some(version) {
+            if self.told.get(name).is_some_and(|told| told.contains(version)) {
                 continue;
             }
             is_read = false;
             if self.gets.len() < GETS_MOST && self.getting.insert(name.clone()) {
                 let name = name.clone();
                 let api = Api::namespaced_with(self.context.client.clone(), &name.namespace, &self.kind.resource("v1"));
-                self.gets.spawn(get(api, name));
+                self.gets.spawn(get(api, name, version.clone()));
             }
         }
         let is_news = is_read && !self.settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted));
@@ -156,34 +166,48 @@ impl Reader<'_> {
         Ok(())
     }
 
-    async fn take(&mut self, Got { name, result }: Got, wanted: &Referred) -> Result<(), Deaf> {
+    async fn take(&mut self, Got { name, asked, result }: Got, wanted: &Referred) -> Result<(), Deaf> {
         self.getting.remove(&name);
         match result {
-            None => Ok(()),
-            Some(Ok(Some(object))) if wanted.contains(&name) => {
+            // the watch says what goes: an answer may be older than that
+            Some(Ok(Some(object))) if wanted.contains(&name) && self.versions.contains_key(&name) => {
+                self.failures.remove(&name);
                 let version = object.metadata.resource_version.clone().unwrap_or_default();
-                self.told.insert(name.clone(), version.clone());
-                // it may be newer than the watch has shown
-                self.versions.insert(name, version);
+                self.told.insert(name, [asked, version]);
                 let read = object::read(self.kind, "v1", object, None);
                 self.tell(Health::Synced, vec![ObjectChange::Upsert(Arc::new(read))]).await
             }
-            Some(Ok(Some(_))) => Ok(()),
+            None | Some(Ok(Some(_))) => Ok(()),
             Some(Ok(None)) => {
-                self.versions.remove(&name);
+                // gone before the watch says so; if it is not, it is asked for again
+                if self.versions.get(&name) == Some(&asked) {
+                    self.versions.remove(&name);
+                }
+                match self.told.remove(&name) {
+                    Some(_) => self.tell(Health::Synced, vec![ObjectChange::Remove(name)]).await,
+                    None => Ok(()),
+                }
+            }
+            Some(Err(why)) => {
+                self.fail(name, asked, &why);
                 Ok(())
             }
-            Some(Err(error)) => {
-                tracing::warn!(object = %name, %error, "not read, and tried again");
-                let why = format!("{name}: {error}");
-                self.getting.insert(name.clone());
-                self.gets.spawn(async move {
-                    tokio::time::sleep(PAUSE).await;
-                    Got { name, result: None }
-                });
-                self.tell(Health::Failing { since: Instant::now(), why }, Vec::new()).await
-            }
         }
+    }
+
+    /// What was known of it stays, and it is asked for again after a pause.
+    fn fail(&mut self, name: ObjectRef, asked: String, why: &str) {
+        if let Some(untold) = self.log.say(name.to_string(), Instant::now()) {
+            tracing::warn!(object = %name, why, untold, "not read, and tried again");
+        }
+        let failures = self.failures.entry(name.clone()).or_default();
+        let pause = PAUSE.0.saturating_mul(1 << (*failures).min(16)).min(PAUSE.1);
+        *failures = failures.saturating_add(1);
+        self.getting.insert(name.clone());
+        self.gets.spawn(async move {
+            tokio::time::sleep(pause.mul_f64(1.0 - fastrand::f64() / 2.0)).await;
+            Got { name, asked, result: None }
+        });
     }
 
     async fn tell(&self, health: Health, changes: Vec<ObjectChange>) -> Result<(), Deaf> {
@@ -192,7 +216,11 @@ impl Reader<'_> {
     }
 }
 
-async fn get(api: Api<DynamicObject>, name: ObjectRef) -> Got {
-    let result = Some(api.get_opt(&name.name).await);
-    Got { name, result }
+async fn get(api: Api<DynamicObject>, name: ObjectRef, asked: String) -> Got {
+    let got = tokio::time::timeout(ANSWER_MOST, api.get_opt(&name.name)).await;
+    let result = match got {
+        Ok(got) => got.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_MOST.as_secs())),
+    };
+    Got { name, asked, result: Some(result) }
 }
