@@ -24,6 +24,8 @@ use tokio::{
 
 /// Owner of the fields that are applied.
 const FIELD_MANAGER: &str = "headgate";
+/// The label that says whose an object is.
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The longest wait for one write.
 const WRITE_MAX: Duration = Duration::from_secs(4);
 
@@ -114,6 +116,10 @@ async fn run(client: Client, shared: Arc<Shared>) {
     }
 }
 
+fn is_ours(object: &DynamicObject) -> bool {
+    object.metadata.labels.as_ref().is_some_and(|labels| labels.get(MANAGED_BY).is_some_and(|by| by == "headgate"))
+}
+
 async fn carry_out(client: Client, name: ObjectRef, work: Work) -> (ObjectRef, Outcome) {
     let Some(resource) = kinds::resource(&name) else {
         let why = "a kind that is not made here".to_owned();
@@ -122,7 +128,12 @@ async fn carry_out(client: Client, name: ObjectRef, work: Work) -> (ObjectRef, O
     let api: Api<DynamicObject> = Api::namespaced_with(client, &name.namespace, &resource);
     let written = async {
         match work {
-            Work::Apply(manifest) => {
+            Work::Apply { manifest, is_new } => {
+                if is_new && let Some(other) = api.get_opt(&name.name).await?.filter(|there| !is_ours(there)) {
+                    let by = other.metadata.labels.unwrap_or_default().remove(MANAGED_BY).unwrap_or_default();
+                    let why = format!("{name} exists and is not ours (managed by {by:?}): rename one of the two");
+                    return Ok(Outcome::Failed(Failure::Refused, why));
+                }
                 let params = PatchParams::apply(FIELD_MANAGER).force();
                 let answer = api.patch(&name.name, &params, &Patch::Apply(&*manifest)).await?;
                 Ok(Outcome::Applied(serde_json::to_value(answer).unwrap_or_default()))

@@ -27,7 +27,12 @@ pub enum Step {
 #[derive(Debug)]
 pub enum Work {
     /// By server-side apply.
-    Apply(Arc<Value>),
+    Apply {
+        /// What is wanted.
+        manifest: Arc<Value>,
+        /// None of ours was seen: what is there all the same is somebody else's, and must not be taken over.
+        is_new: bool,
+    },
     /// Removed, if it is still this one.
     Delete {
         /// `metadata.uid`.
@@ -132,7 +137,7 @@ impl Plan {
             }
             self.open.remove(&name);
             let applying = match &work {
-                Work::Apply(manifest) => Some(manifest.clone()),
+                Work::Apply { manifest, .. } => Some(manifest.clone()),
                 Work::Delete { uid } => {
                     self.removed.insert((name.clone(), uid.clone()));
                     None
@@ -166,7 +171,10 @@ impl Plan {
     fn work(&self, name: &ObjectRef) -> Option<Work> {
         let there = self.there.get(name);
         match (self.wanted.get(name), there) {
-            (Some(wanted), there) => self.must_apply(name, wanted, there).then(|| Work::Apply(wanted.clone())),
+            (Some(wanted), there) => {
+                let is_new = there.is_none() && !self.applied.contains_key(name);
+                self.must_apply(name, wanted, there).then(|| Work::Apply { manifest: wanted.clone(), is_new })
+            }
             (None, Some(there)) if self.is_removable(there) => {
                 let is_asked = self.removed.contains(&(name.clone(), there.uid.clone()));
                 (!is_asked).then(|| Work::Delete { uid: there.uid.clone() })
@@ -184,7 +192,9 @@ impl Plan {
                 let Some(made) = made else { return false };
                 is_newer(made, answer) && !holds(made, &common(wanted, answer)) && !holds(made, wanted)
             }
-            _ => made.is_none_or(|made| !holds(made, wanted)),
+            // a field that is wanted no more goes with the apply only
+            Some(_) => true,
+            None => made.is_none_or(|made| !holds(made, wanted)),
         }
     }
 
@@ -293,7 +303,7 @@ mod tests {
         let mut works = Vec::new();
         while let Step::Work(name, work) = plan.next(now) {
             let (text, outcome) = match work {
-                Work::Apply(manifest) => {
+                Work::Apply { manifest, .. } => {
                     let mut answer = Value::clone(&manifest);
                     answer["metadata"] = json!({"resourceVersion": "2"});
                     ("apply", Outcome::Applied(answer))
