@@ -63,6 +63,11 @@ impl Applier {
         self.shared.news.notify_one();
     }
 
+    /// What could not be written when it was tried last, and why.
+    pub fn troubles(&self) -> BTreeMap<ObjectRef, String> {
+        self.shared.plan().troubles()
+    }
+
     /// Whether this process leads: only then it writes.
     pub fn lead(&self, leading: bool) {
         self.shared.plan().lead(leading);
@@ -116,8 +121,13 @@ async fn run(client: Client, shared: Arc<Shared>) {
     }
 }
 
+/// Whether we made it: it says so, or it has lost its label and we applied it once.
 fn is_ours(object: &DynamicObject) -> bool {
-    object.metadata.labels.as_ref().is_some_and(|labels| labels.get(MANAGED_BY).is_some_and(|by| by == "headgate"))
+    let meta = &object.metadata;
+    let is_labelled =
+        meta.labels.as_ref().is_some_and(|labels| labels.get(MANAGED_BY).is_some_and(|by| by == "headgate"));
+    let mut managers = meta.managed_fields.iter().flatten();
+    is_labelled || managers.any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.subresource.is_none())
 }
 
 async fn carry_out(client: Client, name: ObjectRef, work: Work) -> (ObjectRef, Outcome) {

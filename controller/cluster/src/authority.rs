@@ -7,10 +7,15 @@ use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
 };
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 /// Name of the Secret, in the namespace of the controller.
 pub const SECRET: &str = "headgate-stream";
+/// The longest that all of it takes.
+const ALL_MOST: Duration = Duration::from_secs(15);
 /// Another controller may be faster this often.
 const TRIES: usize = 5;
 
@@ -26,6 +31,9 @@ pub enum AuthorityError {
     /// Others wrote it each time.
     #[error("Secret {SECRET}: written by others {TRIES} times in a row")]
     Contended,
+    /// The API server does not answer.
+    #[error("Secret {SECRET}: no answer within {} s", ALL_MOST.as_secs())]
+    Late,
 }
 
 /// Reads the authority, renews what is due, and stores what is new: to be called at start and then about once an hour. `names` are
@@ -39,6 +47,11 @@ pub async fn authority(
     names: &[String],
     now: SystemTime,
 ) -> Result<Material, AuthorityError> {
+    let all = kept(client, namespace, names, now);
+    tokio::time::timeout(ALL_MOST, all).await.unwrap_or(Err(AuthorityError::Late))
+}
+
+async fn kept(client: &Client, namespace: &str, names: &[String], now: SystemTime) -> Result<Material, AuthorityError> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     for _ in 0..TRIES {
         let stored = secrets.get_opt(SECRET).await?;

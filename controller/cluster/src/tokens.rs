@@ -9,11 +9,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::sync::Semaphore;
 
 /// Who tokens must be meant for: a token that leaks from a gateway opens nothing else.
 pub const AUDIENCE: &str = headgate_provision::TOKEN_AUDIENCE;
 /// How long an answer holds: a reconnect of many gateways asks once for each.
 const HOLDS: Duration = Duration::from_secs(60);
+/// The longest wait for an answer.
+const ANSWER_MOST: Duration = Duration::from_secs(5);
+/// How many are asked for at once; others wait for their turn within the same time.
+const ASKED_MOST: usize = 16;
 /// Answers that are kept.
 const KEPT_MOST: usize = 4_096;
 /// What stands before the namespace in the name of a ServiceAccount's user.
@@ -50,12 +55,13 @@ type Known = HashMap<[u8; 32], (Bearer, Instant)>;
 pub struct Tokens {
     reviews: Api<TokenReview>,
     known: Arc<Mutex<Known>>,
+    turns: Arc<Semaphore>,
 }
 
 impl Tokens {
     /// Asks this API server.
     pub fn new(client: Client) -> Self {
-        Self { reviews: Api::all(client), known: Arc::default() }
+        Self { reviews: Api::all(client), known: Arc::default(), turns: Arc::new(Semaphore::new(ASKED_MOST)) }
     }
 
     /// Whose a token is.
@@ -69,12 +75,20 @@ impl Tokens {
             return Ok(known);
         }
         let spec = TokenReviewSpec { token: Some(token.reveal().to_owned()), audiences: Some(vec![AUDIENCE.into()]) };
-        let review = TokenReview { spec, ..TokenReview::default() };
-        let answer = self.reviews.create(&PostParams::default(), &review).await;
+        let answer = tokio::time::timeout(ANSWER_MOST, self.ask(spec)).await;
+        let answer =
+            answer.map_err(|_| Unknown::Unavailable(format!("no answer within {} s", ANSWER_MOST.as_secs())))?;
         let answer = answer.map_err(|error| Unknown::Unavailable(error.to_string()))?;
         let bearer = bearer(answer.status.unwrap_or_default()).map_err(Unknown::Invalid)?;
         self.keep(key, bearer.clone(), Instant::now());
         Ok(bearer)
+    }
+
+    async fn ask(&self, spec: TokenReviewSpec) -> Result<TokenReview, kube::Error> {
+        // never closed
+        let _turn = self.turns.acquire().await;
+        let review = TokenReview { spec, ..TokenReview::default() };
+        self.reviews.create(&PostParams::default(), &review).await
     }
 
     fn known(&self, key: &[u8; 32], now: Instant) -> Option<Bearer> {

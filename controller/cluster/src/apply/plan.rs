@@ -65,6 +65,8 @@ pub struct Plan {
     open: BTreeSet<ObjectRef>,
     /// Those that were asked to be removed and are still shown.
     removed: HashSet<(ObjectRef, String)>,
+    /// Why those that could not be written last were not.
+    troubles: BTreeMap<ObjectRef, String>,
     leading: bool,
 }
 
@@ -91,19 +93,36 @@ impl Plan {
                 self.there.insert(object.name.clone(), object.clone());
                 &object.name
             }
-            ObjectChange::Upsert(object) => &object.name,
-            ObjectChange::Remove(name) => {
-                if self.there.remove(name).is_some() {
-                    self.applied.remove(name);
-                    self.removed.retain(|(removed, _)| removed != name);
-                }
-                name
-            }
+            // one that has lost its label is as good as gone: what is wanted of it is applied again
+            ObjectChange::Upsert(object) => self.unseen(&object.name),
+            ObjectChange::Remove(name) => self.unseen(name),
         };
         if self.there.contains_key(name) || self.wanted.contains_key(name) {
             self.open.insert(name.clone());
             self.delays.entry(name.clone()).or_default().shown();
+        } else {
+            self.forget(name);
         }
+    }
+
+    fn unseen<'n>(&mut self, name: &'n ObjectRef) -> &'n ObjectRef {
+        if self.there.remove(name).is_some() {
+            self.applied.remove(name);
+            self.removed.retain(|(removed, _)| removed != name);
+        }
+        name
+    }
+
+    /// Of an object that is neither there nor wanted, nothing is kept.
+    fn forget(&mut self, name: &ObjectRef) {
+        self.applied.remove(name);
+        self.delays.remove(name);
+        self.troubles.remove(name);
+    }
+
+    /// See [`super::Applier::troubles`].
+    pub fn troubles(&self) -> BTreeMap<ObjectRef, String> {
+        self.troubles.clone()
     }
 
     /// See [`super::Applier::lead`]. What was answered while another led says nothing.
@@ -111,6 +130,7 @@ impl Plan {
         if leading && !self.leading {
             self.applied.clear();
             self.removed.clear();
+            self.troubles.clear();
             self.open = self.wanted.keys().chain(self.there.keys()).cloned().collect();
         }
         self.leading = leading;
@@ -122,19 +142,26 @@ impl Plan {
             return Step::Wait(None);
         }
         let mut earliest: Option<Instant> = None;
-        for name in self.open.clone() {
-            if self.working.contains_key(&name) {
-                continue;
-            }
-            let Some(work) = self.work(&name) else {
-                self.open.remove(&name);
+        let (mut settled, mut found) = (Vec::new(), None);
+        for name in self.open.iter().filter(|name| !self.working.contains_key(*name)) {
+            let Some(work) = self.work(name) else {
+                settled.push(name.clone());
                 continue;
             };
-            let due = self.delays.get(&name).map_or(now, |delay| delay.due(now));
-            if due > now {
-                earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
-                continue;
+            let due = self.delays.get(name).map_or(now, |delay| delay.due(now));
+            if due <= now {
+                found = Some((name.clone(), work));
+                break;
             }
+            earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
+        }
+        for name in &settled {
+            self.open.remove(name);
+            if !self.there.contains_key(name) && !self.wanted.contains_key(name) {
+                self.forget(name);
+            }
+        }
+        if let Some((name, work)) = found {
             self.open.remove(&name);
             let applying = match &work {
                 Work::Apply { manifest, .. } => Some(manifest.clone()),
@@ -153,6 +180,7 @@ impl Plan {
     pub fn done(&mut self, name: &ObjectRef, outcome: Outcome, now: Instant, chance: f64) {
         let manifest = self.working.remove(name).flatten();
         self.open.insert(name.clone());
+        self.troubles.remove(name);
         let delay = self.delays.entry(name.clone()).or_default();
         match (outcome, manifest) {
             (Outcome::Applied(answer), Some(manifest)) => {
@@ -160,7 +188,8 @@ impl Plan {
                 delay.written(now, again);
                 self.applied.insert(name.clone(), (manifest, answer));
             }
-            (Outcome::Failed(failure, _), _) => {
+            (Outcome::Failed(failure, why), _) => {
+                self.troubles.insert(name.clone(), why);
                 self.removed.retain(|(removed, _)| removed != name);
                 delay.failed(failure, now, chance);
             }
@@ -264,109 +293,4 @@ fn common(wanted: &Value, answer: &Value) -> Value {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use headgate_controller::sources::cluster::ClusterContent;
-    use serde_json::json;
-    use std::time::Duration;
-
-    fn name(kind: &str) -> ObjectRef {
-        ObjectRef::new("", kind, "default", "web-headgate")
-    }
-
-    fn gateways() -> BTreeSet<GatewayName> {
-        BTreeSet::from([GatewayName { namespace: "default".into(), name: "web".into() }])
-    }
-
-    fn wanted(value: &Value) -> BTreeMap<ObjectRef, Arc<Value>> {
-        BTreeMap::from([(name("Service"), Arc::new(value.clone()))])
-    }
-
-    fn there(kind: &str, version: &str, value: &Value) -> ObjectChange {
-        let mut value = value.clone();
-        value["metadata"] = json!({"resourceVersion": version});
-        ObjectChange::Upsert(Arc::new(ClusterObject {
-            name: name(kind),
-            content: ClusterContent::Other(Arc::new(value.clone())),
-            uid: "u".into(),
-            owner: Some(ObjectRef::new(GATEWAY_GROUP, "Gateway", "default", "web")),
-            generation: 1,
-            resource_version: version.into(),
-            status: Value::Null,
-            made: Some(Arc::new(value)),
-            problems: Vec::new(),
-        }))
-    }
-
-    /// The work that is due now, with everything answered at once as it was asked for.
-    fn works(plan: &mut Plan, now: Instant) -> Vec<String> {
-        let mut works = Vec::new();
-        while let Step::Work(name, work) = plan.next(now) {
-            let (text, outcome) = match work {
-                Work::Apply { manifest, .. } => {
-                    let mut answer = Value::clone(&manifest);
-                    answer["metadata"] = json!({"resourceVersion": "2"});
-                    ("apply", Outcome::Applied(answer))
-                }
-                Work::Delete { .. } => ("delete", Outcome::Deleted),
-            };
-            works.push(format!("{text} {}", name.kind));
-            plan.done(&name, outcome, now, 0.0);
-        }
-        works
-    }
-
-    fn leading() -> Plan {
-        let mut plan = Plan::default();
-        plan.lead(true);
-        plan
-    }
-
-    #[test]
-    fn what_is_missing_is_applied_once_and_what_drifted_again() {
-        let (mut plan, now) = (leading(), Instant::now());
-        let manifest = json!({"spec": {"type": "LoadBalancer"}});
-        plan.want(wanted(&manifest), gateways());
-        assert_eq!(works(&mut plan, now), ["apply Service"]);
-        plan.see(&there("Service", "2", &json!({"spec": {"type": "LoadBalancer", "clusterIP": "10.0.0.1"}})));
-        assert_eq!(works(&mut plan, now), [""; 0], "what others add is theirs");
-        plan.see(&there("Service", "3", &json!({"spec": {"type": "NodePort"}})));
-        let later = now + Duration::from_secs(1);
-        assert_eq!(works(&mut plan, later), ["apply Service"]);
-        plan.see(&ObjectChange::Remove(name("Service")));
-        assert_eq!(works(&mut plan, later + Duration::from_secs(30)), ["apply Service"], "somebody removed it");
-    }
-
-    #[test]
-    fn what_is_there_as_wanted_is_not_written_after_a_restart() {
-        let (mut plan, now) = (leading(), Instant::now());
-        plan.see(&there("Service", "1", &json!({"spec": {"ports": [{"port": 80, "nodePort": 31000}]}})));
-        plan.want(wanted(&json!({"spec": {"ports": [{"port": 80}]}})), gateways());
-        assert_eq!(works(&mut plan, now), [""; 0]);
-        plan.want(wanted(&json!({"spec": {"ports": [{"port": 80}, {"port": 443}]}})), gateways());
-        assert_eq!(works(&mut plan, now), ["apply Service"]);
-    }
-
-    #[test]
-    fn what_nobody_wants_of_our_gateways_goes_once_and_nothing_of_others() {
-        let (mut plan, now) = (leading(), Instant::now());
-        plan.see(&there("PodDisruptionBudget", "1", &json!({})));
-        assert_eq!(works(&mut plan, now), [""; 0], "its Gateway is not ours");
-        plan.want(BTreeMap::new(), gateways());
-        assert_eq!(works(&mut plan, now), ["delete PodDisruptionBudget"]);
-        plan.see(&there("PodDisruptionBudget", "2", &json!({})));
-        assert_eq!(works(&mut plan, now + Duration::from_secs(30)), [""; 0], "it is on its way");
-    }
-
-    #[test]
-    fn whoever_does_not_lead_writes_nothing_and_a_failure_waits() {
-        let (mut plan, now) = (Plan::default(), Instant::now());
-        plan.want(wanted(&json!({"spec": {}})), gateways());
-        assert!(matches!(plan.next(now), Step::Wait(None)));
-        plan.lead(true);
-        let Step::Work(name, _) = plan.next(now) else { panic!("nothing to do") };
-        plan.done(&name, Outcome::Failed(Failure::Unavailable, String::new()), now, 1.0);
-        assert!(matches!(plan.next(now), Step::Wait(Some(until)) if until > now));
-        assert!(matches!(plan.next(now + Duration::from_secs(10)), Step::Work(..)));
-    }
-}
+mod tests;
