@@ -8,6 +8,7 @@ pub mod leader;
 mod object;
 pub mod resource;
 mod said_once;
+pub mod scale;
 pub mod status;
 pub mod tokens;
 pub mod watches;

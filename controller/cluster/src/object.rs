@@ -5,6 +5,7 @@ use headgate_controller::sources::{
     cluster::{ClusterContent, ClusterObject},
     decode::{Outcome, decode_admitted},
 };
+use headgate_functions::cluster::FUNCTION_LABEL;
 use headgate_translate::{kinds::ObjectRef, schema::Problem};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -20,10 +21,10 @@ pub fn name_of(kind: &Kind, object: &DynamicObject) -> ObjectRef {
 pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&ClusterObject>) -> ClusterObject {
     let name = name_of(kind, &object);
     let meta = &object.metadata;
-    let is_ours = meta
-        .labels
-        .as_ref()
-        .is_some_and(|labels| labels.get("app.kubernetes.io/managed-by").is_some_and(|by| by == "headgate"));
+    let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
+    // the route of a function has OpenFunction's value in the label that is ours
+    let is_ours =
+        label("app.kubernetes.io/managed-by").is_some_and(|by| by == "headgate") || label(FUNCTION_LABEL).is_some();
     let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let owner = owner.map(|owner| {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);

@@ -7,6 +7,7 @@ use super::{
     shares::Shares,
     stock::{Belonging, Stock},
 };
+use crate::scaling::cluster::Member;
 use headgate_config::{Certificate, GatewayName, Snapshot, Version};
 use headgate_provision::{Parameters, Seen, Settings, Transport};
 use headgate_status::{Address, Fleet};
@@ -27,7 +28,7 @@ pub struct Fleets {
     settings: Settings,
     by_gateway: BTreeMap<GatewayName, One>,
     /// Manifests differ from those that were asked for last.
-    changed: bool,
+    pub changed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -144,6 +145,17 @@ impl Fleets {
             touched.extend(one.objects(&name));
         }
         touched
+    }
+
+    /// The Pods that run, of all Gateways.
+    pub fn members(&self, stock: &Stock) -> BTreeSet<Member> {
+        let runs = |pod: &&Arc<Value>| !matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let of = |(gateway, one): (&GatewayName, &One)| {
+            let pods = stock.pods(&gateway.namespace, &one.account).filter(runs);
+            let names = pods.filter_map(|pod| pod["metadata"]["name"].as_str());
+            names.map(|pod| Member { gateway: gateway.clone(), pod: pod.to_owned() }).collect::<Vec<_>>()
+        };
+        self.by_gateway.iter().flat_map(of).collect()
     }
 
     /// All objects that are to exist, if they are others than the last time.

@@ -16,11 +16,16 @@ mod tests;
 pub use references::referenced;
 pub use shares::{Shares, Touched};
 
-use crate::sources::cluster::ObjectChange;
+use crate::{
+    scaling::cluster::{Member, TargetSpec, TargetState, Workload},
+    sources::cluster::ObjectChange,
+};
 use fleet::Fleets;
+use functions::{Functions, FunctionsOut};
 use headgate_config::{
     Activation, BackendName, ByName, Certificate, CertificateName, Endpoints, GatewayName, Snapshot, Version,
 };
+use headgate_functions::kinds::OF_GATEWAY_GROUP;
 use headgate_status::{Wanted, fall_back};
 use headgate_translate::{
     Settings, Translation, Translator,
@@ -45,6 +50,8 @@ pub struct Ground {
     pub settings: Settings,
     /// For what a Gateway gets.
     pub provision: headgate_provision::Settings,
+    /// For functions.
+    pub functions: headgate_functions::Defaults,
 }
 
 /// What is to be done.
@@ -65,6 +72,14 @@ pub enum Output {
     Forget(GatewayName),
     /// This is to be said of an object; nothing of ours where it is `None`.
     Say(ObjectRef, Option<Wanted>),
+    /// These targets are to be scaled, and no others.
+    Targets(Vec<TargetSpec>),
+    /// This is seen of a target.
+    Seen(String, Workload),
+    /// What a target needs was mended: its failures are to be forgotten.
+    Retry(String),
+    /// These Pods of gateways run.
+    Running(BTreeSet<Member>),
     /// These objects are to exist: all of those that we make, for all Gateways of ours, each time.
     Manifests(BTreeMap<ObjectRef, Arc<Value>>, BTreeSet<GatewayName>),
 }
@@ -76,6 +91,10 @@ pub struct Cluster {
     translator: Translator,
     shares: Shares,
     fleets: Fleets,
+    functions: Functions,
+    /// As the scaler was told.
+    targets: Vec<TargetSpec>,
+    running: BTreeSet<Member>,
     /// What followed from the objects last.
     done: Translation,
     said: BTreeMap<ObjectRef, Wanted>,
@@ -95,6 +114,9 @@ impl Cluster {
             translator: Translator::new(ground.settings),
             shares: Shares::default(),
             fleets: Fleets::new(ground.provision),
+            functions: Functions::new(ground.functions),
+            targets: Vec::new(),
+            running: BTreeSet::new(),
             done: Translation::default(),
             said: BTreeMap::new(),
             referred: BTreeSet::new(),
@@ -125,6 +147,13 @@ impl Cluster {
     /// be shown before the work, or what needs them would be refused for a moment.
     pub fn take(&mut self, changes: &[ObjectChange]) -> Option<BTreeSet<ObjectRef>> {
         self.stock.take(changes, &mut self.news);
+        for change in changes {
+            self.functions.see(change);
+            let name = change.name();
+            if name.group == OF_GATEWAY_GROUP {
+                self.news.said.insert(name.clone());
+            }
+        }
         self.shown.extend(self.with_ours(changes));
         if !self.news.routes {
             return None;
@@ -136,18 +165,53 @@ impl Cluster {
         })
     }
 
-    /// What follows from what watches showed.
-    pub fn work(&mut self) -> Vec<Output> {
+    /// What follows from what watches showed; `now_ms` is in milliseconds since 1970.
+    pub fn work(&mut self, now_ms: u64) -> Vec<Output> {
         let mut news = std::mem::take(&mut self.news);
+        let planned = self.functions.step(now_ms);
+        if planned.routes {
+            self.functions.merge_into(&mut self.stock.objects);
+        }
         let mut outputs = Vec::new();
-        if news.routes || std::mem::take(&mut self.is_first) {
+        if news.routes || planned.routes || std::mem::take(&mut self.is_first) {
             self.translate(&mut outputs, &mut news.said);
         }
         news.said.extend(self.fleets.look(&self.stock, &news.gateways));
+        outputs = self.scaling(planned, outputs);
         outputs.extend(self.manifests());
         self.say(&news.said, &mut outputs);
         self.disown(&mut outputs);
         outputs
+    }
+
+    /// The scaler says something of a target.
+    pub fn scaled(&mut self, state: TargetState, now_ms: u64) -> Vec<Output> {
+        if self.functions.scaled(state) { self.work(now_ms) } else { Vec::new() }
+    }
+
+    /// What the scaler must know, before `outputs`: endpoints come before the routes that need them.
+    fn scaling(&mut self, planned: FunctionsOut, outputs: Vec<Output>) -> Vec<Output> {
+        let mut first = Vec::new();
+        let running = self.fleets.members(&self.stock);
+        if running != self.running {
+            self.running.clone_from(&running);
+            first.push(Output::Running(running));
+        }
+        let mut targets = self.functions.targets().to_vec();
+        functions::with_gateways(&mut targets, |backend| self.shares.users(backend).cloned().collect());
+        if targets != self.targets {
+            self.targets.clone_from(&targets);
+            first.push(Output::Targets(targets));
+        }
+        first.extend(planned.workloads.into_iter().map(|(target, workload)| Output::Seen(target, workload)));
+        first.extend(planned.retries.into_iter().map(Output::Retry));
+        first.extend(outputs);
+        first
+            .extend(planned.statuses.into_iter().map(|(name, status)| Output::Say(name, status.map(Wanted::Function))));
+        if planned.manifests {
+            self.fleets.changed = true;
+        }
+        first
     }
 
     /// A version was published; the same one as before if nothing differed.
@@ -175,7 +239,8 @@ impl Cluster {
     }
 
     fn manifests(&mut self) -> Option<Output> {
-        let manifests = self.fleets.manifests()?;
+        let mut manifests = self.fleets.manifests()?;
+        manifests.extend(self.functions.manifests().clone());
         Some(Output::Manifests(manifests, self.fleets.names()))
     }
 
@@ -261,7 +326,7 @@ impl Cluster {
 
     /// Says of objects what is to be said now, where it differs from what was.
     fn say(&mut self, objects: &BTreeSet<ObjectRef>, outputs: &mut Vec<Output>) {
-        for name in objects {
+        for name in objects.union(&self.functions.gateways_over(objects)) {
             let wanted = self.wanted(name);
             if self.said.get(name) == wanted.as_ref() {
                 continue;
@@ -275,6 +340,11 @@ impl Cluster {
     }
 
     fn wanted(&self, name: &ObjectRef) -> Option<Wanted> {
+        if let Some(behind) = self.functions.gateway_behind(name) {
+            let gateway = ObjectRef::new(GATEWAY_GROUP, "Gateway", &behind.gateway.namespace, &behind.gateway.name);
+            let is_ours = |listener: &str| behind.listeners.iter().any(|known| known == listener);
+            return Some(self.wanted(&gateway)?.openfunction_gateway(is_ours, behind.generation));
+        }
         let status = self.done.conditions.get(name)?;
         let status = match self.stock.problems(name) {
             Some((problems, generation)) => Arc::new(fall_back(Status::clone(status), problems, generation)),

@@ -62,7 +62,7 @@ fn slice(service: &str, address: &str) -> Value {
 
 fn changed(cluster: &mut Cluster, changes: &[ObjectChange]) -> Vec<Output> {
     cluster.take(changes);
-    cluster.work()
+    cluster.work(0)
 }
 
 fn web() -> GatewayName {
@@ -70,7 +70,11 @@ fn web() -> GatewayName {
 }
 
 fn cluster() -> Cluster {
-    Cluster::new(Ground { settings: Settings::default(), provision: headgate_provision::Settings::default() })
+    Cluster::new(Ground {
+        settings: Settings::default(),
+        provision: headgate_provision::Settings::default(),
+        functions: headgate_functions::Defaults::default(),
+    })
 }
 
 /// What happens, in short; conditions of the Gateway by type.
@@ -83,6 +87,10 @@ fn told(outputs: &[Output]) -> Vec<String> {
         Output::Forget(gateway) => format!("forget {}", gateway.name),
         Output::Say(object, None) => format!("say nothing of {}", object.kind),
         Output::Say(object, Some(_)) => format!("say {}", object.kind),
+        Output::Targets(targets) => format!("targets {}", targets.len()),
+        Output::Seen(target, _) => format!("seen {target}"),
+        Output::Retry(target) => format!("retry {target}"),
+        Output::Running(pods) => format!("running {}", pods.len()),
         Output::Manifests(manifests, _) => format!("manifests {}", if manifests.is_empty() { "none" } else { "some" }),
     };
     outputs.iter().map(tell).collect()
@@ -169,4 +177,39 @@ fn a_new_generation_is_published_though_nothing_else_differs() {
     let outputs = changed(&mut cluster, &[object(&same)]);
     assert!(told(&outputs).contains(&"publish web 1".to_owned()), "{outputs:?}");
     assert_eq!(programmed(&outputs), Some(("False".to_owned(), 2)), "nobody serves it");
+}
+
+/// A function and what was made of it, as an API server has it.
+#[test]
+fn a_function_is_routed_to_and_scaled_by_what_its_gateway_counts() {
+    let mut cluster = cluster();
+    let function = json!({"apiVersion": "core.openfunction.io/v1beta2", "kind": "Function",
+        "metadata": {"name": "hello", "namespace": "shop", "uid": "f"}, "spec": {"image": "a:1", "serving": {}}});
+    let made = |outputs: &[Output]| -> Vec<ObjectChange> {
+        let manifests = outputs.iter().rev().find_map(|output| match output {
+            Output::Manifests(manifests, _) => Some(manifests),
+            _ => None,
+        });
+        let owned = |value: &Value| {
+            let ObjectChange::Upsert(object) = object(value) else { panic!("it is there") };
+            let owner = value["metadata"]["ownerReferences"][0]["kind"].as_str();
+            let owner = owner.map(|kind| ObjectRef::new("core.openfunction.io", kind, "shop", "hello"));
+            ObjectChange::Upsert(Arc::new(ClusterObject { owner, ..ClusterObject::clone(&object) }))
+        };
+        manifests.into_iter().flatten().map(|(_, value)| owned(value)).collect()
+    };
+    let first = changed(&mut cluster, &[object(&class()), object(&function)]);
+    let outputs = changed(&mut cluster, &made(&first));
+    let gateway = GatewayName { namespace: "openfunction".into(), name: "openfunction".into() };
+    let targets = outputs.iter().position(|output| match output {
+        Output::Targets(targets) => targets[0].gateways == BTreeSet::from([gateway.clone()]),
+        _ => false,
+    });
+    let published = outputs.iter().position(|output| match output {
+        Output::Publish { snapshot, .. } => snapshot.backends.values().any(|backend| backend.scales.is_some()),
+        _ => false,
+    });
+    assert!(targets.is_some() && targets < published, "{:?}", told(&outputs));
+    let provisioned = changed(&mut cluster, &made(&outputs));
+    assert!(!told(&provisioned).contains(&"manifests none".to_owned()), "{:?}", told(&provisioned));
 }

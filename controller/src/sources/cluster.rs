@@ -48,3 +48,13 @@ pub enum ObjectChange {
     /// It is gone.
     Remove(ObjectRef),
 }
+
+impl ObjectChange {
+    /// The object's name.
+    pub fn name(&self) -> &ObjectRef {
+        match self {
+            Self::Upsert(object) => &object.name,
+            Self::Remove(name) => name,
+        }
+    }
+}

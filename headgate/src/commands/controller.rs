@@ -1,6 +1,7 @@
 //! `controller`: watches, state machine, publisher, writers, joined for a cluster. It decides nothing: objects and acknowledgements go to `Cluster`, and what that says is done.
 
 mod admin;
+mod scaling;
 
 use crate::exit;
 use admin::Shown;
@@ -15,10 +16,13 @@ use headgate_cluster::{
 use headgate_config::GatewayName;
 use headgate_controller::{
     cluster::{Cluster, Ground, Output},
+    scaling::cluster::{Input, TargetState},
     sources::cluster::ObjectChange,
 };
+use headgate_functions::Defaults;
 use headgate_stream::{FromGateway, Identity, Pace, Publisher, Refusal, Report, ServerTls};
 use headgate_translate::Settings;
+use scaling::Scaling;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -125,7 +129,9 @@ async fn controller(
     let authenticate = authenticator(Tokens::new(client.clone()), accounts.clone());
     let mut serving = tokio::spawn(headgate_stream::serve(listener, tls.clone(), authenticate, publisher.clone()));
     let mut watches = Watches::start(client.clone());
+    let (scaling, mut written) = Scaling::new(client.clone(), publisher.clone());
     let mut machine = Machine {
+        scaling,
         cluster: Cluster::new(ground(args, &material.trusted())),
         publisher,
         applier: Applier::start(client.clone()),
@@ -140,6 +146,8 @@ async fn controller(
         tokio::select! {
             batch = watches.next() => machine.work(batch, &mut watches).await,
             Some(report) = reports.recv() => machine.heard(report),
+            Some(outcome) = written.recv() => machine.scale(outcome),
+            () = tokio::time::sleep(machine.scaling.pause()) => machine.scale(Input::Tick),
             Ok(()) = leading.changed() => machine.lead(*leading.borrow_and_update()),
             _ = hourly.tick() => match authority(&client, &args.namespace, &names, SystemTime::now()).await {
                 Ok(material) => {
@@ -160,6 +168,7 @@ async fn controller(
 /// The joint: what `Cluster` says is done here.
 struct Machine {
     cluster: Cluster,
+    scaling: Scaling,
     publisher: Publisher,
     applier: Applier,
     writer: StatusWriter,
@@ -179,7 +188,7 @@ impl Machine {
             open = watches.refer(referred, REFERRED_WITHIN).await;
         }
         let began = Instant::now();
-        let outputs = self.cluster.work();
+        let outputs = self.cluster.work(epoch());
         self.carry_out(outputs);
         self.shown.busy.inc_by(began.elapsed().as_secs_f64());
         self.shown.is_ready.store(true, Ordering::Relaxed);
@@ -188,7 +197,17 @@ impl Machine {
     /// Does what is to be done, in order.
     fn carry_out(&mut self, outputs: Vec<Output>) {
         let mut open = std::collections::VecDeque::from(outputs);
-        while let Some(output) = open.pop_front() {
+        let mut states = Vec::new();
+        loop {
+            let Some(output) = open.pop_front() else {
+                if states.is_empty() {
+                    break;
+                }
+                // what the scaler said meanwhile may change what is to be
+                let said = std::mem::take(&mut states).into_iter();
+                open.extend(said.flat_map(|state| self.cluster.scaled(state, epoch())));
+                continue;
+            };
             match output {
                 Output::Endpoints(gateway, endpoints) => drop(self.publisher.endpoints(&gateway, endpoints)),
                 Output::Publish { gateway, snapshot, certificates } => {
@@ -196,7 +215,14 @@ impl Machine {
                     self.shown.published.inc();
                     open.extend(self.cluster.published(&gateway, version));
                 }
-                Output::Forget(gateway) => self.publisher.forget(&gateway),
+                Output::Forget(gateway) => {
+                    self.publisher.forget(&gateway);
+                    self.scaling.forget(&gateway);
+                }
+                Output::Targets(targets) => self.tell(Input::Targets(targets), &mut states),
+                Output::Seen(target, workload) => self.tell(Input::Seen(target, workload), &mut states),
+                Output::Retry(target) => self.tell(Input::Retry(target), &mut states),
+                Output::Running(pods) => self.tell(Input::Running(pods), &mut states),
                 Output::Say(object, wanted) => self.writer.want(&object, wanted),
                 Output::Manifests(manifests, gateways) => {
                     self.applier.want(manifests, gateways);
@@ -208,7 +234,26 @@ impl Machine {
         }
     }
 
+    fn tell(&mut self, input: Input, states: &mut Vec<TargetState>) {
+        states.extend(self.scaling.tell(input));
+    }
+
+    /// Tells the scaler something, and does what follows.
+    fn scale(&mut self, input: Input) {
+        let states = self.scaling.tell(input);
+        self.scaled(states);
+    }
+
+    fn scaled(&mut self, states: Vec<TargetState>) {
+        for state in states {
+            let outputs = self.cluster.scaled(state, epoch());
+            self.carry_out(outputs);
+        }
+    }
+
     fn heard(&mut self, FromGateway { gateway, pod, report }: FromGateway) {
+        let states = self.scaling.hear(&gateway, &pod, report.clone());
+        self.scaled(states);
         let outputs = match report {
             Report::Connected { program } => {
                 tracing::info!(%gateway, pod, program, "gateway connected");
@@ -235,6 +280,7 @@ impl Machine {
         tracing::info!(leading, "leader");
         self.shown.leading.set(i64::from(leading));
         self.publisher.lead(leading);
+        self.scale(Input::Leading(leading));
         self.applier.lead(leading);
         self.writer.lead(leading);
     }
@@ -246,7 +292,15 @@ fn ground(args: &Args, trusted: &str) -> Ground {
         cluster_domain: args.cluster_domain.clone(),
         ..Settings::default()
     };
-    Ground { settings, provision: provision(args, trusted) }
+    let functions = Defaults {
+        domain: args.domain.clone(),
+        class: args.class.clone(),
+        namespace: args.namespace.clone(),
+        cluster_domain: args.cluster_domain.clone(),
+        make_gateways: false,
+        ..Defaults::default()
+    };
+    Ground { settings, provision: provision(args, trusted), functions }
 }
 
 fn provision(args: &Args, trusted: &str) -> headgate_provision::Settings {

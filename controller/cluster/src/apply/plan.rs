@@ -3,6 +3,7 @@
 use crate::status::pace::{Delay, Failure};
 use headgate_config::GatewayName;
 use headgate_controller::sources::cluster::{ClusterObject, ObjectChange};
+use headgate_functions::cluster::{FUNCTION_LABEL, OF_GATEWAY_LABEL};
 use headgate_translate::kinds::{GATEWAY_GROUP, ObjectRef};
 use serde_json::Value;
 use std::{
@@ -227,13 +228,18 @@ impl Plan {
         }
     }
 
-    /// Whether an object that nobody wants is ours to remove: it belongs to a Gateway that we serve. One whose Gateway is gone goes
-    /// with it, and one of another controller's Gateway is that controller's.
+    /// Whether an object that nobody wants is ours to remove: it belongs to a Gateway that we serve, or to a function. One whose
+    /// Gateway is gone goes with it, and one of another controller's Gateway is that controller's.
     fn is_removable(&self, there: &ClusterObject) -> bool {
-        there.owner.as_ref().is_some_and(|owner| {
-            let gateway = GatewayName { namespace: owner.namespace.clone(), name: owner.name.clone() };
-            owner.group == GATEWAY_GROUP && owner.kind == "Gateway" && self.gateways.contains(&gateway)
-        })
+        let labels = there.made.as_ref().map_or(&Value::Null, |made| &made["metadata"]["labels"]);
+        // Pods belong to their Deployments
+        let of_function =
+            there.name.kind != "Pod" && [FUNCTION_LABEL, OF_GATEWAY_LABEL].iter().any(|key| labels[*key].is_string());
+        of_function
+            || there.owner.as_ref().is_some_and(|owner| {
+                let gateway = GatewayName { namespace: owner.namespace.clone(), name: owner.name.clone() };
+                owner.group == GATEWAY_GROUP && owner.kind == "Gateway" && self.gateways.contains(&gateway)
+            })
     }
 }
 

@@ -33,8 +33,13 @@ impl Gateways {
         self.changed |= self.written.remove(name).is_some();
     }
 
-    /// What of the Gateways behind them they speak of.
-    pub fn behind(&self) -> impl Iterator<Item = (&NamespacedName, GatewayBehind)> {
+    /// What of the Gateway behind it one speaks of.
+    pub fn behind(&self, name: &NamespacedName) -> Option<GatewayBehind> {
+        self.written.get(name).map(GatewayBehind::of)
+    }
+
+    /// The same of all.
+    pub fn all_behind(&self) -> impl Iterator<Item = (&NamespacedName, GatewayBehind)> {
         self.written.iter().map(|(name, gateway)| (name, GatewayBehind::of(gateway)))
     }
 

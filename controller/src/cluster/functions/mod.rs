@@ -62,12 +62,12 @@ pub struct Functions {
 /// What follows, as far as it differs from the step before.
 #[derive(Debug, Default)]
 pub struct FunctionsOut {
-    /// All objects that functions and their gateways are to have.
-    pub manifests: Option<BTreeMap<ObjectRef, Arc<Value>>>,
+    /// [`Functions::manifests`] gives something else.
+    pub manifests: bool,
     /// [`Functions::merge_into`] gives something else: routes may follow from it.
     pub routes: bool,
-    /// All scale targets, for the scaler. `gateways` of each is empty: whoever knows the routes fills it in.
-    pub targets: Option<Vec<TargetSpec>>,
+    /// [`Functions::targets`] gives something else.
+    pub targets: bool,
     /// What is seen of workloads now, for the scaler, behind the targets.
     pub workloads: Vec<(String, Workload)>,
     /// Targets whose function was written anew after they failed: the scaler forgets the failures.
@@ -138,12 +138,29 @@ impl Functions {
         objects.aliases = self.aliases.clone();
     }
 
-    /// The OpenFunction Gateways, and what of the Gateways behind them they speak of: for their status.
-    pub fn gateways(&self) -> BTreeMap<ObjectRef, GatewayBehind> {
-        let one = |name: &NamespacedName, behind| {
-            (ObjectRef::new(OF_GATEWAY_GROUP, "Gateway", &name.namespace, &name.name), behind)
+    /// All objects that functions and their gateways are to have.
+    pub fn manifests(&self) -> &BTreeMap<ObjectRef, Arc<Value>> {
+        &self.manifests
+    }
+
+    /// All scale targets. `gateways` of each is empty: see [`with_gateways`].
+    pub fn targets(&self) -> &[TargetSpec] {
+        &self.specs
+    }
+
+    /// Of an OpenFunction Gateway: what of the Gateway behind it it speaks of, for its status.
+    pub fn gateway_behind(&self, object: &ObjectRef) -> Option<GatewayBehind> {
+        let is_one = object.group == OF_GATEWAY_GROUP && object.kind == "Gateway";
+        is_one.then(|| self.gateways.behind(&named(object))).flatten()
+    }
+
+    /// The OpenFunction Gateways of which something else may have to be said, if it has of these objects.
+    pub fn gateways_over(&self, objects: &BTreeSet<ObjectRef>) -> BTreeSet<ObjectRef> {
+        let is_one = |name: &NamespacedName| {
+            objects.contains(&ObjectRef::new(GATEWAY_GROUP, "Gateway", &name.namespace, &name.name))
         };
-        self.gateways.behind().map(|(name, behind)| one(name, behind)).collect()
+        let over = self.gateways.all_behind().filter(|(_, behind)| is_one(&behind.gateway));
+        over.map(|(name, _)| ObjectRef::new(OF_GATEWAY_GROUP, "Gateway", &name.namespace, &name.name)).collect()
     }
 
     fn upsert(&mut self, object: &Arc<ClusterObject>) {
@@ -292,24 +309,21 @@ impl Functions {
         let wanted = self.all.values().filter_map(One::gateway).cloned().collect();
         manifests.extend(self.gateways.manifests(&self.defaults, &self.people, &wanted));
         if manifests != self.manifests {
-            self.manifests.clone_from(&manifests);
-            out.manifests = Some(manifests);
+            self.manifests = manifests;
+            out.manifests = true;
         }
         let specs: Vec<TargetSpec> = self.all.values().flat_map(|one| one.specs.iter().cloned()).collect();
         if specs != self.specs {
-            self.specs.clone_from(&specs);
-            out.targets = Some(specs);
+            self.specs = specs;
+            out.targets = true;
         }
     }
 }
 
-/// Fills in which Gateways' routes lead to each target.
-pub fn with_gateways<'g, I>(specs: &mut [TargetSpec], users: impl Fn(&BackendName) -> I)
-where
-    I: Iterator<Item = &'g GatewayName>,
-{
+/// Fills in which Gateways' routes lead to each target; `users` gives those of a Backend.
+pub fn with_gateways(specs: &mut [TargetSpec], users: impl Fn(&BackendName) -> Vec<GatewayName>) {
     for spec in specs {
-        spec.gateways = spec.backends.iter().flat_map(|served| users(&served.backend)).cloned().collect();
+        spec.gateways = spec.backends.iter().flat_map(|served| users(&served.backend)).collect();
     }
 }
 

@@ -1,0 +1,108 @@
+//! The writer of replicas and of what marks Pods and workloads for the scaler. One write each, never repeated here: the scaler asks again.
+
+use headgate_controller::scaling::cluster::{Action, Input, OWNER_ANNOTATION, Outcome};
+use headgate_functions::CLOSING_ANNOTATION;
+use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v1::Scale, core::v1::Pod};
+use kube::{
+    Api, Client,
+    api::{Patch, PatchParams},
+};
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The longest wait for one write.
+const WRITE_MAX: Duration = Duration::from_secs(4);
+/// The annotation by which a ReplicaSet chooses the Pods that go first.
+const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
+
+/// Writes, each from a task of its own. What became of writes of replicas comes back by the channel.
+#[derive(Clone)]
+pub struct ScaleWriter {
+    client: Client,
+    outcomes: mpsc::UnboundedSender<Input>,
+}
+
+impl ScaleWriter {
+    /// The writer, and what the scaler must be told of its writes: at most one a target, for it asks for no other meanwhile.
+    pub fn new(client: Client) -> (Self, mpsc::UnboundedReceiver<Input>) {
+        let (outcomes, told) = mpsc::unbounded_channel();
+        (Self { client, outcomes }, told)
+    }
+
+    /// Starts a write; `workload` is the Deployment of the target. Actions that are no writes do nothing.
+    pub fn write(&self, namespace: &str, workload: &str, action: Action) {
+        let (writer, namespace, workload) = (self.clone(), namespace.to_owned(), workload.to_owned());
+        tokio::spawn(async move { writer.carry_out(&namespace, &workload, action).await });
+    }
+
+    async fn carry_out(&self, namespace: &str, workload: &str, action: Action) {
+        match action {
+            Action::SetReplicas { target, from, to } => {
+                let outcome = self.set_replicas(namespace, workload, from, to).await;
+                drop(self.outcomes.send(Input::Written(target, outcome)));
+            }
+            Action::Mark { target, pod, closing } => {
+                let cost = closing.then_some("-1000");
+                let closing = closing.then_some("true");
+                let patch = json!({"metadata": {"annotations": {CLOSING_ANNOTATION: closing, DELETION_COST: cost}}});
+                let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+                said(&target, &pod, merged(&api, &pod, &patch).await);
+            }
+            Action::Stamp { target, owner } => {
+                let patch = json!({"metadata": {"annotations": {OWNER_ANNOTATION: owner}}});
+                let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
+                said(&target, workload, merged(&api, workload, &patch).await);
+            }
+            Action::Publish(_) | Action::Report(_) => {}
+        }
+    }
+
+    /// Only if nobody has written meanwhile: the test fails with 422 otherwise.
+    async fn set_replicas(&self, namespace: &str, workload: &str, from: u32, to: u32) -> Outcome {
+        let patch = json!([
+            {"op": "test", "path": "/spec/replicas", "value": from},
+            {"op": "replace", "path": "/spec/replicas", "value": to},
+        ]);
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{workload}/scale");
+        let request = http::Request::patch(path).header("content-type", "application/json-patch+json");
+        let request = match request.body(patch.to_string().into_bytes()) {
+            Ok(request) => request,
+            Err(error) => return Outcome::Failed { reason: error.to_string() },
+        };
+        match tokio::time::timeout(WRITE_MAX, self.client.request::<Scale>(request)).await {
+            Ok(Ok(scale)) => match scale.metadata.resource_version.and_then(|text| text.parse().ok()) {
+                Some(version) => Outcome::Done { version },
+                None => Outcome::Failed { reason: "the answer has no resourceVersion".into() },
+            },
+            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 409 | 422) => Outcome::Conflict,
+            Ok(Err(error)) => Outcome::Failed { reason: error.to_string() },
+            Err(_) => Outcome::Failed { reason: late() },
+        }
+    }
+}
+
+async fn merged<K>(api: &Api<K>, name: &str, patch: &Value) -> Result<(), String>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
+    let write = api.patch_metadata(name, &params, &patch);
+    match tokio::time::timeout(WRITE_MAX, write).await {
+        Ok(Ok(_)) => Ok(()),
+        // it went meanwhile
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(late()),
+    }
+}
+
+fn said(target: &str, object: &str, written: Result<(), String>) {
+    if let Err(why) = written {
+        tracing::warn!(target_name = target, object, why, "annotation not written, and asked for again");
+    }
+}
+
+fn late() -> String {
+    format!("no answer within {} s", WRITE_MAX.as_secs())
+}
