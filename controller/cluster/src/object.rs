@@ -23,8 +23,8 @@ pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&C
     let meta = &object.metadata;
     let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
     // the route of a function has OpenFunction's value in the label that is ours
-    let is_ours =
-        label("app.kubernetes.io/managed-by").is_some_and(|by| by == "headgate") || label(FUNCTION_LABEL).is_some();
+    let of_function = kind.kind == "HTTPRoute" && label(FUNCTION_LABEL).is_some();
+    let is_ours = of_function || label("app.kubernetes.io/managed-by").is_some_and(|by| by == "headgate");
     let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let owner = owner.map(|owner| {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);

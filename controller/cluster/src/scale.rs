@@ -60,10 +60,7 @@ impl ScaleWriter {
 
     /// Only if nobody has written meanwhile: the test fails with 422 otherwise.
     async fn set_replicas(&self, namespace: &str, workload: &str, from: u32, to: u32) -> Outcome {
-        let patch = json!([
-            {"op": "test", "path": "/spec/replicas", "value": from},
-            {"op": "replace", "path": "/spec/replicas", "value": to},
-        ]);
+        let patch = replicas_patch(from, to);
         let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{workload}/scale");
         let request = http::Request::patch(path).header("content-type", "application/json-patch+json");
         let request = match request.body(patch.to_string().into_bytes()) {
@@ -80,6 +77,15 @@ impl ScaleWriter {
             Err(_) => Outcome::Failed { reason: late() },
         }
     }
+}
+
+/// A Scale without replicas has no field for them (autoscaling/v1, `omitempty`).
+fn replicas_patch(from: u32, to: u32) -> Value {
+    let test = match from {
+        0 => json!({"op": "test", "path": "/spec", "value": {}}),
+        from => json!({"op": "test", "path": "/spec/replicas", "value": from}),
+    };
+    json!([test, {"op": "add", "path": "/spec/replicas", "value": to}])
 }
 
 async fn merged<K>(api: &Api<K>, name: &str, patch: &Value) -> Result<(), String>
@@ -105,4 +111,17 @@ fn said(target: &str, object: &str, written: Result<(), String>) {
 
 fn late() -> String {
     format!("no answer within {} s", WRITE_MAX.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_is_made_only_from_the_number_that_was_seen() {
+        let path = |patch: &Value| patch[0]["path"].clone();
+        assert_eq!(path(&replicas_patch(0, 2)), "/spec", "there is no field to look at");
+        assert_eq!(path(&replicas_patch(2, 0)), "/spec/replicas");
+        assert_eq!(replicas_patch(2, 0)[1]["value"], 0);
+    }
 }

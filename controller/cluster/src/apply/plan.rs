@@ -232,9 +232,9 @@ impl Plan {
     /// Gateway is gone goes with it, and one of another controller's Gateway is that controller's.
     fn is_removable(&self, there: &ClusterObject) -> bool {
         let labels = there.made.as_ref().map_or(&Value::Null, |made| &made["metadata"]["labels"]);
-        // Pods belong to their Deployments
-        let of_function =
-            there.name.kind != "Pod" && [FUNCTION_LABEL, OF_GATEWAY_LABEL].iter().any(|key| labels[*key].is_string());
+        // Kubernetes gives our labels to what it makes itself: Pods, EndpointSlices
+        let is_made_here = matches!(&*there.name.kind, "Deployment" | "Service" | "HTTPRoute" | "Gateway");
+        let of_function = is_made_here && [FUNCTION_LABEL, OF_GATEWAY_LABEL].iter().any(|key| labels[*key].is_string());
         of_function
             || there.owner.as_ref().is_some_and(|owner| {
                 let gateway = GatewayName { namespace: owner.namespace.clone(), name: owner.name.clone() };

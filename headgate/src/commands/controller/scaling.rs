@@ -57,7 +57,7 @@ impl Scaling {
         let inputs = match said {
             Said::Connected { .. } => vec![Input::Connected(member)],
             Said::EndpointsApplied { sequence } => self.acknowledgements.applied(&member, sequence),
-            Said::Demand(demand) => vec![Input::Demand { member, demand, whole: false }],
+            Said::Demand { list, whole } => vec![Input::Demand { member, demand: list, whole }],
             Said::Gone => {
                 self.acknowledgements.disconnected(&member);
                 vec![Input::Disconnected(member)]
