@@ -3,10 +3,11 @@
 use crate::status::pace::{Delay, Failure};
 use headgate_config::GatewayName;
 use headgate_controller::sources::cluster::{ClusterObject, ObjectChange};
-use headgate_functions::cluster::{FUNCTION_LABEL, OF_GATEWAY_LABEL};
+use headgate_functions::cluster::{FUNCTION_LABEL, OF_GATEWAY_LABEL, REVISION_LABEL};
 use headgate_translate::kinds::{GATEWAY_GROUP, ObjectRef};
 use serde_json::Value;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Instant,
@@ -202,7 +203,9 @@ impl Plan {
         let there = self.there.get(name);
         match (self.wanted.get(name), there) {
             (Some(wanted), there) => {
-                let is_new = there.is_none() && !self.applied.contains_key(name);
+                // one without our label only adds to what somebody else made
+                let is_whole = wanted["metadata"]["labels"]["app.kubernetes.io/managed-by"].is_string();
+                let is_new = is_whole && there.is_none() && !self.applied.contains_key(name);
                 self.must_apply(name, wanted, there).then(|| Work::Apply { manifest: wanted.clone(), is_new })
             }
             (None, Some(there)) if self.is_removable(there) => {
@@ -217,8 +220,9 @@ impl Plan {
     /// mind about a field.
     fn must_apply(&self, name: &ObjectRef, wanted: &Arc<Value>, there: Option<&Arc<ClusterObject>>) -> bool {
         let made = there.and_then(|there| there.made.as_deref());
+        let wanted = &*without_replicas(wanted);
         match self.applied.get(name) {
-            Some((applied, answer)) if applied == wanted => {
+            Some((applied, answer)) if *without_replicas(applied) == *wanted => {
                 let Some(made) = made else { return false };
                 is_newer(made, answer) && !holds(made, &common(wanted, answer)) && !holds(made, wanted)
             }
@@ -256,6 +260,18 @@ fn holds(there: &Value, wanted: &Value) -> bool {
         }
         _ => there == wanted || quantity(there).is_some_and(|there| Some(there) == quantity(wanted)),
     }
+}
+
+/// The manifest of a revision without what it only repeats of the object as it was seen: that differing is no reason to write.
+fn without_replicas(manifest: &Value) -> Cow<'_, Value> {
+    if !manifest["metadata"]["labels"][REVISION_LABEL].is_string() || manifest["kind"] != "Deployment" {
+        return Cow::Borrowed(manifest);
+    }
+    let mut manifest = manifest.clone();
+    for (part, field) in [("spec", "replicas"), ("metadata", "resourceVersion")] {
+        manifest[part].as_object_mut().map(|fields| fields.shift_remove(field));
+    }
+    Cow::Owned(manifest)
 }
 
 /// Whether an object is a later version than the answer to a write. Source: Kubernetes 1.35, resource versions can be compared as numbers.
@@ -297,6 +313,3 @@ fn common(wanted: &Value, answer: &Value) -> Value {
         (_, answer) => answer.clone(),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -140,3 +140,19 @@ fn a_service_that_has_lost_our_label_gets_it_again() {
     plan.see(&ObjectChange::Upsert(Arc::new(ClusterObject { made: None, ..ClusterObject::clone(&object) })));
     assert_eq!(works(&mut plan, now + Duration::from_secs(1)), ["apply Service"]);
 }
+
+#[test]
+fn the_replicas_of_a_revision_are_no_reason_to_write() {
+    let (mut plan, now) = (leading(), Instant::now());
+    let labels = json!({"app.kubernetes.io/managed-by": "headgate", REVISION_LABEL: "hello-1"});
+    let manifest = |spec: Value| json!({"kind": "Deployment", "metadata": {"labels": labels}, "spec": spec});
+    let want = |plan: &mut Plan, value: &Value| {
+        plan.want(BTreeMap::from([(name("Deployment"), Arc::new(value.clone()))]), BTreeSet::new());
+    };
+    want(&mut plan, &manifest(json!({"replicas": 0, "paused": false})));
+    assert_eq!(works(&mut plan, now), ["apply Deployment"]);
+    want(&mut plan, &manifest(json!({"paused": false})));
+    assert_eq!(works(&mut plan, now + Duration::from_secs(9)), [""; 0], "without, they would become 1 again");
+    want(&mut plan, &manifest(json!({"replicas": 3, "paused": true})));
+    assert_eq!(works(&mut plan, now + Duration::from_secs(18)), ["apply Deployment"]);
+}
