@@ -115,12 +115,6 @@ failures! {
         "the request head did not arrive in time", "send the head at once, or raise --head-timeout";
     BodyTimeout = Client "body_timeout" 408 Never "http_request_error" grpc 14:
         "the request body stood still for too long", "send on, or raise --body-idle";
-    UpgradeRefused = Client "upgrade_refused" 400 Never "http_upgrade_failed" grpc 13:
-        "the upgrade cannot be forwarded", "ask for an upgrade with a GET without body over HTTP/1.1";
-    TooManyStreams = Client "too_many_streams" 503 Later "connection_limit_reached" grpc 14:
-        "the connection has too many requests in progress, or resets too many", "heed SETTINGS_MAX_CONCURRENT_STREAMS; open a second connection";
-    TooManyConnections = Gateway "too_many_connections" 503 Later "connection_limit_reached" grpc 14:
-        "the gateway has as many connections as it bears", "reuse connections, add gateways, or raise --connections";
     ClientGone = Client "client_gone" 499 Never "connection_terminated" grpc 1:
         "the client left before the answer was complete", "nothing; a client's own time limit below the function's time shows here";
     WriteStall = Client "write_stall" 499 Never "connection_write_timeout" grpc 1:
@@ -157,12 +151,8 @@ failures! {
         "the function did not start in time", "see its log and events; raise its wait limit, or keep an instance with minReplicas";
     ActivationFailed = Function "activation_failed" 503 Later "destination_unavailable" grpc 14:
         "the function cannot start", "the detail has the reason; mend image, command or configuration of the function";
-    ScalerUnreachable = Gateway "scaler_unreachable" 503 Later "destination_unavailable" grpc 14:
-        "nobody can start the function now", "see whether the controller runs and the gateway is connected to it";
     NoEndpoints = Upstream "no_endpoints" 503 Later "destination_unavailable" grpc 14:
         "the backend has no ready endpoint", "see the Service's endpoints and the readiness of its Pods";
-    Closing = Gateway "closing" 503 Later "destination_unavailable" grpc 14:
-        "the backend is stopping", "come again after Retry-After";
     Draining = Gateway "draining" 503 Later "destination_unavailable" grpc 14:
         "this gateway is stopping", "come again on a new connection";
 
@@ -385,9 +375,9 @@ pub(crate) mod tests {
             names.join(" "),
             "malformed_request ambiguous_framing bad_target bad_host bad_chunk head_too_large target_too_long \
              expectation_failed version_not_supported method_not_supported body_too_large head_timeout body_timeout \
-             upgrade_refused too_many_streams too_many_connections client_gone write_stall no_listener no_route \
+             client_gone write_stall no_listener no_route \
              misdirected rule_invalid no_backend backend_invalid filter_unsupported rewrite_invalid queue_full \
-             gateway_full queue_timeout arm_cold activation_timeout activation_failed scaler_unreachable no_endpoints closing \
+             gateway_full queue_timeout arm_cold activation_timeout activation_failed no_endpoints \
              draining connect_refused connect_unreachable connect_timeout upstream_tls upstream_trust upstream_reset \
              upstream_closed_early upstream_malformed upstream_head_too_large upstream_truncated upgrade_failed \
              request_timeout attempt_timeout upstream_idle internal"

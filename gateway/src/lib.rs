@@ -211,6 +211,7 @@ fn control(
 ) {
     const RETIRE_PERIOD: Duration = Duration::from_millis(100);
     const REAP_PERIOD: Duration = Duration::from_secs(5);
+    const TAKEN_PERIOD: Duration = Duration::from_secs(1);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
@@ -222,6 +223,7 @@ fn control(
         }
         let mut retire = tokio::time::interval(RETIRE_PERIOD);
         let mut reap = tokio::time::interval(REAP_PERIOD);
+        let mut taken = tokio::time::interval(TAKEN_PERIOD);
         loop {
             tokio::select! {
                 command = inbox.recv() => match command {
@@ -232,6 +234,7 @@ fn control(
                 },
                 _ = retire.tick() => subscriber.retire(),
                 _ = reap.tick() => shared.reap_idle(),
+                _ = taken.tick() => subscriber.open_taken(),
             }
         }
     });

@@ -85,14 +85,14 @@ limits! {
     body_idle: Duration = seconds(30), Time, Some(Failure::BodyTimeout),
         "Between two reads of a request body.";
     write_stall: Duration = seconds(30), Time, Some(Failure::WriteStall),
-        "A client that takes no byte of its answer, by TCP or by HTTP/2 flow control; then its connection or stream is closed.";
+        "A client that takes no byte of its answer: by HTTP/2 flow control, then its stream is closed; by TCP, then its connection is.";
     tunnel_idle: Option<Duration> = Some(seconds(3600)), Time, None,
         "An upgraded connection (WebSocket) on which nobody sends; then it is closed.";
 
     // How many clients there may be.
-    connections: usize = 16_384, Count, Some(Failure::TooManyConnections),
+    connections: usize = 16_384, Count, None,
         "Client connections of the process; more are closed at accept.";
-    h2_streams: u32 = 100, Count, Some(Failure::TooManyStreams),
+    h2_streams: u32 = 100, Count, None,
         "Requests at once on one HTTP/2 connection (SETTINGS_MAX_CONCURRENT_STREAMS); more are refused, and safe to send again.";
     h2_age: Option<Duration> = Some(seconds(3600)), Time, None,
         "An HTTP/2 connection; then GOAWAY without error, so that long-lived clients spread over new gateways.";
@@ -102,19 +102,19 @@ limits! {
         "All request bodies of one HTTP/2 connection on the way.";
     h2_send_buffer: usize = 64 * KIB, Bytes, None,
         "One HTTP/2 answer that waits to be sent; more is not read from the backend.";
-    h2_resets_pending: usize = 20, Count, Some(Failure::TooManyStreams),
+    h2_resets_pending: usize = 20, Count, None,
         "Streams of one client that it reset before they were served (Rapid Reset); then GOAWAY with ENHANCE_YOUR_CALM.";
-    h2_error_resets: usize = 1_024, Count, Some(Failure::TooManyStreams),
+    h2_error_resets: usize = 1_024, Count, None,
         "Streams that we had to reset for a client's protocol errors (MadeYouReset); then GOAWAY with ENHANCE_YOUR_CALM.";
-    h2_pings_per_s: u32 = 50, Count, Some(Failure::TooManyStreams),
+    h2_pings_per_s: u32 = 50, Count, None,
         "PING frames of one client in a second; then its connection is closed.";
-    h2_settings_per_s: u32 = 20, Count, Some(Failure::TooManyStreams),
+    h2_settings_per_s: u32 = 20, Count, None,
         "SETTINGS frames of one client in a second; then its connection is closed.";
-    h2_empty_data_per_s: u32 = 100, Count, Some(Failure::TooManyStreams),
+    h2_empty_data_per_s: u32 = 100, Count, None,
         "DATA frames of one client in a second that carry neither data nor an end; then its connection is closed.";
-    h2_window_updates_per_s: u32 = 20_000, Count, Some(Failure::TooManyStreams),
+    h2_window_updates_per_s: u32 = 20_000, Count, None,
         "WINDOW_UPDATE frames of one client in a second; then its connection is closed.";
-    h2_continuations_per_s: u32 = 100, Count, Some(Failure::TooManyStreams),
+    h2_continuations_per_s: u32 = 100, Count, None,
         "CONTINUATION frames of one client in a second; then its connection is closed.";
 
     // A request as a whole.

@@ -2,8 +2,10 @@
 
 use crate::{io::Io, limits::Limits};
 use std::{
+    cell::Cell,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -17,6 +19,25 @@ pub struct Metered {
     first_at: usize,
     walker: Walker,
     quota: Quota,
+    stall: Stall,
+}
+
+/// Since when the client takes no byte of what is to be sent; `None` while it does, or nothing is.
+#[derive(Clone, Debug, Default)]
+pub struct Stall(Rc<Cell<Option<Instant>>>);
+
+impl Stall {
+    /// Since when.
+    pub fn since(&self) -> Option<Instant> {
+        self.0.get()
+    }
+
+    fn note<T>(&self, write: &Poll<T>) {
+        match write {
+            Poll::Pending => self.0.set(self.0.get().or_else(|| Some(Instant::now()))),
+            Poll::Ready(_) => self.0.set(None),
+        }
+    }
 }
 
 impl Metered {
@@ -33,7 +54,12 @@ impl Metered {
                 limits.h2_continuations_per_s,
             ],
         };
-        Self { io, first, first_at: 0, walker: Walker::default(), quota }
+        Self { io, first, first_at: 0, walker: Walker::default(), quota, stall: Stall::default() }
+    }
+
+    /// Tells whether the client reads.
+    pub fn stall(&self) -> Stall {
+        self.stall.clone()
     }
 
     fn meter(&mut self, read: &[u8]) -> io::Result<()> {
@@ -140,7 +166,10 @@ impl AsyncRead for Metered {
 
 impl AsyncWrite for Metered {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write(cx, buf);
+        this.stall.note(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -148,7 +177,10 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
+        this.stall.note(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -156,7 +188,10 @@ impl AsyncWrite for Metered {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        this.stall.note(&flushed);
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -196,7 +196,7 @@ async fn upload(
     if progress.first_byte.get().is_none() {
         progress.download.set(Waits::EndpointSends(Instant::now()));
     }
-    poll_fn(|cx| rx.poll_gone(cx)).await;
+    poll_fn(|cx| rx.poll_gone(cx, limits.spool_bytes)).await;
     Stopped { fault: Failure::ClientGone.into(), by_endpoint: false }
 }
 

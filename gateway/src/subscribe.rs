@@ -18,7 +18,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Certificates with their keys, by name.
@@ -58,7 +58,14 @@ pub struct Subscriber {
     inventory: Inventory,
     retired: Vec<Arc<Active>>,
     next_core: usize,
+    /// Ports that were closed lately, and when: a core lets go of its socket a moment later.
+    closed: BTreeMap<u16, Instant>,
+    /// Ports that somebody else has, each with what was told of it.
+    taken: BTreeMap<u16, String>,
 }
+
+/// How long a core may take to close a socket.
+const CLOSING_MOST: Duration = Duration::from_millis(500);
 
 impl Subscriber {
     /// Serves nothing yet.
@@ -74,6 +81,8 @@ impl Subscriber {
             inventory: Inventory::default(),
             retired: Vec::new(),
             next_core: 0,
+            closed: BTreeMap::new(),
+            taken: BTreeMap::new(),
         }
     }
 
@@ -157,22 +166,65 @@ impl Subscriber {
     /// Ports are opened after the swap, so that the first connection finds its routes.
     fn open_and_close(&mut self, wanted: &[u16]) -> Vec<String> {
         let mut problems = Vec::new();
+        self.taken.clear();
         for port in self.inventory.missing(wanted) {
-            match self.open(port) {
-                Ok(sockets) => {
-                    for socket in sockets {
-                        let core = self.next_core % self.shared.cores();
-                        self.next_core += 1;
-                        self.shared.post(core, Post::Listen(socket, port));
+            match self.open_once_closed(port) {
+                Ok(sockets) => self.listen(sockets, port),
+                Err(error) => {
+                    let problem = port_problem(port, &error);
+                    if error.kind() == io::ErrorKind::AddrInUse {
+                        self.taken.insert(port, problem.clone());
                     }
+                    problems.push(problem);
                 }
-                Err(error) => problems.push(port_problem(port, &error)),
             }
         }
+        self.closed.retain(|_, since| since.elapsed() < CLOSING_MOST);
         for port in self.inventory.take_surplus(wanted) {
             (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Unlisten(port)));
+            self.closed.insert(port, Instant::now());
         }
         problems
+    }
+
+    /// Opens ports that somebody else had when they were asked for. Call now and then: it costs a bind for each.
+    pub fn open_taken(&mut self) {
+        for (port, problem) in std::mem::take(&mut self.taken) {
+            match self.open(port) {
+                Ok(sockets) => {
+                    self.listen(sockets, port);
+                    self.published.ports.insert(port, self.inventory.addresses(port).to_vec());
+                    self.published.problems.retain(|known| *known != problem);
+                    tracing::info!(port, "the port is free now and was opened");
+                }
+                Err(_) => drop(self.taken.insert(port, problem)),
+            }
+        }
+    }
+
+    /// Opens a port; where it was ours until now, waits until its core has closed it.
+    fn open_once_closed(&mut self, port: u16) -> io::Result<Vec<std::net::TcpListener>> {
+        const POLL: Duration = Duration::from_millis(1);
+        let until = self.closed.remove(&port).map(|since| since + CLOSING_MOST);
+        loop {
+            match self.open(port) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AddrInUse
+                        && until.is_some_and(|until| Instant::now() < until) =>
+                {
+                    std::thread::sleep(POLL);
+                }
+                opened => return opened,
+            }
+        }
+    }
+
+    fn listen(&mut self, sockets: Vec<std::net::TcpListener>, port: u16) {
+        for socket in sockets {
+            let core = self.next_core % self.shared.cores();
+            self.next_core += 1;
+            self.shared.post(core, Post::Listen(socket, port));
+        }
     }
 
     fn open(&mut self, port: u16) -> io::Result<Vec<std::net::TcpListener>> {

@@ -99,7 +99,7 @@ impl Parked {
         }
         let down = &mut self.exchange.down;
         let before = retained(&down.rx);
-        if down.rx.poll_gone(cx).is_ready() || down.tx.poll_gone(cx).is_ready() {
+        if down.rx.poll_gone(cx, core.shared.limits.spool_bytes).is_ready() || down.tx.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         let more = retained(&down.rx).saturating_sub(before);

@@ -2,6 +2,7 @@
 
 use crate::{
     kinds::{DaprRef, EnvValue, Function, Tracing},
+    references::{fill_in, in_parentheses},
     revision::Revision,
     template::Context,
 };
@@ -257,31 +258,8 @@ pub(crate) fn skywalking(function: &Function, context: &Context) -> Vec<(&'stati
     ]
 }
 
-/// `$(NAME)` of what is known so far, `$$` as `$`; what is not known stays as it is (Kubernetes, third_party/forked/golang/expansion).
+/// `$(NAME)` of what is known so far, `$$` as `$`; what is not known stays as it is.
 fn expand(text: &str, known: &[(String, String)]) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            out.push('$');
-            rest = after;
-            continue;
-        }
-        let reference = rest.strip_prefix('(').and_then(|inner| inner.split_once(')'));
-        let value = reference.and_then(|(name, after)| {
-            let (_, value) = known.iter().find(|(known, _)| known == name)?;
-            Some((value, after))
-        });
-        match value {
-            Some((value, after)) => {
-                out.push_str(value);
-                rest = after;
-            }
-            None => out.push('$'),
-        }
-    }
-    out.push_str(rest);
-    out
+    let value = |name: &str| known.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
+    fill_in(text, |rest| in_parentheses(rest, value))
 }

@@ -15,8 +15,6 @@ use std::{
     task::{Context, Poll},
 };
 
-/// Bytes of body that a waiting request may have read ahead: the end of the client shows behind them, and they can be replayed.
-const SPOOL_BYTES: usize = 64 * 1024;
 /// Read beyond that: the sizes of chunks, and the end of a client behind a body that fills the spool.
 const SPOOL_SLACK_BYTES: usize = 1024;
 /// Answers up to this size leave in one write, head included.
@@ -184,16 +182,17 @@ impl H1Rx {
         }
     }
 
-    /// Ready when the client has left. Reads ahead up to the spool's bound; behind a larger upload the end does not show.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the client has left. Reads ahead up to `spool` bytes; behind a larger upload the end does not show.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
+        let most = spool + SPOOL_SLACK_BYTES;
         loop {
             let held = self.buf.len() - self.at;
-            if held >= SPOOL_BYTES + SPOOL_SLACK_BYTES {
+            if held >= most {
                 return Poll::Pending;
             }
             if self.at == 0 && held > 0 && held == self.buf.capacity() {
                 // doubles, but never beyond what may be held
-                self.buf.reserve_exact(held.min(SPOOL_BYTES + SPOOL_SLACK_BYTES - held));
+                self.buf.reserve_exact(held.min(most - held));
             }
             match self.poll_fill(cx) {
                 Poll::Ready(Ok(1..)) => {}

@@ -64,10 +64,10 @@ impl DownRx {
         }
     }
 
-    /// Ready when the client has left, as far as its bytes show it; reads ahead up to the spool's bound.
-    pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the client has left, as far as its bytes show it; reads ahead up to `spool` bytes.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
         match self {
-            Self::H1(rx) => rx.poll_gone(cx),
+            Self::H1(rx) => rx.poll_gone(cx, spool),
             Self::H2(_) => Poll::Pending,
         }
     }

@@ -3,7 +3,7 @@
 use super::Connection;
 use crate::{
     core::Core,
-    deadline::Timer,
+    deadline::{Timer, earlier},
     drain::Ear,
     exchange::{DownRx, DownTx, H2DownTx, H2Rx, head_of_request},
     io::Io,
@@ -27,6 +27,7 @@ pub async fn serve(core: Rc<Core>, io: Io, connection: Connection, first: Vec<u8
         .max_local_error_reset_streams(Some(limits.h2_error_resets))
         .max_send_buffer_size(limits.h2_send_buffer);
     let metered = Metered::new(io, first, limits);
+    let stall = metered.stall();
     let handshake = tokio::time::timeout(limits.head_timeout, builder.handshake::<_, Bytes>(metered));
     let Ok(Ok(mut streams)) = handshake.await else { return };
 
@@ -51,13 +52,16 @@ pub async fn serve(core: Rc<Core>, io: Io, connection: Connection, first: Vec<u8
             if let Poll::Ready(next) = streams.poll_accept(cx) {
                 return Poll::Ready(next);
             }
+            let stalled = stall.since().map(|since| since + limits.write_stall);
             // a client that does not answer the shutdown, or reads nothing, is not waited for for ever
             let limit = closing.unwrap_or_else(|| {
                 let quiet = if is_quiet { quiet_since.get() } else { now } + limits.keep_alive_idle;
                 limits.h2_age.map_or(quiet, |age| quiet.min(opened + age))
             });
-            match timer.poll_expired(cx, Some(limit)) {
-                Poll::Ready(()) if closing.is_some_and(|until| until <= now) => Poll::Ready(None),
+            match timer.poll_expired(cx, earlier(Some(limit), stalled)) {
+                Poll::Ready(()) if [closing, stalled].into_iter().flatten().any(|until| until <= now) => {
+                    Poll::Ready(None)
+                }
                 Poll::Ready(()) => {
                     cx.waker().wake_by_ref();
                     Poll::Pending
