@@ -217,3 +217,6 @@ fn event_of_metadata(event: Event<PartialObjectMeta<DynamicObject>>, resource: &
         Event::Failed(failure) => Event::Failed(failure),
     }
 }
+
+#[cfg(test)]
+mod tests;
