@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use std::{
+    cell::OnceCell,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
     process::{Command, Stdio},
@@ -16,6 +17,8 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 /// A namespace of its own.
 pub struct Cluster {
     namespace: String,
+    /// Of the Gateway, once it has one.
+    address: OnceCell<SocketAddr>,
 }
 
 impl Cluster {
@@ -25,7 +28,7 @@ impl Cluster {
             println!("skipped: not in a cluster of e2e/cluster");
             return None;
         }
-        let cluster = Self { namespace: namespace.into() };
+        let cluster = Self { namespace: namespace.into(), address: OnceCell::new() };
         kubectl(&["delete", "namespace", namespace, "--ignore-not-found", "--wait"], None);
         kubectl(&["create", "namespace", namespace], None);
         Some(cluster)
@@ -59,8 +62,14 @@ impl Cluster {
     /// The status and the body of a GET of `/`.
     pub fn get(&self, host: &str) -> Result<(u16, String), String> {
         let text = |error: std::io::Error| error.to_string();
-        let address = address().ok_or("the Gateway has no address yet")?;
-        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).map_err(text)?;
+        let address = match self.address.get() {
+            Some(address) => address,
+            None => {
+                let address = address().ok_or("the Gateway has no address yet")?;
+                self.address.get_or_init(|| address)
+            }
+        };
+        let mut stream = TcpStream::connect_timeout(address, Duration::from_secs(2)).map_err(text)?;
         stream.set_read_timeout(Some(REQUEST_MAX)).map_err(text)?;
         let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).map_err(text)?;
@@ -93,7 +102,7 @@ pub fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 fn address() -> Option<SocketAddr> {
-    let path = "jsonpath={.status.addresses[0].value}";
+    let path = "jsonpath={.status.addresses[*].value}";
     let address = kubectl(&["-n", GATEWAY[0], "get", "gateway", GATEWAY[1], "--ignore-not-found", "-o", path], None);
     Some(SocketAddr::new(address.parse().ok()?, 80))
 }
