@@ -313,3 +313,6 @@ fn common(wanted: &Value, answer: &Value) -> Value {
         (_, answer) => answer.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests;
