@@ -77,6 +77,8 @@ async fn serve(args: Args, log_format: LogFormat) -> Result<(), String> {
     let binding = Binding { addresses: addresses(), unprivileged_offset: None };
     let settings = args.serve.settings(binding, Some(args.admin), log_format)?;
     let gateway = Gateway::start(settings).map_err(|error| format!("--admin {}: {error}", args.admin))?;
+    let admin = gateway.admin().map(tracing::field::display);
+    tracing::info!(admin, gateway = args.gateway, "waiting for routes");
     let plane = Plane { gateway, targets: Mutex::default() };
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@
 mod check;
 mod echo;
 mod explain;
+mod gateway;
 mod help;
 mod init;
 mod live;

@@ -1,0 +1,199 @@
+//! `gateway` with a controller that this test is: what it serves while there is one, and without.
+
+use crate::program::{Running, exchange, headgate};
+use headgate_config::{
+    Action, Activation, Arm, ArmTarget, Attachment, Backend, BackendName, BackendProtocol, Endpoint, Endpoints,
+    GatewayName, Host, HostPattern, Listener, ListenerName, Match, PathMatch, Probe, Protocol, QueueBounds, RouteKind,
+    Rule, RuleName, Seniority, Snapshot, Split, Timeouts, Wait,
+};
+use headgate_stream::{Identity, Pace, Publisher, ServerTls, authority::Material, serve};
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+fn name() -> GatewayName {
+    GatewayName { namespace: "a".into(), name: "web".into() }
+}
+
+/// A controller of one Gateway; gone once it is dropped.
+struct Controller {
+    _runtime: tokio::runtime::Runtime,
+    publisher: Publisher,
+    at: String,
+}
+
+impl Controller {
+    /// Writes what a Pod gets into a folder: authority, token, a place for state.
+    fn start(folder: &Path) -> Self {
+        let names = ["localhost".to_owned()];
+        let material = Material::renewed(None, &names, SystemTime::now()).unwrap().unwrap();
+        std::fs::write(folder.join("ca.crt"), material.trusted()).unwrap();
+        std::fs::write(folder.join("token"), "the token").unwrap();
+        std::fs::create_dir(folder.join("state")).unwrap();
+        let tls = ServerTls::new(material.chain(), material.key()).unwrap();
+        let (publisher, mut reports) = Publisher::new("test", 1, "test", Pace::default());
+        publisher.lead(true);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let at = format!("localhost:{}", listener.local_addr().unwrap().port());
+        let authenticate = |_| std::future::ready(Ok(Identity { gateway: name(), pod: "pod".into() }));
+        runtime.spawn(serve(listener, tls, authenticate, publisher.clone()));
+        runtime.spawn(async move { while reports.recv().await.is_some() {} });
+        Self { _runtime: runtime, publisher, at }
+    }
+
+    /// Everything on a port goes to an endpoint.
+    fn publish(&self, port: u16, endpoint: SocketAddr) {
+        let backend = BackendName { namespace: "a".into(), service: "s".into(), port: 80, uid: String::new() };
+        let endpoint = Endpoint { address: endpoint, ready: true, probe: Probe::default() };
+        let list = vec![endpoint];
+        let endpoints = Endpoints { backend: backend.clone(), list, activation: Activation::Ready };
+        self.publisher.endpoints(&name(), endpoints);
+        self.publisher.publish(&name(), snapshot(port, backend), Arc::default());
+    }
+}
+
+fn snapshot(port: u16, backend: BackendName) -> Snapshot {
+    let listener =
+        ListenerName { namespace: "a".into(), gateway: "web".into(), set: String::new(), section: "http".into() };
+    let any = Host { pattern: HostPattern::Any, declared: HostPattern::Any };
+    let path = PathMatch::Prefix("/".into());
+    let arm = Arm { target: ArmTarget::Backend(backend.clone()), weight: 1, filters: Vec::new() };
+    let mut snapshot = Snapshot::default();
+    snapshot.listeners.insert(
+        listener.clone(),
+        Listener {
+            name: listener.clone(),
+            port,
+            protocol: Protocol::Http,
+            hostname: HostPattern::Any,
+            tls: None,
+            backend_certificate: None,
+        },
+    );
+    snapshot.insert_rule(Arc::new(Rule {
+        name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: "r".into(), index: 0 },
+        title: String::new(),
+        seniority: Seniority { created: 0, namespace: "a".into(), route: "r".into(), rule: 0, at: 0 },
+        attachments: vec![Attachment { listener, hosts: vec![any] }],
+        matches: vec![Match { path, method: None, headers: Vec::new(), queries: Vec::new() }],
+        filters: Vec::new(),
+        action: Action::Forward(Split { arms: vec![arm], cold: Default::default() }),
+        timeouts: Timeouts::default(),
+        retry: None,
+    }));
+    snapshot.insert_backend(Arc::new(Backend {
+        name: backend,
+        protocol: BackendProtocol::Http1,
+        tls: None,
+        concurrency: 0,
+        queue: QueueBounds::default(),
+        scales: None,
+        wait: Wait::default(),
+    }));
+    snapshot
+}
+
+/// Answers each connection with 200 and closes it.
+fn backend() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        while let Ok((mut socket, _)) = listener.accept() {
+            let _ = socket.read(&mut [0; 4096]);
+            let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello");
+        }
+    });
+    address
+}
+
+/// A gateway's Pod, and its admin address.
+fn pod(folder: &Path, controller: &str, more: &[&str]) -> (Running, String) {
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (ca, token, state) = (file("ca.crt"), file("token"), file("state"));
+    let own = ["gateway", "--gateway", "a/web", "--controller", controller, "--ca", &ca, "--token", &token, "--state"];
+    let rest = [&state, "--pod", "pod", "--admin", "127.0.0.1:0", "--access-log", "none", "--log-format", "json"];
+    let (running, line) = Running::start(&[&own[..], &rest, more].concat(), "\"admin\":");
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    (running, line["admin"].as_str().unwrap().to_owned())
+}
+
+fn get(address: &str, path: &str) -> String {
+    exchange(address, &format!("GET {path} HTTP/1.1\r\nhost: example.com\r\nconnection: close\r\n\r\n"))
+}
+
+fn is_ready(admin: &str) -> bool {
+    get(admin, "/readyz").starts_with("HTTP/1.1 200")
+}
+
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < give_up, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn a_gateway_serves_what_its_controller_says_and_serves_on_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let controller = Controller::start(folder.path());
+    let at = controller.at.clone();
+    let (running, admin) = pod(folder.path(), &at, &[]);
+    assert!(get(&admin, "/livez").starts_with("HTTP/1.1 200"), "alive before there are routes");
+    assert!(!is_ready(&admin), "not ready before there are routes");
+
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    controller.publish(port, backend());
+    until("it becomes ready", || is_ready(&admin));
+    assert!(get(&address, "/x").ends_with("\r\n\r\nhello"));
+    let kept = folder.path().join("state/routes");
+    until("the routes are kept", || kept.exists());
+
+    drop(controller);
+    assert!(get(&address, "/x").ends_with("\r\n\r\nhello"), "without a controller");
+    running.signal("KILL");
+    running.wait();
+    let (running, admin) = pod(folder.path(), &at, &[]);
+    until("it is ready again", || is_ready(&admin));
+    assert!(get(&address, "/x").ends_with("\r\n\r\nhello"), "after a restart, without a controller");
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0));
+}
+
+#[test]
+fn a_gateway_that_is_asked_to_stop_is_not_ready_and_takes_connections_for_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let controller = Controller::start(folder.path());
+    let (mut running, admin) = pod(folder.path(), &controller.at, &["--shutdown-delay", "60"]);
+    let port = free_port();
+    let endpoint = backend();
+    controller.publish(port, endpoint);
+    until("it becomes ready", || is_ready(&admin));
+    running.signal("TERM");
+    until("it is not ready any more", || !is_ready(&admin));
+    // a version that comes meanwhile is served, and changes nothing of that
+    let other = free_port();
+    controller.publish(other, endpoint);
+    until("the version is live", || std::net::TcpStream::connect(("127.0.0.1", other)).is_ok());
+    assert!(!is_ready(&admin));
+    assert!(get(&format!("127.0.0.1:{other}"), "/").ends_with("\r\n\r\nhello"));
+    assert!(running.runs());
+    running.signal("INT");
+    until("a second signal ends the wait", || std::net::TcpStream::connect(("127.0.0.1", other)).is_err());
+}
+
+#[test]
+fn a_gateway_without_a_namespace_is_wrong_usage() {
+    let arguments = ["gateway", "--gateway", "web", "--controller", "x:1", "--ca", "x", "--token", "x", "--pod", "x"];
+    headgate(&arguments).exits(2).complains("write namespace/name");
+}
