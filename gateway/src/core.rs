@@ -122,6 +122,11 @@ impl Shared {
         let _ = self.posts[core].send(post);
     }
 
+    /// Whether it is about to drain, or drains.
+    pub fn is_leaving(&self) -> bool {
+        self.leaves.load(Relaxed)
+    }
+
     /// Whether the gateway should get traffic: it has routes, and does not drain.
     pub fn is_ready(&self) -> bool {
         self.has_routes.load(Relaxed) && !self.leaves.load(Relaxed)

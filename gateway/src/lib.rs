@@ -176,7 +176,7 @@ impl Gateway {
     }
 
     /// From now on it is not ready, whatever becomes live: a gateway that is about to drain is to get no new connections. It takes them
-    /// all the same.
+    /// all the same, and ends each HTTP/1.1 connection with its next answer: a drain that begins later finds none between two requests.
     pub fn leave(&self) {
         self.shared.leave();
     }

@@ -164,7 +164,10 @@ impl<'s, S: Serve> Follower<'s, S> {
     }
 
     async fn commit(&mut self, commit: wire::Commit) -> Result<wire::Ack, String> {
+        let before = self.held.backends();
         let whole = self.held.commit(commit).map_err(|drifted| drifted.to_string())?;
+        // a backend that routes name again may be forgotten by now, and its endpoints are not told twice
+        self.held.endpoints_named_since(&before).for_each(|endpoints| self.serve.endpoints(endpoints));
         let rules = whole.snapshot.rules.len();
         let mut problems = whole.problems;
         problems.extend(self.serve.publish(whole.snapshot, whole.certificates).await);

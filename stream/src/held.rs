@@ -7,7 +7,10 @@ use crate::{
     publication::{Certificates, key_digest},
     wire,
 };
-use headgate_config::{BackendName, Certificate, CertificateName, Endpoints, Listener, Redacted, Snapshot};
+use headgate_config::{
+    Backend, BackendName, ByName, Certificate, CertificateName, Endpoints, Listener, Redacted, Snapshot,
+};
+use imbl::OrdMap;
 use prost::Message;
 use std::{
     collections::{HashMap, HashSet},
@@ -171,6 +174,19 @@ impl Held {
         self.endpoints.iter().filter(move |(name, _)| is_named(name)).map(|(_, (_, endpoints))| endpoints)
     }
 
+    /// The backends that routes name.
+    pub fn backends(&self) -> OrdMap<ByName<Backend>, Arc<Backend>> {
+        self.snapshot.backends.clone()
+    }
+
+    /// The endpoints of backends that routes name, and did not name before.
+    pub fn endpoints_named_since<'h>(
+        &'h self,
+        before: &'h OrdMap<ByName<Backend>, Arc<Backend>>,
+    ) -> impl Iterator<Item = &'h Arc<Endpoints>> {
+        self.named_endpoints().filter(move |endpoints| !before.contains_key(&endpoints.backend))
+    }
+
     fn forget_unnamed(&mut self) {
         if self.endpoints.len() <= self.snapshot.backends.len() + UNNAMED_KEPT {
             return;
@@ -219,7 +235,7 @@ impl Held {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use headgate_config::{Backend, BackendProtocol, QueueBounds, Wait};
+    use headgate_config::{BackendProtocol, QueueBounds, Wait};
 
     fn backend(service: &str, concurrency: u32) -> Piece {
         let name = BackendName { namespace: "a".into(), service: service.into(), port: 80, uid: String::new() };

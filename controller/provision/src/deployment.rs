@@ -16,7 +16,7 @@ pub const TOKEN_AUDIENCE: &str = "headgate-controller";
 
 /// Where metrics, health and routes are shown, unless a listener wants the port.
 const ADMIN_PORT: u16 = 9901;
-/// Until everybody knows that a Pod goes away, it serves on as before, in seconds.
+/// Until everybody knows that a Pod goes away, it takes new connections as before, in seconds.
 const LINGER: u64 = 5;
 /// The gateway's limit `drain-grace`, from the signal to stop to the end, where parameters do not say it.
 const DRAIN_GRACE_MS: u64 = 30_000;
@@ -136,7 +136,6 @@ fn container(gateway: &Gateway, admin: u16, parameters: &Parameters, settings: &
         "startupProbe": probe("/livez", 1, 60, 1),
         "readinessProbe": probe("/readyz", 1, 3, 1),
         "livenessProbe": probe("/livez", 10, 6, 2),
-        "lifecycle": {"preStop": {"sleep": {"seconds": LINGER}}},
         "volumeMounts": [
             {"name": "ca", "mountPath": AUTHORITY_FOLDER, "readOnly": true},
             {"name": "token", "mountPath": TOKEN_FOLDER, "readOnly": true},
@@ -169,6 +168,8 @@ fn arguments(gateway: &Gateway, admin: u16, parameters: &Parameters, settings: &
     flag("pod", "$(POD_NAME)".into());
     flag("state", STATE_FOLDER.into());
     flag("admin", format!("0.0.0.0:{admin}"));
+    // the program waits and no preStop, so that it can send kept connections elsewhere meanwhile
+    flag("shutdown-delay", LINGER.to_string());
     if let Some(cores) = parameters.cores {
         flag("cores", cores.to_string());
     }

@@ -254,20 +254,20 @@ impl Cluster {
         }
         let gone = self.fleets.keep(&self.done.conditions, &self.stock, &self.done.snapshot);
         let mut touched = self.shares.take(&self.done.snapshot);
-        let (there, mut behind) = self.endpoint_changes(&before.endpoints, &touched);
+        let (there, behind) = self.endpoint_changes(&before.endpoints, &touched);
         outputs.extend(there);
         let unpublished = self.fleets.unpublished(&self.stock);
         let rekeyed = self.rekeyed(&before.certificates);
         unpublished.into_iter().chain(rekeyed).for_each(|gateway| {
             touched.entry(gateway).or_default();
         });
-        for (gateway, Touched { came, went }) in touched {
+        for (gateway, Touched { came, .. }) in touched {
             if gone.contains(&gateway) || !self.fleets.has(&gateway) {
                 continue;
             }
             let told = |name: BackendName| Output::Endpoints(gateway.clone(), self.endpoints(&name));
             outputs.extend(came.into_iter().filter(|name| self.is_plain(name)).map(told));
-            behind.extend(went.into_iter().map(|name| Output::Endpoints(gateway.clone(), none(name))));
+            // of those that went nothing is told: endpoints go before routes, and the old routes still send there
             let snapshot = self.shares.of(&gateway);
             let certificates = self.fleets.certificates(&gateway, &snapshot, &self.done.certificates);
             outputs.push(Output::Publish { gateway, snapshot: Box::new(snapshot), certificates });

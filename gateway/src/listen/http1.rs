@@ -114,7 +114,7 @@ impl Http1 {
 
     fn down(&mut self, core: &Rc<Core>, request: Request) -> Down {
         // A client that asked for another protocol may speak it already: what it sent is no request, whatever the answer is.
-        let goes_on = request.keep_alive && request.upgrade.is_none() && !core.bell.is_rung();
+        let goes_on = request.keep_alive && request.upgrade.is_none() && !core.shared.is_leaving();
         let is_head = request.head.method == Method::Head;
         let buffers = &core.buffers;
         let tx = H1Tx::to_client(self.io.clone(), buffers.clone(), request.version, is_head, goes_on);
