@@ -3,6 +3,9 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench bench-parts fuzz
+.PHONY: cluster conformance clusters-begin clusters
+# Measured times are among the tests: one after the other, whatever -j says.
+.NOTPARALLEL:
 
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 60
@@ -19,7 +22,8 @@ build: needs ## the program, target/release/headgate
 
 check: needs format lint unit quick ## format, lints, unit tests, a quick run end to end
 
-test: needs format lint unit quick heavy readme docs-current ## everything; what CI runs
+test: needs clusters-begin format lint unit quick clusters heavy readme docs-current ## everything; what CI runs
+	@if [ -e $(NOT_RUN) ]; then cat $(NOT_RUN); fi
 
 format:
 	cargo fmt --all --check
@@ -35,6 +39,37 @@ unit:
 quick:
 	cargo build --quiet
 	cargo test -p headgate-e2e --test structure --test chart --test examples --test standalone --quiet
+
+# Where a machine cannot have clusters, `make test` says so first and last, and goes on without them. Where it can, Kubernetes is
+# built meanwhile; its log is target/cluster-build.log, and a failed build is tried again, and told, where it is needed.
+NOT_RUN = target/not-run
+clusters-begin:
+	@mkdir -p target
+	@rm -f $(NOT_RUN)
+	@if tools/needs cluster 2>target/needs-cluster; then \
+	    nice e2e/cluster/up --build-only >target/cluster-build.log 2>&1 </dev/null & \
+	else \
+	    { echo "not run: make cluster, make conformance"; sed 's/^/  /' target/needs-cluster; } | tee $(NOT_RUN); \
+	fi
+
+clusters:
+	@if [ -e $(NOT_RUN) ]; then cat $(NOT_RUN); else \
+	    $(MAKE) --no-print-directory cluster && $(MAKE) --no-print-directory conformance REPORT=target/conformance.yaml; \
+	fi
+
+cluster: ## a real Kubernetes on this machine: the chart, routes under load, outages; root, Go
+	@tools/needs cluster
+	cargo build --quiet
+	cargo test -p headgate-e2e --test cluster --no-run --quiet
+	e2e/cluster/fresh e2e/cluster/in cargo test -p headgate-e2e --test cluster --offline -- --nocapture
+
+# The report of a release is kept in conformance/.
+REPORT ?= conformance/experimental-$(VERSION)-default-report.yaml
+VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+conformance: ## the official tests of Gateway API in a real Kubernetes; root, Go
+	@tools/needs cluster
+	cargo build --quiet
+	PROFILES=GATEWAY-HTTP,GATEWAY-GRPC FEATURES=auto REPORT=$(REPORT) VERSION=$(VERSION) e2e/cluster/fresh e2e/cluster/conformance
 
 # Minutes: bodies of 100 MB, thousands of reloads under load.
 heavy:

@@ -1,0 +1,74 @@
+//! A Gateway from its first object to its last: it gets an address, splits by weight, survives a rolling restart, and leaves nothing. Names are those that a person sees.
+
+use crate::{
+    load::{Load, exactly},
+    story::{Story, backends, gateway, route, split},
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_has_an_address_and_splits_by_weight() {
+    let Some(story) = Story::begin("e2e-split").await else { return };
+    let rules = split(1, &[("a", 90), ("b", 10)]);
+    story.apply(&(backends() + &gateway(1) + &route(&rules))).await;
+    for backend in ["deployment/a", "deployment/b"] {
+        story.rolled_out("e2e-split", backend).await;
+    }
+    let to = story.address("web").await;
+    story.until_answered(to, "shop.example", "200 a edit 1").await;
+    story.until_answered(to, "shop.example", "200 b edit 1").await;
+
+    let counts = exactly(2000, to, "shop.example").await;
+    assert!(within(&counts, "200 a edit 1", 1700..=1900) && counts.len() == 2, "90 to 10: {counts:?}");
+
+    let halves = split(2, &[("a", 50), ("b", 50)]);
+    story.patch("httproute/shop", &format!(r#"{{"spec":{{"rules":{halves}}}}}"#)).await;
+    story.until_answered(to, "shop.example", "200 b edit 2").await;
+    let counts = exactly(2000, to, "shop.example").await;
+    assert!(within(&counts, "200 a edit 2", 880..=1120) && counts.len() == 2, "50 to 50: {counts:?}");
+
+    story.until_answered(to, "nobody.example", "404 no_route").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_restart_loses_no_request() {
+    let Some(story) = Story::begin("e2e-restart").await else { return };
+    story.apply(&(backends() + &gateway(2) + &route(&split(1, &[("a", 1)])))).await;
+    let to = story.address("web").await;
+    story.until_answered(to, "shop.example", "200 a edit 1").await;
+    story.rolled_out("e2e-restart", "deployment/web-headgate").await;
+    let before = story.names("e2e-restart", "pods", "gateway.networking.k8s.io/gateway-name=web").await;
+
+    let load = Load::begin(to, "shop.example");
+    story.kubectl(&["rollout", "restart", "deployment/web-headgate"]).await;
+    story.rolled_out("e2e-restart", "deployment/web-headgate").await;
+    for pod in &before {
+        story.until(&format!("{pod} is gone"), async || !story.is_there(pod).await).await;
+    }
+    let counts = load.end().await;
+    println!("a rolling restart of {} Pods: {counts:?}", before.len());
+    assert_eq!(before.len(), 2);
+    assert!(counts.keys().all(|outcome| outcome == "200 a edit 1") && counts["200 a edit 1"] > 100, "{counts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_gateway_leaves_nothing() {
+    let Some(story) = Story::begin("e2e-delete").await else { return };
+    story.apply(&gateway(2)).await;
+    story.address("web").await;
+    let made = ["deployment", "service", "serviceaccount", "configmap", "poddisruptionbudget"];
+    for kind in made {
+        let name = format!("{kind}/web-headgate");
+        assert!(story.is_there(&name).await, "{name} is not there");
+    }
+    story.kubectl(&["delete", "gateway/web"]).await;
+    for kind in made {
+        let name = format!("{kind}/web-headgate");
+        story.until(&format!("{name} is gone"), async || !story.is_there(&name).await).await;
+    }
+    let pods = "gateway.networking.k8s.io/gateway-name=web";
+    story.until("its Pods are gone", async || story.names("e2e-delete", "pods", pods).await.is_empty()).await;
+}
+
+fn within(counts: &crate::load::Counts, outcome: &str, bounds: std::ops::RangeInclusive<u64>) -> bool {
+    counts.get(outcome).is_some_and(|count| bounds.contains(count))
+}
