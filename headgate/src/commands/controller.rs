@@ -42,12 +42,15 @@ const REFERRED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serve a cluster: watch its routes and functions, give each Gateway its own gateways, tell them what to serve, write status.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  headgate controller --image headgate:0.1.0                       # in a Pod, or by the current kubeconfig\n  headgate controller --image headgate:0.1.0 --domain example.com  # functions below example.com"
+)]
 pub struct Args {
     /// Namespace of the controller.
-    #[arg(long, env = "POD_NAMESPACE", default_value = "headgate-system")]
+    #[arg(long, env = "POD_NAMESPACE", hide_env_values = true, default_value = "headgate-system")]
     namespace: String,
     /// Name of this controller among its replicas.
-    #[arg(long, env = "POD_NAME", default_value = "headgate-controller")]
+    #[arg(long, env = "POD_NAME", hide_env_values = true, default_value = "headgate-controller")]
     identity: String,
     /// Image of the gateways.
     #[arg(long)]

@@ -19,6 +19,9 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Made for the Pods that `headgate controller` provides. Listens on the ports of the Gateway's listeners; serves the last routes
 /// that it had while no controller answers.
 #[derive(clap::Args)]
+#[command(
+    after_help = "Examples:\n  headgate gateway --gateway default/web --controller headgate-controller.headgate-system.svc:9902 \\\n      --ca ca.crt --token token --pod web-1 --state /run/headgate"
+)]
 pub struct Args {
     /// The Gateway to serve.
     #[arg(long, value_name = "NAMESPACE/NAME")]
@@ -33,7 +36,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     token: PathBuf,
     /// Name of this Pod.
-    #[arg(long, env = "POD_NAME", value_name = "NAME")]
+    #[arg(long, env = "POD_NAME", hide_env_values = true, value_name = "NAME")]
     pod: String,
     /// Folder, in memory, where the last routes are kept for a restart; never keys.
     #[arg(long, value_name = "DIR")]
