@@ -261,7 +261,7 @@ impl Cluster {
         unpublished.into_iter().chain(rekeyed).for_each(|gateway| {
             touched.entry(gateway).or_default();
         });
-        for (gateway, Touched { came, .. }) in touched {
+        for (gateway, Touched { came }) in touched {
             if gone.contains(&gateway) || !self.fleets.has(&gateway) {
                 continue;
             }

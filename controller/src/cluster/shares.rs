@@ -11,13 +11,11 @@ use std::{
 
 type Backends = OrdMap<ByName<Backend>, Arc<Backend>>;
 
-/// Which Backends a Gateway's share names since the last version, and which no more.
+/// Which Backends a Gateway's share names since the last version.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     /// Named now: their endpoints must be known before the routes. In order.
     pub came: Vec<BackendName>,
-    /// Not named any more: their endpoints go behind the routes.
-    pub went: Vec<BackendName>,
 }
 
 /// The routes, by Gateway. Costs as much as differs.
@@ -140,10 +138,8 @@ impl Touched {
     fn between(before: &Backends, now: &Backends) -> Self {
         let mut touched = Self::default();
         for item in before.diff(now) {
-            match item {
-                DiffItem::Add(name, _) => touched.came.push((**name).clone()),
-                DiffItem::Remove(name, _) => touched.went.push((**name).clone()),
-                DiffItem::Update { .. } => {}
+            if let DiffItem::Add(name, _) = item {
+                touched.came.push((**name).clone());
             }
         }
         touched
@@ -255,7 +251,7 @@ mod tests {
         assert_eq!(touched.keys().cloned().collect::<Vec<_>>(), [gateway("a")]);
         let services = |names: &[BackendName]| names.iter().map(|name| name.service.clone()).collect::<Vec<_>>();
         let a = &touched[&gateway("a")];
-        assert_eq!((services(&a.came), services(&a.went)), (texts(&["s3"]), texts(&["s1"])));
+        assert_eq!(services(&a.came), texts(&["s3"]));
         assert_eq!(names(&shares.of(&gateway("a"))).1, texts(&["s3"]));
         assert_eq!(names(&shares.of(&gateway("b"))).1, texts(&["s1"]));
         assert_eq!(shares.take(&next), BTreeMap::new());
