@@ -1,8 +1,10 @@
 //! The one binary: reads the command line and hands over to one command. It decides nothing itself.
 
 mod admin;
+mod clock;
 mod commands;
 mod exit;
+mod interrupts;
 mod limits_args;
 mod logging;
 mod offline;

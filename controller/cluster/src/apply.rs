@@ -2,9 +2,10 @@
 
 mod plan;
 
-use crate::{kinds, said_once::SaidOnce, status::pace::Failure};
+use crate::{kinds, object::is_labelled, pace::Failure, said_once::SaidOnce};
 use headgate_config::GatewayName;
 use headgate_controller::sources::cluster::ObjectChange;
+use headgate_provision::MANAGED_BY;
 use headgate_translate::kinds::ObjectRef;
 use kube::{
     Api, Client,
@@ -24,8 +25,6 @@ use tokio::{
 
 /// Owner of the fields that are applied.
 const FIELD_MANAGER: &str = "headgate";
-/// The label that says whose an object is.
-const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The longest wait for one write.
 const WRITE_MAX: Duration = Duration::from_secs(4);
 
@@ -123,11 +122,9 @@ async fn run(client: Client, shared: Arc<Shared>) {
 
 /// Whether we made it: it says so, or it has lost its label and we applied it once.
 fn is_ours(object: &DynamicObject) -> bool {
-    let meta = &object.metadata;
-    let is_labelled =
-        meta.labels.as_ref().is_some_and(|labels| labels.get(MANAGED_BY).is_some_and(|by| by == "headgate"));
-    let mut managers = meta.managed_fields.iter().flatten();
-    is_labelled || managers.any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.subresource.is_none())
+    let mut managers = object.metadata.managed_fields.iter().flatten();
+    is_labelled(&object.metadata)
+        || managers.any(|entry| entry.manager.as_deref() == Some(FIELD_MANAGER) && entry.subresource.is_none())
 }
 
 async fn carry_out(client: Client, name: ObjectRef, work: Work) -> (ObjectRef, Outcome) {
@@ -140,7 +137,7 @@ async fn carry_out(client: Client, name: ObjectRef, work: Work) -> (ObjectRef, O
         match work {
             Work::Apply { manifest, is_new } => {
                 if is_new && let Some(other) = api.get_opt(&name.name).await?.filter(|there| !is_ours(there)) {
-                    let by = other.metadata.labels.unwrap_or_default().remove(MANAGED_BY).unwrap_or_default();
+                    let by = other.metadata.labels.unwrap_or_default().remove(MANAGED_BY.0).unwrap_or_default();
                     let why = format!("{name} exists and is not ours (managed by {by:?}): rename one of the two");
                     return Ok(Outcome::Failed(Failure::Refused, why));
                 }

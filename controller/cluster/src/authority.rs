@@ -1,6 +1,7 @@
 //! The authority of the stream, kept in one Secret that all controllers share. Never prints a key, and never writes one anywhere else.
 
 use headgate_config::Redacted;
+use headgate_provision::MANAGED_BY;
 use headgate_stream::authority::Material;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
@@ -86,7 +87,7 @@ fn data(secret: &Secret) -> BTreeMap<String, Redacted> {
 
 fn secret(namespace: &str, material: &Material, version: Option<String>) -> Secret {
     let bytes = |text: &Redacted| ByteString(text.reveal().as_bytes().to_vec());
-    let labels = [("app.kubernetes.io/managed-by", "headgate"), ("app.kubernetes.io/component", "controller")];
+    let labels = [MANAGED_BY, ("app.kubernetes.io/component", "controller")];
     Secret {
         metadata: ObjectMeta {
             name: Some(SECRET.into()),

@@ -1,6 +1,6 @@
 //! Which kinds are watched, and how each is read. Data only.
 
-use headgate_translate::kinds::GATEWAY_GROUP;
+use headgate_translate::kinds::{GATEWAY_GROUP, ObjectRef};
 use kube::api::ApiResource;
 
 /// What our own objects carry (label selector).
@@ -34,12 +34,19 @@ pub struct Kind {
     pub reading: Reading,
     /// Whether a CustomResourceDefinition defines it, which may be missing and come later.
     pub is_custom: bool,
+    /// Whether its status is written here.
+    pub is_told: bool,
 }
 
 impl Kind {
     /// `apiVersion` of its objects.
     pub fn api_version(&self, version: &str) -> String {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
+    }
+
+    /// How it is addressed in the best of its versions.
+    fn best_resource(&self) -> Option<ApiResource> {
+        self.versions.first().map(|version| self.resource(version))
     }
 
     /// How it is addressed.
@@ -60,11 +67,15 @@ const fn custom(
     plural: &'static str,
     versions: &'static [&'static str],
 ) -> Kind {
-    Kind { group, kind, plural, versions, reading: Reading::Whole, is_custom: true }
+    Kind { group, kind, plural, versions, reading: Reading::Whole, is_custom: true, is_told: true }
+}
+
+const fn untold(kind: Kind) -> Kind {
+    Kind { is_told: false, ..kind }
 }
 
 const fn builtin(group: &'static str, kind: &'static str, plural: &'static str, reading: Reading) -> Kind {
-    Kind { group, kind, plural, versions: &["v1"], reading, is_custom: false }
+    Kind { group, kind, plural, versions: &["v1"], reading, is_custom: false, is_told: false }
 }
 
 /// The kinds, each once for each way of reading.
@@ -74,11 +85,11 @@ pub const KINDS: &[Kind] = &[
     custom(GATEWAY_GROUP, "ListenerSet", "listenersets", &["v1"]),
     custom(GATEWAY_GROUP, "HTTPRoute", "httproutes", &["v1", "v1beta1"]),
     custom(GATEWAY_GROUP, "GRPCRoute", "grpcroutes", &["v1", "v1alpha2"]),
-    custom(GATEWAY_GROUP, "ReferenceGrant", "referencegrants", &["v1", "v1beta1"]),
+    untold(custom(GATEWAY_GROUP, "ReferenceGrant", "referencegrants", &["v1", "v1beta1"])),
     custom(GATEWAY_GROUP, "BackendTLSPolicy", "backendtlspolicies", &["v1", "v1alpha3"]),
     custom("core.openfunction.io", "Function", "functions", &["v1beta2", "v1beta1"]),
     custom("networking.openfunction.io", "Gateway", "gateways", &["v1alpha1"]),
-    custom("headgate.dev", "GatewayParameters", "gatewayparameters", &["v1alpha1"]),
+    untold(custom("headgate.dev", "GatewayParameters", "gatewayparameters", &["v1alpha1"])),
     custom("headgate.dev", "ScalingPolicy", "scalingpolicies", &["v1alpha1"]),
     builtin("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", Reading::Metadata),
     builtin("", "Namespace", "namespaces", Reading::Whole),
@@ -94,7 +105,44 @@ pub const KINDS: &[Kind] = &[
 ];
 
 /// How the kind of an object is addressed, if it is one that is watched.
-pub fn resource(object: &headgate_translate::kinds::ObjectRef) -> Option<ApiResource> {
-    let kind = KINDS.iter().find(|kind| kind.group == object.group && kind.kind == object.kind)?;
-    kind.versions.first().map(|version| kind.resource(version))
+pub fn resource(object: &ObjectRef) -> Option<ApiResource> {
+    of(object)?.best_resource()
+}
+
+/// The same, if it is one whose status is written here.
+pub fn status_resource(object: &ObjectRef) -> Option<ApiResource> {
+    of(object).filter(|kind| kind.is_told)?.best_resource()
+}
+
+fn of(object: &ObjectRef) -> Option<&'static Kind> {
+    KINDS.iter().find(|kind| kind.group == object.group && kind.kind == object.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_addressed_by_its_group() {
+        let of = |group: &str| status_resource(&ObjectRef::new(group, "Gateway", "ns", "web")).map(|it| it.api_version);
+        assert_eq!(of(GATEWAY_GROUP).as_deref(), Some("gateway.networking.k8s.io/v1"));
+        assert_eq!(of("networking.openfunction.io").as_deref(), Some("networking.openfunction.io/v1alpha1"));
+        assert_eq!(of("networking.istio.io"), None);
+    }
+
+    #[test]
+    fn what_has_no_status_of_ours_is_addressed_and_not_told() {
+        let service = ObjectRef::new("", "Service", "ns", "web");
+        assert_eq!(
+            (resource(&service).map(|it| it.plural).as_deref(), status_resource(&service)),
+            (Some("services"), None)
+        );
+        assert_eq!(status_resource(&ObjectRef::new(GATEWAY_GROUP, "ReferenceGrant", "ns", "a")), None);
+    }
+
+    #[test]
+    fn ours_are_selected_by_the_label_that_they_get() {
+        let (label, value) = headgate_provision::MANAGED_BY;
+        assert_eq!(OURS, format!("{label}={value}"));
+    }
 }

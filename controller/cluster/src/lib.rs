@@ -6,7 +6,7 @@ pub mod events;
 pub mod kinds;
 pub mod leader;
 mod object;
-pub mod resource;
+mod pace;
 mod said_once;
 pub mod scale;
 pub mod status;

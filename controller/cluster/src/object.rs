@@ -6,8 +6,9 @@ use headgate_controller::sources::{
     decode::{Outcome, decode_admitted},
 };
 use headgate_functions::cluster::FUNCTION_LABEL;
+use headgate_provision::MANAGED_BY;
 use headgate_translate::{kinds::ObjectRef, schema::Problem};
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ObjectMeta};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -17,14 +18,19 @@ pub fn name_of(kind: &Kind, object: &DynamicObject) -> ObjectRef {
     ObjectRef::new(kind.group, kind.kind, &text(&object.metadata.namespace), &text(&object.metadata.name))
 }
 
+/// Whether it carries the label of what we make.
+pub fn is_labelled(meta: &ObjectMeta) -> bool {
+    meta.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0)).is_some_and(|by| by == MANAGED_BY.1)
+}
+
 /// The object; `before` is what was known of it, which one that cannot be read keeps.
 pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&ClusterObject>) -> ClusterObject {
     let name = name_of(kind, &object);
     let meta = &object.metadata;
-    let label = |key: &str| meta.labels.as_ref().and_then(|labels| labels.get(key));
     // the route of a function has OpenFunction's value in the label that is ours
-    let of_function = kind.kind == "HTTPRoute" && label(FUNCTION_LABEL).is_some();
-    let is_ours = of_function || label("app.kubernetes.io/managed-by").is_some_and(|by| by == "headgate");
+    let of_function =
+        kind.kind == "HTTPRoute" && meta.labels.as_ref().is_some_and(|labels| labels.contains_key(FUNCTION_LABEL));
+    let is_ours = of_function || is_labelled(meta);
     let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let owner = owner.map(|owner| {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);

@@ -2,7 +2,6 @@
 //!
 //! [`StatusWriter`] is told what watches show and what is wanted; its task asks [`Plan`] what is due and does only the I/O.
 
-pub(crate) mod pace;
 mod plan;
 
 pub use plan::{Answer, Outcome, Plan, Step, WRITES_MAX, Write};

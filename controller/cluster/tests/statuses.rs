@@ -1,7 +1,7 @@
 //! The writer of statuses against a real API server. Without one it does nothing, and says so; `e2e/cluster/in cargo test -p headgate-cluster --test statuses` gives it one. It leaves its namespaces behind.
 
 use futures_util::TryStreamExt;
-use headgate_cluster::{Client, StatusWriter, resource::api_resource, status::Counts};
+use headgate_cluster::{Client, StatusWriter, kinds::status_resource, status::Counts};
 use headgate_controller::sources::cluster::{ClusterContent, ClusterObject, ObjectChange};
 use headgate_status::Wanted;
 use headgate_translate::{
@@ -63,7 +63,7 @@ impl Ground {
     }
 
     fn api(&self, kind: &str) -> Api<DynamicObject> {
-        let resource = api_resource(&self.named(kind, "")).expect("a kind that is written");
+        let resource = status_resource(&self.named(kind, "")).expect("a kind that is written");
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 

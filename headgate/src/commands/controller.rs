@@ -3,7 +3,7 @@
 mod admin;
 mod scaling;
 
-use crate::exit;
+use crate::{clock::now_ms, exit, interrupts::Interrupts};
 use admin::Shown;
 use headgate_cluster::{
     apply::Applier,
@@ -28,12 +28,9 @@ use std::{
     net::SocketAddr,
     process::ExitCode,
     sync::{Arc, RwLock, atomic::Ordering},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime},
 };
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::net::TcpListener;
 
 /// How often the authority of the stream is looked at.
 const AUTHORITY_PERIOD: Duration = Duration::from_secs(3_600);
@@ -98,14 +95,12 @@ async fn serve(args: Args) -> Result<(), String> {
     let admin = TcpListener::bind(args.admin).await.map_err(|error| format!("--admin {}: {error}", args.admin))?;
     tokio::spawn(admin::serve(admin, shown.clone()));
     let client = headgate_cluster::client().await.map_err(|error| format!("no API server: {error}"))?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    let mut interrupts = Interrupts::new()?;
     let leader = Leader::start(client.clone(), &args.namespace, &args.identity);
     let serving = controller(&args, client, shown, leader.leading());
     let ended = tokio::select! {
         ended = serving => ended,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = interrupts.next() => Ok(()),
     };
     tracing::info!("stopping: gateways serve on");
     leader.release().await;
@@ -124,7 +119,8 @@ async fn controller(
     let names = stream_names(args);
     let material = authority(&client, &args.namespace, &names, SystemTime::now()).await.map_err(text)?;
     let tls = ServerTls::new(material.chain(), material.key()).map_err(text)?;
-    let (publisher, mut reports) = Publisher::new(&args.identity, epoch(), env!("CARGO_PKG_VERSION"), Pace::default());
+    // the time is another number after each start
+    let (publisher, mut reports) = Publisher::new(&args.identity, now_ms(), env!("CARGO_PKG_VERSION"), Pace::default());
     let accounts = Accounts::default();
     let listener = TcpListener::bind(args.stream_address)
         .await
@@ -191,7 +187,7 @@ impl Machine {
             open = watches.refer(referred, REFERRED_WITHIN).await;
         }
         let began = Instant::now();
-        let outputs = self.cluster.work(epoch());
+        let outputs = self.cluster.work(now_ms());
         self.carry_out(outputs);
         self.shown.busy.inc_by(began.elapsed().as_secs_f64());
         self.shown.is_ready.store(true, Ordering::Relaxed);
@@ -208,7 +204,7 @@ impl Machine {
                 }
                 // what the scaler said meanwhile may change what is to be
                 let said = std::mem::take(&mut states).into_iter();
-                open.extend(said.flat_map(|state| self.cluster.scaled(state, epoch())));
+                open.extend(said.flat_map(|state| self.cluster.scaled(state, now_ms())));
                 continue;
             };
             match output {
@@ -249,7 +245,7 @@ impl Machine {
 
     fn scaled(&mut self, states: Vec<TargetState>) {
         for state in states {
-            let outputs = self.cluster.scaled(state, epoch());
+            let outputs = self.cluster.scaled(state, now_ms());
             self.carry_out(outputs);
         }
     }
@@ -348,11 +344,6 @@ fn stream_names(args: &Args) -> Vec<String> {
 
 fn stream_name(args: &Args) -> String {
     args.stream_name.clone().unwrap_or_else(|| format!("headgate-controller.{}.svc", args.namespace))
-}
-
-/// Another number after each start.
-fn epoch() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 fn text(error: impl std::fmt::Display) -> String {

@@ -1,6 +1,6 @@
 //! `gateway`: the data plane of one Gateway in a cluster, told by its controllers what to serve. It has no rights in the cluster, and serves on without them.
 
-use crate::{exit, serve_args::ServeArgs};
+use crate::{exit, interrupts::Interrupts, serve_args::ServeArgs};
 use headgate_config::{BackendName, Demand, EndpointCount, Endpoints, GatewayName, Snapshot};
 use headgate_gateway::{Binding, Gateway, backend::ColdStart, telemetry::LogFormat};
 use headgate_stream::{Certificates, Following, Pace, Serve};
@@ -12,7 +12,6 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Serve one Gateway of a cluster, as its controllers say.
 ///
@@ -83,13 +82,11 @@ async fn serve(args: Args, log_format: LogFormat) -> Result<(), String> {
     let admin = gateway.admin().map(tracing::field::display);
     tracing::info!(admin, gateway = args.gateway, "waiting for routes");
     let plane = Plane { gateway, targets: Mutex::default() };
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| error.to_string())?;
+    let mut interrupts = Interrupts::new()?;
     let mut following = std::pin::pin!(live(following, &plane));
     tokio::select! {
         () = &mut following => {}
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = interrupts.next() => {}
     }
     tracing::info!("draining: what runs and what waits may end");
     plane.gateway.leave();
@@ -101,7 +98,7 @@ async fn serve(args: Args, log_format: LogFormat) -> Result<(), String> {
     let cut = tokio::select! {
         cut = stop => cut,
         () = &mut following => 0,
-        _ = interrupt.recv() => {
+        () = interrupts.next_of_person() => {
             tracing::warn!("stopped at once");
             return Ok(());
         }

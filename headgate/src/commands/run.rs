@@ -1,6 +1,6 @@
 //! `run`: gateway, directory source and functions as processes, joined on one machine. It decides nothing: files and counts go to `Standalone`, and what that says is done.
 
-use crate::{exit, serve_args::ServeArgs};
+use crate::{clock::now_ms, exit, interrupts::Interrupts, serve_args::ServeArgs};
 use headgate_config::{BackendName, Certificate, CertificateName, Snapshot};
 use headgate_controller::{
     assemble::Ground,
@@ -18,12 +18,9 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
-};
+use tokio::sync::mpsc;
 
 /// Counting while something starts or closes, while something runs, and otherwise.
 const COUNT_BUSY: Duration = Duration::from_millis(10);
@@ -382,35 +379,11 @@ async fn print_lines(mut lines: mpsc::Receiver<Line>) {
     }
 }
 
-/// Interrupts from a person or a supervisor.
-struct Interrupts {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-impl Interrupts {
-    fn new() -> Result<Self, String> {
-        let listen = |kind| signal(kind).map_err(|error| format!("no signal handler: {error}"));
-        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 async fn until_ms(deadline_ms: Option<u64>) {
     match deadline_ms {
         Some(at_ms) => tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(now_ms()).max(1))).await,
         None => std::future::pending().await,
     }
-}
-
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// A line on standard output; nobody who reads it any more is no reason to stop.

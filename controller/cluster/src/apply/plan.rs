@@ -1,9 +1,10 @@
 //! What of the manifests is to be written now: a pure function of what is wanted, what is there and what was answered. It reads no clock.
 
-use crate::status::pace::{Delay, Failure};
+use crate::pace::{Delay, Failure};
 use headgate_config::GatewayName;
 use headgate_controller::sources::cluster::{ClusterObject, ObjectChange};
 use headgate_functions::cluster::{FUNCTION_LABEL, OF_GATEWAY_LABEL, REVISION_LABEL};
+use headgate_provision::MANAGED_BY;
 use headgate_translate::kinds::{GATEWAY_GROUP, ObjectRef};
 use serde_json::Value;
 use std::{
@@ -204,7 +205,7 @@ impl Plan {
         match (self.wanted.get(name), there) {
             (Some(wanted), there) => {
                 // one without our label only adds to what somebody else made
-                let is_whole = wanted["metadata"]["labels"]["app.kubernetes.io/managed-by"].is_string();
+                let is_whole = wanted["metadata"]["labels"][MANAGED_BY.0].is_string();
                 let is_new = is_whole && there.is_none() && !self.applied.contains_key(name);
                 self.must_apply(name, wanted, there).then(|| Work::Apply { manifest: wanted.clone(), is_new })
             }

@@ -1,7 +1,7 @@
 //! Which write is due when, as time passes and answers come. No API server.
 
 use super::*;
-use crate::status::pace::{PAUSE, PAUSE_MAX};
+use crate::pace::{PAUSE, PAUSE_MAX};
 use headgate_controller::sources::cluster::ClusterContent;
 use headgate_translate::{
     conditions::{Condition, ConditionType, ParentStatus, Reason, RouteStatus, Status},
