@@ -172,7 +172,7 @@ impl<'s, S: Serve> Follower<'s, S> {
         let mut problems = whole.problems;
         problems.extend(self.serve.publish(whole.snapshot, whole.certificates).await);
         // what came before its backend was known may not have been kept
-        self.held.named_endpoints().for_each(|endpoints| self.serve.endpoints(endpoints));
+        self.held.endpoints_named_since(&before).for_each(|endpoints| self.serve.endpoints(endpoints));
         tracing::info!(version = commit.version, rules, problems = problems.len(), "routes are live");
         self.changed();
         Ok(wire::Ack { version: commit.version, problems })

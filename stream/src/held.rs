@@ -10,7 +10,7 @@ use crate::{
 use headgate_config::{
     Backend, BackendName, ByName, Certificate, CertificateName, Endpoints, Listener, Redacted, Snapshot,
 };
-use imbl::OrdMap;
+use imbl::{OrdMap, ordmap::DiffItem};
 use prost::Message;
 use std::{
     collections::{HashMap, HashSet},
@@ -179,12 +179,15 @@ impl Held {
         self.snapshot.backends.clone()
     }
 
-    /// The endpoints of backends that routes name, and did not name before.
+    /// The endpoints of backends that routes name, and did not name before; costs as much as differs.
     pub fn endpoints_named_since<'h>(
         &'h self,
         before: &'h OrdMap<ByName<Backend>, Arc<Backend>>,
     ) -> impl Iterator<Item = &'h Arc<Endpoints>> {
-        self.named_endpoints().filter(move |endpoints| !before.contains_key(&endpoints.backend))
+        before.diff(&self.snapshot.backends).filter_map(|item| match item {
+            DiffItem::Add(name, _) => self.endpoints.get(&**name).map(|(_, endpoints)| endpoints),
+            DiffItem::Update { .. } | DiffItem::Remove(..) => None,
+        })
     }
 
     fn forget_unnamed(&mut self) {

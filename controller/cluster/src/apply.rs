@@ -5,8 +5,8 @@ mod plan;
 use crate::{kinds, object::is_labelled, pace::Failure, said_once::SaidOnce};
 use headgate_config::GatewayName;
 use headgate_controller::sources::cluster::ObjectChange;
-use headgate_provision::MANAGED_BY;
 use headgate_translate::kinds::ObjectRef;
+use headgate_translate::manifest::MANAGED_BY;
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions},

@@ -1,8 +1,8 @@
 //! The authority of the stream, kept in one Secret that all controllers share. Never prints a key, and never writes one anywhere else.
 
 use headgate_config::Redacted;
-use headgate_provision::MANAGED_BY;
 use headgate_stream::authority::Material;
+use headgate_translate::manifest::MANAGED_BY;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api, Client,

@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn ours_are_selected_by_the_label_that_they_get() {
-        let (label, value) = headgate_provision::MANAGED_BY;
+        let (label, value) = headgate_translate::manifest::MANAGED_BY;
         assert_eq!(OURS, format!("{label}={value}"));
     }
 }

@@ -6,7 +6,7 @@ use headgate_controller::sources::{
     decode::{Outcome, decode_admitted},
 };
 use headgate_functions::cluster::FUNCTION_LABEL;
-use headgate_provision::MANAGED_BY;
+use headgate_translate::manifest::MANAGED_BY;
 use headgate_translate::{kinds::ObjectRef, schema::Problem};
 use kube::api::{DynamicObject, ObjectMeta};
 use serde_json::{Value, json};

@@ -2,11 +2,12 @@
 
 use crate::{
     Parameters, Settings, Transport,
-    names::{manifest, metadata, name, pod_metadata, selector},
+    names::{metadata, name, pod_metadata, selector},
 };
 use headgate_translate::{
     duration,
     kinds::{Gateway, ObjectRef},
+    manifest::manifest,
 };
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};

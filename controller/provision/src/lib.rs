@@ -13,13 +13,16 @@ mod settings;
 mod trouble;
 
 pub use deployment::TOKEN_AUDIENCE;
-pub use names::{GATEWAY_NAME_LABEL, MANAGED_BY, MANIFEST_ANNOTATION, name, selector};
+pub use names::{GATEWAY_NAME_LABEL, name, selector};
 pub use parameters::{Disruption, ExternalTrafficPolicy, GROUP, KIND, LogLevel, Parameters, ServiceType};
 pub use seen::{Seen, seen};
 pub use settings::Settings;
 
-use headgate_translate::kinds::{Gateway, ObjectRef, Protocol};
-use names::{manifest, metadata};
+use headgate_translate::{
+    kinds::{Gateway, ObjectRef, Protocol},
+    manifest::manifest,
+};
+use names::metadata;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,7 +49,7 @@ impl Transport {
 /// All objects of a Gateway, by name. What exists with its labels and is not among them is to be deleted.
 ///
 /// `ports` are those of all its listeners, ListenerSets included, also of those that cannot serve now: a Service that goes gives up
-/// its address. `parameters` are the Gateway's over those of its class. Each carries [`MANIFEST_ANNOTATION`], so that an object holds
+/// its address. `parameters` are the Gateway's over those of its class. Each carries [`MANIFEST_ANNOTATION`](headgate_translate::manifest::MANIFEST_ANNOTATION), so that an object holds
 /// all of its manifest, and nothing of an earlier one, if it holds that annotation.
 pub fn manifests(
     gateway: &Gateway,

@@ -1,17 +1,15 @@
 //! How the objects of a Gateway are called and labelled: always the same from the same Gateway, within the bounds of Kubernetes. Never a random name.
 
-use headgate_translate::kinds::{GATEWAY_GROUP, Gateway, ObjectRef};
+use headgate_translate::{
+    kinds::{GATEWAY_GROUP, Gateway, ObjectRef},
+    manifest::{MANAGED_BY, own, stamp},
+};
 use ring::digest::{SHA256, digest};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// The label with the name of the Gateway (GEP-1762); shortened where it is longer than a label may be.
 pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
-/// The label of all that this program makes, and its value.
-pub const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "headgate");
-
-/// The annotation that is another one for each other manifest.
-pub const MANIFEST_ANNOTATION: &str = "headgate.dev/manifest";
 
 /// The longest name of a Service, and the longest value of a label (RFC 1035 label).
 const LONGEST: usize = 63;
@@ -48,15 +46,7 @@ pub(crate) fn metadata(gateway: &Gateway, name: &str, more: &BTreeMap<String, St
     if !annotations.is_empty() {
         metadata["annotations"] = json!(annotations);
     }
-    if !gateway.meta.uid.is_empty() {
-        metadata["ownerReferences"] = json!([{
-            "apiVersion": format!("{GATEWAY_GROUP}/v1"),
-            "kind": "Gateway",
-            "name": gateway.meta.name,
-            "uid": gateway.meta.uid,
-            "controller": true,
-        }]);
-    }
+    own(&mut metadata, &format!("{GATEWAY_GROUP}/v1"), "Gateway", &gateway.meta);
     metadata
 }
 
@@ -69,26 +59,9 @@ pub(crate) fn pod_metadata(gateway: &Gateway) -> Value {
     metadata
 }
 
-/// A manifest, under its name.
-pub(crate) fn manifest(api_version: &str, kind: &str, metadata: Value, rest: Value) -> (ObjectRef, Value) {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let text = |key: &str| metadata[key].as_str().unwrap_or_default().to_owned();
-    let object = ObjectRef::new(group, kind, &text("namespace"), &text("name"));
-    let mut whole = Map::new();
-    whole.insert("apiVersion".into(), json!(api_version));
-    whole.insert("kind".into(), json!(kind));
-    whole.insert("metadata".into(), metadata);
-    if let Value::Object(rest) = rest {
-        whole.extend(rest);
-    }
-    (object, Value::Object(whole))
-}
-
-/// Adds the annotation that is another one for each other manifest. Without it nobody could see that a field which is wanted no more
-/// still stands in an object.
+/// A manifest with the annotation that is another one for each other manifest.
 pub(crate) fn stamped((name, mut manifest): (ObjectRef, Value)) -> (ObjectRef, Value) {
-    let stamp = hash(&manifest.to_string());
-    manifest["metadata"]["annotations"][MANIFEST_ANNOTATION] = json!(stamp);
+    stamp(&mut manifest, hash);
     (name, manifest)
 }
 

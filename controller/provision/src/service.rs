@@ -3,9 +3,12 @@
 use crate::{
     Parameters, ServiceType, Transport,
     address::{Request, address_services, main_service},
-    names::{manifest, metadata, selector},
+    names::{metadata, selector},
 };
-use headgate_translate::kinds::{Gateway, ObjectRef};
+use headgate_translate::{
+    kinds::{Gateway, ObjectRef},
+    manifest::manifest,
+};
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -1,7 +1,8 @@
 //! Golden pairs: a Gateway, its ports and parameters in `golden/*.yaml`, and the manifests that follow. `UPDATE_GOLDENS=1` writes them anew; each change is to be read.
 
-use headgate_provision::{MANIFEST_ANNOTATION, Parameters, Settings, Transport, manifests};
+use headgate_provision::{Parameters, Settings, Transport, manifests};
 use headgate_translate::kinds::{Decoded, Gateway, Object, decode};
+use headgate_translate::manifest::MANIFEST_ANNOTATION;
 use serde_json::Value;
 use std::{
     collections::BTreeSet,

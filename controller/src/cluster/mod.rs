@@ -173,11 +173,13 @@ impl Cluster {
             self.functions.merge_into(&mut self.stock.objects);
         }
         let mut outputs = Vec::new();
-        if news.routes || planned.routes || std::mem::take(&mut self.is_first) {
+        let has_routes = news.routes || planned.routes || std::mem::take(&mut self.is_first);
+        if has_routes {
             self.translate(&mut outputs, &mut news.said);
         }
         news.said.extend(self.fleets.look(&self.stock, &news.gateways));
-        outputs = self.scaling(planned, outputs);
+        let has_pods = has_routes || !news.gateways.is_empty();
+        outputs = self.scaling(planned, outputs, has_routes, has_pods);
         outputs.extend(self.manifests());
         self.say(&news.said, &mut outputs);
         self.disown(&mut outputs);
@@ -189,19 +191,30 @@ impl Cluster {
         if self.functions.scaled(state) { self.work(now_ms) } else { Vec::new() }
     }
 
-    /// What the scaler must know, before `outputs`: endpoints come before the routes that need them.
-    fn scaling(&mut self, planned: FunctionsOut, outputs: Vec<Output>) -> Vec<Output> {
+    /// What the scaler must know, before `outputs`: endpoints come before the routes that need them. Which Gateways lead to a target
+    /// is looked at where there are other routes, and which of their Pods run where there are other Pods.
+    fn scaling(
+        &mut self,
+        planned: FunctionsOut,
+        outputs: Vec<Output>,
+        has_routes: bool,
+        has_pods: bool,
+    ) -> Vec<Output> {
         let mut first = Vec::new();
-        let running = self.fleets.members(&self.stock);
-        if running != self.running {
-            self.running.clone_from(&running);
-            first.push(Output::Running(running));
+        if has_pods {
+            let running = self.fleets.members(&self.stock);
+            if running != self.running {
+                self.running.clone_from(&running);
+                first.push(Output::Running(running));
+            }
         }
-        let mut targets = self.functions.targets().to_vec();
-        functions::with_gateways(&mut targets, |backend| self.shares.users(backend).cloned().collect());
-        if targets != self.targets {
-            self.targets.clone_from(&targets);
-            first.push(Output::Targets(targets));
+        if has_routes || planned.targets {
+            let mut targets = self.functions.targets().to_vec();
+            functions::with_gateways(&mut targets, |backend| self.shares.users(backend).cloned().collect());
+            if targets != self.targets {
+                self.targets.clone_from(&targets);
+                first.push(Output::Targets(targets));
+            }
         }
         first.extend(planned.workloads.into_iter().map(|(target, workload)| Output::Seen(target, workload)));
         first.extend(planned.retries.into_iter().map(Output::Retry));

@@ -17,6 +17,7 @@ pub mod kinds;
 mod listener_sets;
 mod listeners;
 mod lookup;
+pub mod manifest;
 mod matches;
 mod objects;
 mod outcome;

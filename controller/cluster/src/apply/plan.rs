@@ -4,8 +4,8 @@ use crate::pace::{Delay, Failure};
 use headgate_config::GatewayName;
 use headgate_controller::sources::cluster::{ClusterObject, ObjectChange};
 use headgate_functions::cluster::{FUNCTION_LABEL, OF_GATEWAY_LABEL, REVISION_LABEL};
-use headgate_provision::MANAGED_BY;
 use headgate_translate::kinds::{GATEWAY_GROUP, ObjectRef};
+use headgate_translate::manifest::MANAGED_BY;
 use serde_json::Value;
 use std::{
     borrow::Cow,

@@ -1,11 +1,14 @@
 //! An OpenFunction Gateway in a cluster: the Gateway behind it, and the Service by whose name functions are found. Never a listener of somebody else.
 
 use super::{
-    names::{MANAGED_BY, OF_GATEWAY_LABEL, manifest},
+    names::{OF_GATEWAY_LABEL, manifest},
     service::external,
 };
 use crate::kinds::{GatewayTarget, INTERNAL_LISTENER, NamespacedName, OF_GATEWAY_GROUP, OfGateway};
-use headgate_translate::kinds::{GATEWAY_GROUP, ObjectMeta, ObjectRef, Service, ServicePort, TargetPort};
+use headgate_translate::{
+    kinds::{GATEWAY_GROUP, ObjectMeta, ObjectRef, Service, ServicePort, TargetPort},
+    manifest::{MANAGED_BY, own},
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -48,15 +51,7 @@ pub fn gateway_manifests(gateway: &OfGateway, entry: &str) -> BTreeMap<ObjectRef
         spec["gatewayClassName"] = json!(class);
     }
     let mut service = json!({"name": "gateway", "namespace": gateway.entry_namespace, "labels": labels()});
-    if !gateway.meta.uid.is_empty() {
-        service["ownerReferences"] = json!([{
-            "apiVersion": format!("{OF_GATEWAY_GROUP}/v1alpha1"),
-            "kind": "Gateway",
-            "name": gateway.meta.name,
-            "uid": gateway.meta.uid,
-            "controller": true,
-        }]);
-    }
+    own(&mut service, &format!("{OF_GATEWAY_GROUP}/v1alpha1"), "Gateway", &gateway.meta);
     BTreeMap::from([
         manifest(&format!("{GATEWAY_GROUP}/v1"), "Gateway", metadata, spec),
         manifest("v1", "Service", service, external(&entry_service(gateway, entry))),

@@ -1,7 +1,10 @@
 //! How the objects of a function are labelled and owned. Never a label of people in place of ours.
 
 use crate::kinds::{FUNCTION_GROUP, Function};
-use headgate_translate::kinds::ObjectRef;
+use headgate_translate::{
+    kinds::ObjectRef,
+    manifest::{self, MANAGED_BY, own, stamp},
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -11,10 +14,6 @@ pub const FUNCTION_LABEL: &str = "headgate.dev/function";
 pub const REVISION_LABEL: &str = "headgate.dev/revision";
 /// The label of what an OpenFunction Gateway gets: its namespace and name, with a dot between.
 pub const OF_GATEWAY_LABEL: &str = "headgate.dev/openfunction-gateway";
-/// The annotation that is another one for each other manifest.
-const MANIFEST_ANNOTATION: &str = "headgate.dev/manifest";
-/// The label of all that this program makes, and its value.
-pub(super) const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "headgate");
 
 /// Who owns the objects of a function.
 pub(super) struct Owner<'a> {
@@ -30,16 +29,8 @@ impl<'a> Owner<'a> {
     pub fn metadata(&self, name: &str, revision: Option<&str>) -> Value {
         let meta = &self.function.meta;
         let mut metadata = json!({"name": name, "namespace": meta.namespace, "labels": self.labels(revision)});
-        if !meta.uid.is_empty() {
-            let version = if self.function.is_v1beta1 { "v1beta1" } else { "v1beta2" };
-            metadata["ownerReferences"] = json!([{
-                "apiVersion": format!("{FUNCTION_GROUP}/{version}"),
-                "kind": "Function",
-                "name": meta.name,
-                "uid": meta.uid,
-                "controller": true,
-            }]);
-        }
+        let version = if self.function.is_v1beta1 { "v1beta1" } else { "v1beta2" };
+        own(&mut metadata, &format!("{FUNCTION_GROUP}/{version}"), "Function", meta);
         metadata
     }
 
@@ -58,14 +49,9 @@ pub(super) fn selector(revision: &str) -> Value {
     json!({REVISION_LABEL: revision})
 }
 
-/// A manifest, under its name. It carries [`MANIFEST_ANNOTATION`]: without, nobody could see that a field which is wanted no more
-/// still stands in an object.
+/// A manifest, under its name, with the annotation that is another one for each other manifest.
 pub(super) fn manifest(api_version: &str, kind: &str, metadata: Value, spec: Value) -> (ObjectRef, Value) {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
-    let text = |key: &str| metadata[key].as_str().unwrap_or_default().to_owned();
-    let object = ObjectRef::new(group, kind, &text("namespace"), &text("name"));
-    let mut manifest = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata, "spec": spec});
-    let stamp = crate::template::short_hash(manifest.to_string().bytes());
-    manifest["metadata"]["annotations"][MANIFEST_ANNOTATION] = json!(stamp);
+    let (object, mut manifest) = manifest::manifest(api_version, kind, metadata, json!({"spec": spec}));
+    stamp(&mut manifest, |text| crate::template::short_hash(text.bytes()));
     (object, manifest)
 }

@@ -1,11 +1,9 @@
 //! The template of the Pods of a revision: what the user wrote, and the container `function` put together again. Never a setting: those start nothing.
 
-use super::{
-    environment,
-    names::{MANAGED_BY, Owner},
-};
+use super::{environment, names::Owner};
 use crate::{kinds::Function, revision::Revision, template::Template};
 use headgate_config::Probe;
+use headgate_translate::manifest::MANAGED_BY;
 use serde_json::{Map, Value, json};
 
 /// The name of the container that is the function.
