@@ -130,7 +130,7 @@ impl<'l, 'a> Backends<'l, 'a> {
         let spec = service.ports.iter().find(|spec| spec.port == name.port)?;
         let tls = self.policies.tls(&key, &spec.name);
         let kind = if grpc { RouteKind::GRPCRoute } else { RouteKind::HTTPRoute };
-        let traits = self.lookup.objects.traits.get(&key).cloned().unwrap_or_default();
+        let traits = self.lookup.traits(name).cloned().unwrap_or_default();
         Some(Backend {
             name: name.clone(),
             protocol: protocol(kind, spec, tls.is_some()).ok()?,
@@ -166,7 +166,7 @@ impl<'l, 'a> Backends<'l, 'a> {
     /// What happens if an arm is cold: as the first Service that scales says.
     pub fn cold(&self, shares: &[ArmTarget]) -> ColdArm {
         let traits = |target: &ArmTarget| match target {
-            ArmTarget::Backend(name) => self.lookup.objects.traits.get(&(name.namespace.clone(), name.service.clone())),
+            ArmTarget::Backend(name) => self.lookup.traits(name),
             ArmTarget::Invalid(_) => None,
         };
         shares.iter().find_map(traits).map(|traits| traits.cold).unwrap_or_default()

@@ -76,6 +76,9 @@ pub enum Reason {
     AddressNotUsable,
     SupportedVersion,
     UnsupportedVersion,
+    NotReached,
+    ScaledByOther,
+    StartFailed,
 }
 
 /// Text of a reason, and what to do about it (empty where nothing is wrong).
@@ -145,6 +148,12 @@ impl Reason {
             Self::UnsupportedVersion => {
                 Row("UnsupportedVersion", "install CustomResourceDefinitions of a version that is supported")
             }
+            Self::NotReached => Row("NotReached", "let a rule of a route to one of our Gateways name the Service"),
+            Self::ScaledByOther => Row(
+                "ScaledByOther",
+                "let nobody else write replicas, and set the annotation headgate.dev/scaled-by=headgate on the workload",
+            ),
+            Self::StartFailed => Row("StartFailed", "see the events and the logs of its Pods"),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::{
     Objects,
     kinds::{AddressFamily, EndpointSlice, ServicePort, SliceEndpoint, TargetPort},
     lookup::{Lookup, Slices},
+    scaling::Scaling,
 };
 use headgate_config::{Activation, BackendName, Endpoint, Endpoints, Probe, Snapshot};
 use std::{
@@ -15,7 +16,8 @@ use std::{
 /// alone.
 pub fn endpoints_of(objects: &Objects, snapshot: &Snapshot) -> Vec<Endpoints> {
     let slices = Slices::of(objects);
-    let lookup = Lookup::new(objects, &slices);
+    let scaling = Scaling::new(objects, true);
+    let lookup = Lookup::new(objects, &slices, &scaling);
     snapshot.backends.keys().filter_map(|backend| endpoints(&lookup, backend)).collect()
 }
 
@@ -30,7 +32,7 @@ pub(crate) fn endpoints(lookup: &Lookup<'_>, backend: &BackendName) -> Option<En
     if slices.is_empty() {
         return None;
     }
-    let traits = lookup.objects.traits.get(&key);
+    let traits = lookup.traits(backend);
     let asks = traits.is_some_and(|traits| traits.scales.is_some());
     let probe = traits.map_or(Probe::Tcp, |traits| traits.probe.clone());
     let mut found: BTreeMap<SocketAddr, bool> = BTreeMap::new();

@@ -23,6 +23,7 @@ mod objects;
 mod outcome;
 mod parameters;
 mod route;
+mod scaling;
 pub mod schema;
 mod translate;
 mod translator;

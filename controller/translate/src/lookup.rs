@@ -1,15 +1,18 @@
 //! What is looked up from elsewhere while one object is translated: grants, slices and labels, by reverse indexes. Never changes anything.
 
 use crate::{
-    Key, Objects,
+    Key, Objects, ServiceTraits,
     kinds::{EndpointSlice, GATEWAY_GROUP, Gateway, ListenerSet, ObjectRef, ReferenceGrant},
+    scaling::Scaling,
 };
+use headgate_config::BackendName;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Objects with their reverse indexes.
 pub(crate) struct Lookup<'a> {
     pub objects: &'a Objects,
     slices: &'a Slices,
+    scaling: &'a Scaling,
     grants: BTreeMap<&'a str, Vec<&'a ReferenceGrant>>,
     /// By the Gateway that they name, in the order of precedence.
     sets: BTreeMap<Key, Vec<&'a ListenerSet>>,
@@ -56,7 +59,7 @@ fn service_of(slice: &EndpointSlice) -> Option<Key> {
 
 impl<'a> Lookup<'a> {
     /// Builds the indexes of grants and ListenerSets; that of slices, of which there are many, is kept.
-    pub fn new(objects: &'a Objects, slices: &'a Slices) -> Self {
+    pub fn new(objects: &'a Objects, slices: &'a Slices, scaling: &'a Scaling) -> Self {
         let mut grants = BTreeMap::<&str, Vec<&ReferenceGrant>>::new();
         for grant in objects.reference_grants.values() {
             grants.entry(&grant.meta.namespace).or_default().push(grant);
@@ -66,7 +69,7 @@ impl<'a> Lookup<'a> {
             sets.entry(set.parent.key(&set.meta.namespace)).or_default().push(set);
         }
         sets.values_mut().for_each(|sets| sets.sort_by_key(|set| (set.meta.created, set.meta.key())));
-        Self { objects, slices, grants, sets }
+        Self { objects, slices, scaling, grants, sets }
     }
 
     /// The ListenerSets that name a Gateway, in the order of precedence: the oldest first, then by namespace and name.
@@ -81,6 +84,15 @@ impl<'a> Lookup<'a> {
                 .grants
                 .get(to.namespace.as_str())
                 .is_some_and(|grants| grants.iter().any(|grant| grant.allows((GATEWAY_GROUP, kind, namespace), to)))
+    }
+
+    /// What a function or a policy says of a Service port, if it scales.
+    pub fn traits(&self, name: &BackendName) -> Option<&'a ServiceTraits> {
+        let key = (name.namespace.clone(), name.service.clone());
+        self.objects.traits.get(&key).or_else(|| {
+            let ports = &self.objects.services.get(&key)?.ports;
+            self.scaling.traits(&key, &ports.iter().find(|port| port.port == name.port)?.name)
+        })
     }
 
     /// Slices of a Service, by name.

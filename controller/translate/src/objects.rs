@@ -1,8 +1,8 @@
 //! Everything that the sources know now. A clone costs nothing, for it shares what is equal; never a copy of an object.
 
 use crate::kinds::{
-    BackendTLSPolicy, ConfigMap, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HTTPRoute,
-    ListenerSet, Namespace, Object, ObjectRef, ReferenceGrant, Secret, Service,
+    BackendTLSPolicy, ConfigMap, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HEADGATE_GROUP,
+    HTTPRoute, ListenerSet, Namespace, Object, ObjectRef, ReferenceGrant, ScalingPolicy, Secret, Service,
 };
 use headgate_config::{ColdArm, Probe, QueueBounds, Wait};
 use imbl::OrdMap;
@@ -22,6 +22,7 @@ pub struct Objects {
     pub grpc_routes: OrdMap<Key, Arc<GRPCRoute>>,
     pub reference_grants: OrdMap<Key, Arc<ReferenceGrant>>,
     pub backend_tls_policies: OrdMap<Key, Arc<BackendTLSPolicy>>,
+    pub scaling_policies: OrdMap<Key, Arc<ScalingPolicy>>,
     pub services: OrdMap<Key, Arc<Service>>,
     pub endpoint_slices: OrdMap<Key, Arc<EndpointSlice>>,
     pub secrets: OrdMap<Key, Arc<Secret>>,
@@ -36,7 +37,7 @@ pub struct Objects {
     pub aliases: OrdMap<Key, Vec<AliasArm>>,
 }
 
-/// What a function says of a Service that scales.
+/// What a function or a policy says of a Service that scales.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceTraits {
     /// Requests at once per endpoint; 0 is no bound.
@@ -76,6 +77,7 @@ impl Objects {
             Object::GRPCRoute(object) => drop(self.grpc_routes.insert(key, object)),
             Object::ReferenceGrant(object) => drop(self.reference_grants.insert(key, object)),
             Object::BackendTLSPolicy(object) => drop(self.backend_tls_policies.insert(key, object)),
+            Object::ScalingPolicy(object) => drop(self.scaling_policies.insert(key, object)),
             Object::Service(object) => drop(self.services.insert(key, object)),
             Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, object)),
             Object::Secret(object) => drop(self.secrets.insert(key, object)),
@@ -95,6 +97,7 @@ impl Objects {
             (GATEWAY_GROUP, "GRPCRoute") => self.grpc_routes.remove(key).is_some(),
             (GATEWAY_GROUP, "ReferenceGrant") => self.reference_grants.remove(key).is_some(),
             (GATEWAY_GROUP, "BackendTLSPolicy") => self.backend_tls_policies.remove(key).is_some(),
+            (HEADGATE_GROUP, "ScalingPolicy") => self.scaling_policies.remove(key).is_some(),
             ("", "Service") => self.services.remove(key).is_some(),
             ("discovery.k8s.io", "EndpointSlice") => self.endpoint_slices.remove(key).is_some(),
             ("", "Secret") => self.secrets.remove(key).is_some(),
@@ -123,6 +126,7 @@ impl Objects {
             + self.grpc_routes.len()
             + self.reference_grants.len()
             + self.backend_tls_policies.len()
+            + self.scaling_policies.len()
             + self.services.len()
             + self.endpoint_slices.len()
             + self.secrets.len()

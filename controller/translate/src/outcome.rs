@@ -11,6 +11,7 @@ use crate::{
     listeners::GatewayView,
     lookup::Lookup,
     route::{Resolved, Route},
+    scaling::Scaling,
     schema::{FieldPath, Problem},
 };
 use headgate_config::{Attachment, Host, Rule};
@@ -23,6 +24,7 @@ pub(crate) struct Around<'w, 'a> {
     pub lookup: &'w Lookup<'a>,
     pub gateways: &'w Gateways<'a>,
     pub policies: &'w Policies,
+    pub scaling: &'w Scaling,
 }
 
 /// What became of a route.

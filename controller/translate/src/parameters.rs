@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The group of the one kind of parameters.
-pub const PARAMETERS_GROUP: &str = "headgate.dev";
+pub const PARAMETERS_GROUP: &str = crate::kinds::HEADGATE_GROUP;
 /// The one kind of parameters.
 pub const PARAMETERS_KIND: &str = "GatewayParameters";
 

@@ -3,7 +3,7 @@
 use crate::{
     Objects, Translator,
     conditions::Status,
-    kinds::{AllowedRoutes, From, Gateway, Listener, ObjectMeta, ObjectRef, Protocol},
+    kinds::{AllowedRoutes, From, Gateway, Listener, ObjectMeta, ObjectRef, Protocol, ScalingPolicy},
     schema::Problem,
 };
 use headgate_config::{ByName, Certificate, Endpoints, Snapshot};
@@ -25,6 +25,8 @@ pub struct Settings {
     /// All Gateways are served by one process, so that their listeners share its ports: of two that cannot be told apart the one of
     /// the older Gateway serves.
     pub shared_ports: bool,
+    /// Somebody scales what is behind ordinary Services, as ScalingPolicies say.
+    pub scales_services: bool,
     /// Say conditions; where nobody reads them they cost memory and time for nothing.
     pub conditions: bool,
 }
@@ -37,6 +39,7 @@ impl Default for Settings {
             builtin_gateway: None,
             adopt_orphans: false,
             shared_ports: false,
+            scales_services: true,
             conditions: true,
         }
     }
@@ -45,7 +48,13 @@ impl Default for Settings {
 impl Settings {
     /// For a machine without a cluster.
     pub fn standalone() -> Self {
-        Self { builtin_gateway: Some(builtin_gateway(80)), adopt_orphans: true, shared_ports: true, ..Self::default() }
+        Self {
+            builtin_gateway: Some(builtin_gateway(80)),
+            adopt_orphans: true,
+            shared_ports: true,
+            scales_services: false,
+            ..Self::default()
+        }
     }
 }
 
@@ -75,6 +84,8 @@ pub struct Translation {
     pub certificates: Vec<Certificate>,
     /// Endpoints of the Backends of the Snapshot whose Services have slices.
     pub endpoints: OrdMap<ByName<Endpoints>, Arc<Endpoints>>,
+    /// By scale target, as Backends name it: the ScalingPolicy that decides how it is scaled. Those of functions are not among them.
+    pub scaling: OrdMap<String, Arc<ScalingPolicy>>,
     /// What we say of each object.
     pub conditions: OrdMap<ObjectRef, Arc<Status>>,
     /// The same for people: what is wrong, in which object, where. A problem that stays is the same one.

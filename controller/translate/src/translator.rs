@@ -8,11 +8,12 @@ use crate::{
     conditions::{ClassStatus, Condition, ConditionType, Finding, Reason, Status},
     endpoints::endpoints,
     gateways::{Gateways, Seen, gateway_status},
-    kinds::{GATEWAY_GROUP, ObjectRef},
+    kinds::{GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, PolicyTarget},
     listeners::GatewayView,
     lookup::{Lookup, Slices},
     outcome::{Around, Outcome, Told, outcome},
     parameters,
+    scaling::Scaling,
     schema::{FieldPath, Problem},
 };
 use headgate_config::{BackendName, ByName, Named, RouteKind, Rule, RuleName};
@@ -34,6 +35,7 @@ pub struct Translator {
     objects: Objects,
     slices: Slices,
     policies: Policies,
+    scaling: Scaling,
     /// What routes saw of our Gateways.
     seen: BTreeMap<Key, Seen>,
     memory: Memory,
@@ -78,6 +80,7 @@ impl Translator {
             objects: Objects::default(),
             slices: Slices::default(),
             policies: Policies::default(),
+            scaling: Scaling::default(),
             seen: BTreeMap::new(),
             memory: Memory::default(),
         }
@@ -97,8 +100,13 @@ impl Translator {
     pub fn translate(&mut self, objects: &Objects) -> &Translation {
         let before = mem::replace(&mut self.objects, objects.clone());
         let mut changed = Changed::between(&before, objects, &mut self.slices);
-        let Self { settings, slices, policies, seen, memory, .. } = self;
-        let lookup = Lookup::new(objects, slices);
+        let Self { settings, slices, policies, scaling, seen, memory, .. } = self;
+        if Scaling::depends_on_difference(&before, objects) {
+            let new = Scaling::new(objects, settings.scales_services);
+            changed.policies(new.differing(scaling));
+            *scaling = new;
+        }
+        let lookup = Lookup::new(objects, slices, scaling);
         if Policies::depend_on_difference(&before, objects) {
             let new = Policies::new(&lookup);
             changed.policies(new.differing(policies));
@@ -110,7 +118,7 @@ impl Translator {
         changed.gateways(&mem::replace(seen, now_seen.clone()), &now_seen, builtin.as_ref());
         changed.aliases(&before.aliases, &objects.aliases);
 
-        let around = Around { settings, lookup: &lookup, gateways: &gateways, policies };
+        let around = Around { settings, lookup: &lookup, gateways: &gateways, policies, scaling };
         let mut touched = Touched::new();
         for (name, route) in changed.routes(objects) {
             let outcome = route.map(|route| outcome(route, around)).unwrap_or_default();
@@ -211,6 +219,8 @@ impl Memory {
         self.front_problems = keep_known(&self.front_problems, mem::take(&mut few.problems));
         few.gateways(&mut self.done, &self.attached);
         few.policies(&self.told);
+        few.scaling(&self.told);
+        self.done.scaling.clone_from(around.scaling.in_force());
         self.back_problems = keep_known(&self.back_problems, few.problems);
         let said = if around.settings.conditions { few.said } else { BTreeMap::new() };
         for gone in self.few_said.iter().filter(|object| !said.contains_key(*object)) {
@@ -324,15 +334,22 @@ impl Few<'_, '_> {
             self.problems.push(ObjectProblem { object: policy, problem: finding.problem() });
         }
         for policy in self.around.lookup.objects.backend_tls_policies.values() {
-            let targets = policy.targets.iter().filter(|target| target.group.is_empty() && target.kind == "Service");
-            let services: BTreeSet<Key> =
-                targets.map(|target| (policy.meta.namespace.clone(), target.name.clone())).collect();
-            let reach = |told: &&Told| !told.services.is_disjoint(&services);
-            let reached = told.values().filter(reach).flat_map(|told| &told.places);
-            let gateways = reached.map(|(gateway, _)| gateway.clone()).collect();
+            let gateways = reaching(told, &policy.meta.namespace, &policy.targets);
             let controller = &self.around.settings.controller_name;
             let status = self.around.policies.status(policy, &gateways, controller);
             let object = ObjectRef::new(GATEWAY_GROUP, "BackendTLSPolicy", &policy.meta.namespace, &policy.meta.name);
+            self.said.insert(object, Status::Policy(status));
+        }
+    }
+
+    fn scaling(&mut self, told: &BTreeMap<RouteName, Told>) {
+        for (policy, finding) in self.around.scaling.findings() {
+            self.problems.push(ObjectProblem { object: policy, problem: finding.problem() });
+        }
+        for policy in self.around.lookup.objects.scaling_policies.values() {
+            let gateways = reaching(told, &policy.meta.namespace, &policy.targets);
+            let status = self.around.scaling.status(policy, &gateways, &self.around.settings.controller_name);
+            let object = ObjectRef::new(HEADGATE_GROUP, "ScalingPolicy", &policy.meta.namespace, &policy.meta.name);
             self.said.insert(object, Status::Policy(status));
         }
     }
@@ -341,6 +358,15 @@ impl Few<'_, '_> {
         let told = findings.iter().map(|finding| ObjectProblem { object: object.clone(), problem: finding.problem() });
         self.problems.extend(told);
     }
+}
+
+/// The Gateways through which Services that a policy names are reached.
+fn reaching(told: &BTreeMap<RouteName, Told>, namespace: &str, targets: &[PolicyTarget]) -> BTreeSet<Key> {
+    let targets = targets.iter().filter(|target| target.group.is_empty() && target.kind == "Service");
+    let services: BTreeSet<Key> = targets.map(|target| (namespace.to_owned(), target.name.clone())).collect();
+    let reach = |told: &&Told| !told.services.is_disjoint(&services);
+    let reached = told.values().filter(reach).flat_map(|told| &told.places);
+    reached.map(|(gateway, _)| gateway.clone()).collect()
 }
 
 /// Without a cluster nobody else makes slices: a Service that does not scale and has none will never serve.

@@ -107,6 +107,8 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
             (GROUP, "GatewayClass"),
             (GROUP, "ReferenceGrant"),
             (GROUP, "BackendTLSPolicy"),
+            ("headgate.dev", "ScalingPolicy"),
+            ("headgate.dev", "ScalingPolicy"),
             ("", "Service"),
             ("", "Service"),
             ("", "Service"),
@@ -238,6 +240,20 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
                     "hostname": pick(dice, &["s.io", "t.io"]),
                     "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": pick(dice, &["one", "two"])}],
                 },
+            });
+            value
+        }
+        "ScalingPolicy" => {
+            let mut value = api("headgate.dev", "v1alpha1", kind, name, namespace);
+            let mut target = json!({"kind": "Service", "name": pick(dice, &["one", "two"])});
+            if one_in(3, dice) {
+                target["sectionName"] = json!("http");
+            }
+            value["spec"] = json!({
+                "targetRefs": [target],
+                "scaleTargetRef": {"name": pick(dice, &["one", "two"])},
+                "queue": pick(dice, &[1, 2]),
+                "cold": pick(dice, &["hold", "shift"]),
             });
             value
         }

@@ -289,6 +289,7 @@ fn ground(args: &Args, trusted: &str) -> Ground {
     let settings = Settings {
         controller_name: args.controller_name.clone(),
         cluster_domain: args.cluster_domain.clone(),
+        scales_services: false,
         ..Settings::default()
     };
     let functions = Defaults {

@@ -72,7 +72,7 @@ impl BackendTLSPolicy {
         let mut spec = at.fields();
         Self {
             meta,
-            targets: spec.need("targetRefs").map(|at| PolicyTarget::read_list(&at)).unwrap_or_default(),
+            targets: spec.need("targetRefs").map(|at| PolicyTarget::read_any(&at)).unwrap_or_default(),
             validation: spec.need("validation").map(|at| BackendValidation::read(&at)).unwrap_or_default(),
             options: spec.map("options", Form::OPTION),
         }
@@ -80,9 +80,18 @@ impl BackendTLSPolicy {
 }
 
 impl PolicyTarget {
-    fn read_list(at: &Reader<'_>) -> Vec<Self> {
+    fn read_any(at: &Reader<'_>) -> Vec<Self> {
+        Self::read_list(at, |fields| fields.need_text("group", Form::GROUP))
+    }
+
+    /// Of a policy whose targets are Services: the group may be left out.
+    pub(crate) fn read_services(at: &Reader<'_>) -> Vec<Self> {
+        Self::read_list(at, |fields| fields.text("group", Form::GROUP).unwrap_or_default())
+    }
+
+    fn read_list(at: &Reader<'_>, group: fn(&mut Fields<'_>) -> String) -> Vec<Self> {
         let elements = at.list(1..=16);
-        let targets: Vec<Self> = elements.iter().map(Self::read).collect();
+        let targets: Vec<Self> = elements.iter().map(|at| Self::read(at, group)).collect();
         for (index, target) in targets.iter().enumerate() {
             let same =
                 |other: &&Self| (&other.group, &other.kind, &other.name) == (&target.group, &target.kind, &target.name);
@@ -96,10 +105,10 @@ impl PolicyTarget {
         targets
     }
 
-    fn read(at: &Reader<'_>) -> Self {
+    fn read(at: &Reader<'_>, group: fn(&mut Fields<'_>) -> String) -> Self {
         let mut fields = at.fields();
         Self {
-            group: fields.need_text("group", Form::GROUP),
+            group: group(&mut fields),
             kind: fields.need_text("kind", Form::KIND),
             name: fields.need_text("name", Form::NAME),
             section: fields.text("sectionName", Form::SUBDOMAIN),

@@ -4,7 +4,8 @@ use crate::{
     form::Form,
     kinds::{
         BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, ListenerSet,
-        Namespace, ObjectMeta, ObjectRef, ReferenceGrant, Secret, Service, read_meta, reference::GATEWAY_GROUP,
+        Namespace, ObjectMeta, ObjectRef, ReferenceGrant, ScalingPolicy, Secret, Service, read_meta,
+        reference::GATEWAY_GROUP, scaling_policy::HEADGATE_GROUP,
     },
     schema::{Fields, Problem, Reader, Report},
 };
@@ -22,6 +23,7 @@ pub enum Object {
     GRPCRoute(Arc<GRPCRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
     BackendTLSPolicy(Arc<BackendTLSPolicy>),
+    ScalingPolicy(Arc<ScalingPolicy>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
@@ -112,6 +114,10 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::BackendTLSPolicy(BackendTLSPolicy::read(top, meta).into())
         }
+        "ScalingPolicy" if group == HEADGATE_GROUP && served(&["v1alpha1"]) => {
+            let meta = read_meta(top, true, Form::SUBDOMAIN);
+            Object::ScalingPolicy(ScalingPolicy::read(top, meta).into())
+        }
         "EndpointSlice" if api_version == "discovery.k8s.io/v1" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::EndpointSlice(EndpointSlice::read(top, meta).into())
@@ -154,6 +160,7 @@ impl Object {
             Self::GRPCRoute(object) => &object.meta,
             Self::ReferenceGrant(object) => &object.meta,
             Self::BackendTLSPolicy(object) => &object.meta,
+            Self::ScalingPolicy(object) => &object.meta,
             Self::Service(object) => &object.meta,
             Self::EndpointSlice(object) => &object.meta,
             Self::Secret(object) => &object.meta,
@@ -172,6 +179,7 @@ impl Object {
             Self::GRPCRoute(_) => (GATEWAY_GROUP, "GRPCRoute"),
             Self::ReferenceGrant(_) => (GATEWAY_GROUP, "ReferenceGrant"),
             Self::BackendTLSPolicy(_) => (GATEWAY_GROUP, "BackendTLSPolicy"),
+            Self::ScalingPolicy(_) => (HEADGATE_GROUP, "ScalingPolicy"),
             Self::Service(_) => ("", "Service"),
             Self::EndpointSlice(_) => ("discovery.k8s.io", "EndpointSlice"),
             Self::Secret(_) => ("", "Secret"),

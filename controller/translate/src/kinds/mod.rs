@@ -10,6 +10,7 @@ mod listener_set;
 mod meta;
 mod reference;
 mod route;
+mod scaling_policy;
 
 pub use backend_tls::{
     BackendTLSPolicy, BackendValidation, PolicyTarget, SubjectAltName, SubjectAltNameKind, WellKnownAuthorities,
@@ -36,5 +37,6 @@ pub use route::{
     GRPCMatch, GRPCMethod, GRPCRoute, GRPCRule, HTTPMatch, HTTPRoute, HTTPRule, HeaderMatch, PathKind, PathMatch,
     Retry, SessionPersistence, Timeouts, ValueKind,
 };
+pub use scaling_policy::{ColdChoice, HEADGATE_GROUP, ScalingMetric, ScalingPolicy, WorkloadKind, WorkloadRef};
 
 pub(crate) use meta::read_meta;
