@@ -60,6 +60,7 @@ pub struct Shared {
     /// What the program around the gateway shows on the admin port, by path.
     pub pages: Mutex<BTreeMap<&'static str, String>>,
     has_routes: AtomicBool,
+    lacks: AtomicBool,
     leaves: AtomicBool,
     posts: Vec<UnboundedSender<Post>>,
     /// Connections of each core, handed over or open.
@@ -108,6 +109,7 @@ impl Shared {
                 telemetry,
                 pages: Mutex::default(),
                 has_routes: AtomicBool::new(false),
+                lacks: AtomicBool::new(false),
                 leaves: AtomicBool::new(false),
                 posts,
                 loads,
@@ -127,9 +129,14 @@ impl Shared {
         self.leaves.load(Relaxed)
     }
 
-    /// Whether the gateway should get traffic: it has routes, and does not drain.
+    /// Whether the gateway should get traffic: it has routes, lacks nothing of them, and does not drain.
     pub fn is_ready(&self) -> bool {
-        self.has_routes.load(Relaxed) && !self.leaves.load(Relaxed)
+        self.has_routes.load(Relaxed) && !self.lacks.load(Relaxed) && !self.leaves.load(Relaxed)
+    }
+
+    /// Whether part of its routes cannot be served yet.
+    pub fn lack(&self, lacks: bool) {
+        self.lacks.store(lacks, Relaxed);
     }
 
     /// It has routes, and its ports are open.

@@ -175,6 +175,11 @@ impl Gateway {
         starts
     }
 
+    /// Whether it lacks something that part of its routes needs and that is about to come: it is not ready meanwhile.
+    pub fn lack(&self, lacks: bool) {
+        self.shared.lack(lacks);
+    }
+
     /// From now on it is not ready, whatever becomes live: a gateway that is about to drain is to get no new connections. It takes them
     /// all the same, and ends each HTTP/1.1 connection with its next answer: a drain that begins later finds none between two requests.
     pub fn leave(&self) {

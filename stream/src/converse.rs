@@ -73,7 +73,7 @@ impl<'s, S: Serve> Follower<'s, S> {
             let rules = whole.snapshot.rules.len();
             tracing::info!(rules, "serving the routes of the last run until a controller is there");
             follower.held = held;
-            serve.publish(whole.snapshot, whole.certificates).await;
+            serve.restore(whole.snapshot).await;
             follower.held.named_endpoints().for_each(|endpoints| serve.endpoints(endpoints));
         }
         follower

@@ -114,8 +114,17 @@ fn addresses() -> Vec<IpAddr> {
     [IpAddr::V4(Ipv4Addr::UNSPECIFIED)].into_iter().chain(has_v6.then_some(v6)).collect()
 }
 
+/// A gateway that has its last routes and no key waits so long for a controller before it takes traffic: then what needs no key is
+/// better than nothing.
+const KEYS_WAIT: Duration = Duration::from_secs(10);
+
 /// Follows the controllers, and tells of cold starts.
 async fn live(following: Following, plane: &Plane) {
+    let keys = async {
+        tokio::time::sleep(KEYS_WAIT).await;
+        plane.gateway.lack(false);
+        std::future::pending().await
+    };
     let cold_starts = async {
         loop {
             plane.gateway.cold_started().await;
@@ -125,6 +134,7 @@ async fn live(following: Following, plane: &Plane) {
     tokio::select! {
         () = headgate_stream::follow(following, plane) => {}
         () = cold_starts => {}
+        () = keys => {}
     }
 }
 
@@ -158,7 +168,15 @@ struct Targets {
 impl Serve for Plane {
     async fn publish(&self, snapshot: Snapshot, certificates: Arc<Certificates>) -> Vec<String> {
         self.targets().replace(&snapshot);
-        self.gateway.publish(snapshot, certificates).await.problems
+        let problems = self.gateway.publish(snapshot, certificates).await.problems;
+        self.gateway.lack(false);
+        problems
+    }
+
+    async fn restore(&self, snapshot: Snapshot) {
+        self.gateway.lack(snapshot.listeners.values().any(|listener| listener.tls.is_some()));
+        self.targets().replace(&snapshot);
+        self.gateway.publish(snapshot, Arc::default()).await;
     }
 
     fn endpoints(&self, endpoints: &Endpoints) {

@@ -2,14 +2,15 @@
 
 use crate::program::{Running, exchange, headgate};
 use headgate_config::{
-    Action, Activation, Arm, ArmTarget, Attachment, Backend, BackendName, BackendProtocol, Endpoint, Endpoints,
-    GatewayName, Host, HostPattern, Listener, ListenerName, Match, PathMatch, Probe, Protocol, QueueBounds, RouteKind,
-    Rule, RuleName, Seniority, Snapshot, Split, Timeouts, Wait,
+    Action, Activation, Arm, ArmTarget, Attachment, Backend, BackendName, BackendProtocol, Certificate,
+    CertificateName, Endpoint, Endpoints, GatewayName, Host, HostPattern, Listener, ListenerName, ListenerTls, Match,
+    PathMatch, Probe, Protocol, QueueBounds, RouteKind, Rule, RuleName, Seniority, Snapshot, Split, Timeouts, Wait,
 };
 use headgate_stream::{Identity, Pace, Publisher, ServerTls, authority::Material, serve};
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
-    net::{SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -29,16 +30,20 @@ struct Controller {
 impl Controller {
     /// Writes what a Pod gets into a folder: authority, token, a place for state.
     fn start(folder: &Path) -> Self {
+        Self::start_at(folder, 0)
+    }
+
+    fn start_at(folder: &Path, port: u16) -> Self {
         let names = ["localhost".to_owned()];
         let material = Material::renewed(None, &names, SystemTime::now()).unwrap().unwrap();
         std::fs::write(folder.join("ca.crt"), material.trusted()).unwrap();
         std::fs::write(folder.join("token"), "the token").unwrap();
-        std::fs::create_dir(folder.join("state")).unwrap();
+        std::fs::create_dir_all(folder.join("state")).unwrap();
         let tls = ServerTls::new(material.chain(), material.key()).unwrap();
         let (publisher, mut reports) = Publisher::new("test", 1, "test", Pace::default());
         publisher.lead(true);
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", port))).unwrap();
         let at = format!("localhost:{}", listener.local_addr().unwrap().port());
         let authenticate = |_| std::future::ready(Ok(Identity { gateway: name(), pod: "pod".into() }));
         runtime.spawn(serve(listener, tls, authenticate, publisher.clone()));
@@ -48,12 +53,33 @@ impl Controller {
 
     /// Everything on a port goes to an endpoint.
     fn publish(&self, port: u16, endpoint: SocketAddr) {
+        self.publish_with(port, endpoint, None);
+    }
+
+    /// The same, and a listener with TLS on a second port.
+    fn publish_with(&self, port: u16, endpoint: SocketAddr, tls: Option<(u16, Certificate)>) {
         let backend = BackendName { namespace: "a".into(), service: "s".into(), port: 80, uid: String::new() };
         let endpoint = Endpoint { address: endpoint, ready: true, probe: Probe::default() };
         let list = vec![endpoint];
         let endpoints = Endpoints { backend: backend.clone(), list, activation: Activation::Ready };
         self.publisher.endpoints(&name(), endpoints);
-        self.publisher.publish(&name(), snapshot(port, backend), Arc::default());
+        let mut snapshot = snapshot(port, backend);
+        let mut certificates = BTreeMap::new();
+        if let Some((port, certificate)) = tls {
+            let names = vec![certificate.name.clone()];
+            let name = ListenerName { section: "https".into(), ..snapshot.listeners.keys().next().unwrap().clone() };
+            let listener = Listener {
+                name: name.clone(),
+                port,
+                protocol: Protocol::Https,
+                hostname: HostPattern::Any,
+                tls: Some(ListenerTls { certificates: names, client_auth: None }),
+                backend_certificate: None,
+            };
+            snapshot.listeners.insert(name, listener);
+            certificates.insert(certificate.name.clone(), certificate);
+        }
+        self.publisher.publish(&name(), snapshot, Arc::new(certificates));
     }
 }
 
@@ -171,6 +197,37 @@ fn a_gateway_serves_what_its_controller_says_and_serves_on_without_it() {
 }
 
 #[test]
+fn a_gateway_that_waits_for_its_keys_serves_what_needs_none_and_is_not_ready() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = backend();
+    let (port, tls_port, controller_port) = (free_port(), free_port(), free_port());
+    let publish = |controller: &Controller| {
+        let material = Material::renewed(None, &["example.com".to_owned()], SystemTime::now()).unwrap().unwrap();
+        let name = CertificateName { namespace: "a".into(), secret: "s".into() };
+        let certificate = Certificate { name, chain: material.chain().into(), key: material.key().clone() };
+        controller.publish_with(port, endpoint, Some((tls_port, certificate)));
+    };
+    let controller = Controller::start_at(folder.path(), controller_port);
+    publish(&controller);
+    let (running, admin) = pod(folder.path(), &controller.at, &[]);
+    until("it becomes ready", || is_ready(&admin));
+    let kept = folder.path().join("state/routes");
+    until("the routes are kept", || kept.exists());
+    let at = controller.at.clone();
+    drop(controller);
+    running.signal("KILL");
+    running.wait();
+
+    let (_running, admin) = pod(folder.path(), &at, &[]);
+    until("its routes are live", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+    assert!(get(&format!("127.0.0.1:{port}"), "/x").ends_with("\r\n\r\nhello"), "what needs no key");
+    assert!(!is_ready(&admin), "no key has come");
+    let controller = Controller::start_at(folder.path(), controller_port);
+    publish(&controller);
+    until("it is ready", || is_ready(&admin));
+}
+
+#[test]
 fn a_gateway_that_is_asked_to_stop_is_not_ready_and_takes_connections_for_a_while() {
     let folder = tempfile::tempdir().unwrap();
     let controller = Controller::start(folder.path());
@@ -184,12 +241,12 @@ fn a_gateway_that_is_asked_to_stop_is_not_ready_and_takes_connections_for_a_whil
     // a version that comes meanwhile is served, and changes nothing of that
     let other = free_port();
     controller.publish(other, endpoint);
-    until("the version is live", || std::net::TcpStream::connect(("127.0.0.1", other)).is_ok());
+    until("the version is live", || TcpStream::connect(("127.0.0.1", other)).is_ok());
     assert!(!is_ready(&admin));
     assert!(get(&format!("127.0.0.1:{other}"), "/").ends_with("\r\n\r\nhello"));
     assert!(running.runs());
     running.signal("INT");
-    until("a second signal ends the wait", || std::net::TcpStream::connect(("127.0.0.1", other)).is_err());
+    until("a second signal ends the wait", || TcpStream::connect(("127.0.0.1", other)).is_err());
 }
 
 #[test]

@@ -264,6 +264,10 @@ impl Serve for Plane {
         self.wrong.lock().unwrap().clone()
     }
 
+    async fn restore(&self, snapshot: Snapshot) {
+        self.publish(snapshot, Arc::default()).await;
+    }
+
     fn endpoints(&self, endpoints: &Endpoints) {
         self.endpoints.lock().unwrap().insert(endpoints.backend.clone(), endpoints.clone());
     }
