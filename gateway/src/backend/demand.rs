@@ -36,16 +36,35 @@ impl Demand {
 /// The one place where demand can be read.
 #[derive(Debug, Default)]
 pub struct Board {
-    backends: Mutex<Vec<Weak<Backend>>>,
+    backends: Mutex<Shown>,
     cold_starts: Mutex<VecDeque<ColdStart>>,
     edge: Notify,
     started: Notify,
 }
 
+/// The backends whose demand can be read.
+#[derive(Debug, Default)]
+struct Shown {
+    list: Vec<Weak<Backend>>,
+    /// So long the list may become before those that are gone are taken out: looking at each addition costs the square of their number.
+    most: usize,
+}
+
+impl Shown {
+    fn add(&mut self, backend: Weak<Backend>) {
+        const LEAST: usize = 64;
+        if self.list.len() >= self.most {
+            self.list.retain(|backend| backend.strong_count() > 0);
+            self.most = LEAST.max(self.list.len() * 2);
+        }
+        self.list.push(backend);
+    }
+}
+
 impl Board {
     /// The demand of every scale target, by name.
     pub fn read(&self, now: Instant) -> Vec<Demand> {
-        let backends: Vec<_> = lock(&self.backends).iter().filter_map(Weak::upgrade).collect();
+        let backends: Vec<_> = lock(&self.backends).list.iter().filter_map(Weak::upgrade).collect();
         let mut sums = BTreeMap::<Arc<str>, Demand>::new();
         for backend in backends {
             let Some(one) = backend.demand(now) else { continue };
@@ -71,9 +90,7 @@ impl Board {
     }
 
     pub(super) fn add(&self, backend: Weak<Backend>) {
-        let mut backends = lock(&self.backends);
-        backends.retain(|backend| backend.strong_count() > 0);
-        backends.push(backend);
+        lock(&self.backends).add(backend);
     }
 
     pub(super) fn signal(&self) {

@@ -192,7 +192,10 @@ impl Backend {
 
     /// Tells all who wait here that new routes are live.
     pub fn reroute(&self) {
-        self.locked(None, State::reroute);
+        // one look, where nobody waits: all backends are told of each version
+        if self.lock().queued() > 0 {
+            self.locked(None, State::reroute);
+        }
     }
 
     /// What an operator and the metrics see.
@@ -250,6 +253,7 @@ impl Backend {
     }
 
     fn demand(&self, now: Instant) -> Option<Demand> {
+        self.config.load().scales.as_ref()?;
         self.locked(Some(now), |state| state.demand())
     }
 

@@ -3,7 +3,7 @@
 use super::{Backend, Board, Budget, Limits};
 use headgate_config::{self as config, BackendName, ByName};
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, Weak},
     time::Instant,
 };
@@ -61,7 +61,7 @@ struct Inner {
 struct Known {
     backends: HashMap<ByName<config::Backend>, Arc<Backend>>,
     /// Named by no route any more; kept until idle.
-    retired: Vec<BackendName>,
+    retired: HashSet<BackendName>,
     /// Endpoints that came before their backend.
     early: HashMap<BackendName, config::Endpoints>,
     seeds: fastrand::Rng,
@@ -100,7 +100,7 @@ impl Registry {
         };
         let known = Known {
             backends: HashMap::new(),
-            retired: Vec::new(),
+            retired: HashSet::new(),
             early: HashMap::new(),
             seeds: fastrand::Rng::with_seed(seed),
         };
@@ -110,7 +110,7 @@ impl Registry {
     /// The backend of this name and uid with this configuration: the known one, told of it, or a new one.
     pub fn get_or_insert(&self, config: &Arc<config::Backend>, now: Instant) -> Arc<Backend> {
         let mut known = self.known();
-        known.retired.retain(|name| name != &config.name);
+        known.retired.remove(&config.name);
         let early = known.early.remove(&config.name);
         if let Some(backend) = known.backends.get(&config.name).cloned() {
             drop(known);
@@ -143,7 +143,6 @@ impl Registry {
     pub fn set_endpoints(&self, endpoints: &config::Endpoints, now: Instant) {
         let mut known = self.known();
         let backend = known.backends.get(&endpoints.backend).cloned();
-        // the search last: many may be retired at once, each told that it has no endpoints any more
         if backend.is_none() || is_as_new(endpoints) || known.retired.contains(&endpoints.backend) {
             known.keep_early(endpoints);
         }
@@ -170,7 +169,7 @@ impl Registry {
         // Nobody else can begin to use one that is not in a Table: only this map and requests in flight hold it.
         let (idle, busy) = std::mem::take(&mut known.retired)
             .into_iter()
-            .partition::<Vec<_>, _>(|name| known.backends.get(name).is_none_or(|backend| backend.is_idle()));
+            .partition::<HashSet<_>, _>(|name| known.backends.get(name).is_none_or(|backend| backend.is_idle()));
         known.retired = busy;
         let dropped: Vec<_> = idle.iter().filter_map(|name| known.backends.remove(name)).collect();
         let left = !known.retired.is_empty();
