@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench bench-parts fuzz
-.PHONY: cluster conformance clusters-begin clusters
+.PHONY: cluster conformance clusters-begin clusters image sbom
 # Measured times are among the tests: one after the other, whatever -j says.
 .NOTPARALLEL:
 
@@ -92,6 +92,14 @@ docs-current:
 docs: needs ## write docs/failures.md, docs/limits.md and docs/functions.md anew
 	UPDATE_DOCS=1 cargo test -p headgate-gateway --lib --quiet docs
 	UPDATE_DOCS=1 cargo test -p headgate-functions --test docs --quiet
+
+IMAGE ?= headgate:dev
+image: ## the container image IMAGE (headgate:dev), by docker, podman or buildah
+	tools/image $(IMAGE)
+
+sbom: ## what the program is made of, as CycloneDX: headgate/headgate.cdx.json
+	@tools/needs sbom
+	cargo cyclonedx --manifest-path headgate/Cargo.toml --format json --target $$(rustc -vV | sed -n 's/^host: //p')
 
 bench: needs ## the program against its goals, beside nginx where it is installed
 	cargo build --release

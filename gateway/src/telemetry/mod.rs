@@ -243,8 +243,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct Shard {
     counters: Arc<CoreCounters>,
     pen: RefCell<Option<Pen>>,
-    rules: RefCell<HashMap<RuleName, Arc<RuleSeries>>>,
-    backends: RefCell<HashMap<BackendName, Arc<BackendSeries>>>,
+    rules: RefCell<Seen<RuleName, RuleSeries>>,
+    backends: RefCell<Seen<BackendName, BackendSeries>>,
     ports: RefCell<Vec<(u16, Arc<PortSeries>)>>,
 }
 
@@ -262,12 +262,12 @@ pub enum MirrorEnd {
 impl Shard {
     /// The series of a rule, for [`Record::rule`]. Allocates only when the rule is seen for the first time.
     pub fn rule(&self, name: &RuleName) -> Arc<RuleSeries> {
-        series(&mut self.rules.borrow_mut(), name, &self.counters.rules)
+        self.rules.borrow_mut().series(name, &self.counters.rules)
     }
 
     /// The series of a backend, for [`Record::backend`].
     pub fn backend(&self, name: &BackendName) -> Arc<BackendSeries> {
-        series(&mut self.backends.borrow_mut(), name, &self.counters.backends)
+        self.backends.borrow_mut().series(name, &self.counters.backends)
     }
 
     /// A connection was taken on.
@@ -332,20 +332,43 @@ impl Shard {
     }
 }
 
-fn series<N, S>(known: &mut HashMap<N, Arc<S>>, name: &N, listed: &Mutex<Vec<Arc<S>>>) -> Arc<S>
+/// The series that a core has seen, by name. Names come from objects, never from requests.
+#[derive(Debug)]
+struct Seen<N, S> {
+    series: HashMap<N, Arc<S>, foldhash::fast::RandomState>,
+    /// So many there may be before those that a swap has made stale are dropped: looking at each new one costs the square of their number.
+    most: usize,
+}
+
+impl<N, S> Default for Seen<N, S> {
+    fn default() -> Self {
+        Self { series: HashMap::default(), most: 0 }
+    }
+}
+
+impl<N, S> Seen<N, S>
 where
     N: Clone + Eq + Hash + Display,
     S: Series,
 {
-    if let Some(series) = known.get(name).filter(|series| series.listed().load(Relaxed)) {
-        return series.clone();
+    fn series(&mut self, name: &N, listed: &Mutex<Vec<Arc<S>>>) -> Arc<S> {
+        if let Some(series) = self.series.get(name).filter(|series| series.listed().load(Relaxed)) {
+            return series.clone();
+        }
+        self.drop_stale();
+        let series = Arc::new(S::new(name.to_string()));
+        lock(listed).push(series.clone());
+        self.series.insert(name.clone(), series.clone());
+        series
     }
-    // Rare, so the place to drop what a swap has made stale.
-    known.retain(|_, series| series.listed().load(Relaxed));
-    let series = Arc::new(S::new(name.to_string()));
-    lock(listed).push(series.clone());
-    known.insert(name.clone(), series.clone());
-    series
+
+    fn drop_stale(&mut self) {
+        const LEAST: usize = 64;
+        if self.series.len() >= self.most {
+            self.series.retain(|_, series| series.listed().load(Relaxed));
+            self.most = LEAST.max(self.series.len() * 2);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -516,7 +539,7 @@ mod tests {
         let text = telemetry.scrape(Vec::new());
         let start = "headgate_requests_total{rule=\"HTTPRoute/default/gone/0\",code_class=\"2xx\"} ";
         assert_eq!(line(&text, start), Some("1"));
-        assert_eq!(shard.rules.borrow().len(), 2);
+        assert_eq!(shard.rules.borrow().series.len(), 2);
     }
 
     #[test]
