@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod cluster;
 pub mod listing;
+pub mod report;
 pub mod runtimes;
 pub mod scaling;
 pub mod sources;

@@ -9,11 +9,26 @@ use std::{
     time::Duration,
 };
 
-/// Where `run` shows it if nothing else is said.
-pub const DEFAULT: &str = "127.0.0.1:9901";
+/// The port of loopback where `run` shows it if nothing else is said.
+const DEFAULT_PORT: u16 = 9901;
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Which gateway of this machine.
+#[derive(clap::Args, Clone, Copy, Debug, Default)]
+pub struct AdminArgs {
+    /// Where the running gateway shows itself [default: 127.0.0.1:9901]
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["from", "gateway", "context", "kubeconfig"])]
+    pub admin: Option<SocketAddr>,
+}
+
+impl AdminArgs {
+    /// Where to ask.
+    pub fn address(self) -> SocketAddr {
+        self.admin.unwrap_or(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT)))
+    }
+}
 
 /// The admin port of a gateway.
 #[derive(Clone, Copy, Debug)]
@@ -48,11 +63,8 @@ impl Admin {
         write!(socket, "GET {page} HTTP/1.0\r\nhost: {}\r\n\r\n", self.0)?;
         let mut answer = String::new();
         socket.read_to_string(&mut answer)?;
-        let parsed = answer.split_once("\r\n\r\n").and_then(|(head, body)| {
-            let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
-            Some((status, body.to_owned()))
-        });
-        parsed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what answers there is no HTTP server"))
+        parsed(&answer)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "what answers there is no HTTP server"))
     }
 
     /// Tells the user, with what to do, and gives the exit code.
@@ -75,6 +87,13 @@ impl fmt::Display for Unanswered {
             Self::Refused(_, text) => f.write_str(text),
         }
     }
+}
+
+/// Status and body of an answer that ended with its connection.
+pub fn parsed(answer: &str) -> Option<(u16, String)> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
+    Some((status, body.to_owned()))
 }
 
 /// A text as a query parameter's value.

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 pub const PROBLEMS: u8 = 1;
 /// The command line is wrong: the command did nothing.
 pub const USAGE: u8 = 2;
+/// Of commands that compare or judge a cluster: they cannot tell. That is what kubectl diff says too.
+pub const UNKNOWN: u8 = 2;
 /// What the command talks to does not answer.
 pub const UNREACHABLE: u8 = 3;
 

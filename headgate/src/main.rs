@@ -4,11 +4,14 @@ mod admin;
 mod clock;
 mod commands;
 mod exit;
+mod gateways;
+mod health;
 mod interrupts;
 mod limits_args;
 mod logging;
 mod offline;
 mod output;
+mod reach;
 mod serve_args;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -22,7 +25,7 @@ use std::process::ExitCode;
 Start here:
   headgate init hello && headgate run hello
 
-Exit codes: 0 fine, 1 problems found, 2 wrong usage, 3 unreachable.
+Exit codes: 0 fine, 1 problems found, 2 wrong usage, 3 unreachable; of status and diff, 2 is: cannot tell.
 Environment: NO_COLOR switches colours off; HEADGATE_LOG filters events (warn, headgate_gateway=debug).")]
 struct Cli {
     /// Format of logs on standard error: auto (text on a terminal, else json), text or json
@@ -41,6 +44,7 @@ enum Command {
     Check(commands::check::Args),
     Routes(commands::routes::Args),
     Explain(commands::explain::Args),
+    Status(commands::status::Args),
     Echo(commands::echo::Args),
     Completion(commands::completion::Args),
     Version(commands::version::Args),
@@ -61,9 +65,19 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check::run(args),
         Command::Routes(args) => commands::routes::run(args),
         Command::Explain(args) => commands::explain::run(args),
+        Command::Status(args) => commands::status::run(args),
         Command::Echo(args) => commands::echo::run(args),
         Command::Completion(args) => commands::completion::run(args, Cli::command()),
         Command::Version(args) => commands::version::run(args),
+    }
+}
+
+/// What an operator decided, by the arguments of a container that runs a controller.
+fn controller_ground(arguments: &[String]) -> Option<headgate_controller::cluster::Ground> {
+    let words = std::iter::once("headgate").chain(arguments.iter().map(String::as_str));
+    match Cli::try_parse_from(words).ok()?.command {
+        Command::Controller(args) => Some(commands::controller::ground(&args, "")),
+        _ => None,
     }
 }
 
@@ -74,5 +88,27 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_an_operator_decided_is_read_from_the_arguments_of_a_controller() {
+        let words = [
+            "controller",
+            "--image",
+            "a:1",
+            "--controller-name",
+            "a.io/b",
+            "--domain",
+            "fn.example",
+            "--log-format",
+            "json",
+        ];
+        let ground = controller_ground(&words.map(str::to_owned)).expect("they are those of a controller");
+        assert_eq!(
+            (&*ground.settings.controller_name, &*ground.functions.domain, &*ground.provision.image),
+            ("a.io/b", "fn.example", "a:1")
+        );
+        assert!(controller_ground(&["gateway".to_owned()]).is_none());
+        assert!(controller_ground(&[]).is_none());
     }
 }

@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::{
-    sync::Notify,
+    sync::{Notify, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -39,6 +39,7 @@ pub struct Applier {
 struct Shared {
     plan: Mutex<Plan>,
     news: Notify,
+    refusals: watch::Sender<BTreeMap<ObjectRef, String>>,
 }
 
 impl Applier {
@@ -67,6 +68,12 @@ impl Applier {
         self.shared.plan().troubles()
     }
 
+    /// Those of the troubles that stay until a person does something: a right that is missing, an admission that says no, an object
+    /// of somebody else. Changes whenever they do.
+    pub fn refusals(&self) -> watch::Receiver<BTreeMap<ObjectRef, String>> {
+        self.shared.refusals.subscribe()
+    }
+
     /// Whether this process leads: only then it writes.
     pub fn lead(&self, leading: bool) {
         self.shared.plan().lead(leading);
@@ -81,6 +88,16 @@ impl Drop for Applier {
 }
 
 impl Shared {
+    /// Tells of refusals where they differ from those told last.
+    fn tell(&self) {
+        let now = self.plan().refusals();
+        self.refusals.send_if_modified(|told| {
+            let differs = *told != now;
+            *told = now;
+            differs
+        });
+    }
+
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,6 +116,7 @@ async fn run(client: Client, shared: Arc<Shared>) {
             }
             Step::Wait(until) => until,
         };
+        shared.tell();
         let pause = async {
             match until {
                 Some(until) => tokio::time::sleep_until(until.into()).await,
@@ -160,10 +178,37 @@ async fn carry_out(client: Client, name: ObjectRef, work: Work) -> (ObjectRef, O
     };
     let outcome = match tokio::time::timeout(WRITE_MAX, written).await {
         Ok(Ok(outcome)) => outcome,
-        Ok(Err(error)) => Outcome::Failed(failure(&error), error.to_string()),
+        Ok(Err(error)) => Outcome::Failed(failure(&error), why(&error)),
         Err(_) => Outcome::Failed(Failure::Unavailable, format!("no answer within {} s", WRITE_MAX.as_secs())),
     };
     (name, outcome)
+}
+
+/// In words, with what to do about it where that is known.
+fn why(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => match missing_right(&status.message) {
+            Some(right) if status.code == 403 => format!(
+                "the controller may not {right}: grant its ServiceAccount what the ClusterRole of the chart grants"
+            ),
+            _ => status.message.clone(),
+        },
+        error => error.to_string(),
+    }
+}
+
+/// Which right is missing by a refusal of RBAC: `patch deployments.apps in namespace shop`.
+///
+/// Source: Kubernetes 1.35, apiserver, responsewriters.ForbiddenMessage: `User "u" cannot patch resource "deployments" in API group
+/// "apps" in the namespace "shop"`.
+fn missing_right(message: &str) -> Option<String> {
+    let (verb, rest) = message.split_once(" cannot ")?.1.split_once(" resource \"")?;
+    let (resource, rest) = rest.split_once('"')?;
+    let quoted = |after: &str| rest.split_once(after)?.1.split('"').next().map(str::to_owned);
+    let group = quoted("in API group \"").filter(|group| !group.is_empty());
+    let group = group.map(|group| format!(".{group}")).unwrap_or_default();
+    let namespace = quoted("in the namespace \"").map(|namespace| format!(" in namespace {namespace}"));
+    Some(format!("{verb} {resource}{group}{}", namespace.unwrap_or_default()))
 }
 
 fn failure(error: &kube::Error) -> Failure {
@@ -172,5 +217,23 @@ fn failure(error: &kube::Error) -> Failure {
         // a quota, an admission, a right that is missing: it may pass, but not soon
         kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => Failure::Refused,
         _ => Failure::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_rbac_says_which_right_is_missing_and_another_one_nothing() {
+        let message = "deployments.apps \"web-headgate\" is forbidden: User \"system:serviceaccount:headgate-system:headgate-controller\" \
+                       cannot patch resource \"deployments\" in API group \"apps\" in the namespace \"shop\"";
+        assert_eq!(missing_right(message).as_deref(), Some("patch deployments.apps in namespace shop"));
+        let core = "services is forbidden: User \"u\" cannot create resource \"services\" in API group \"\" in the namespace \"a\"";
+        assert_eq!(missing_right(core).as_deref(), Some("create services in namespace a"));
+        let all =
+            "nodes is forbidden: User \"u\" cannot list resource \"nodes\" in API group \"\" at the cluster scope";
+        assert_eq!(missing_right(all).as_deref(), Some("list nodes"));
+        assert_eq!(missing_right("pods \"a\" is forbidden: exceeded quota: small"), None);
     }
 }

@@ -20,7 +20,7 @@ pub enum Reading {
 }
 
 /// A kind that is watched.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
     /// Group, empty for the core.
     pub group: &'static str,
@@ -42,6 +42,11 @@ impl Kind {
     /// `apiVersion` of its objects.
     pub fn api_version(&self, version: &str) -> String {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
+    }
+
+    /// Whether its objects are in namespaces.
+    pub fn is_namespaced(&self) -> bool {
+        !matches!(self.kind, "GatewayClass" | "Namespace" | "CustomResourceDefinition")
     }
 
     /// How it is addressed in the best of its versions.

@@ -102,6 +102,11 @@ impl StatusWriter {
         self.shared.news.notify_one();
     }
 
+    /// How many objects wait to be looked at or are being written.
+    pub fn pending(&self) -> usize {
+        self.shared.plan().pending()
+    }
+
     /// What was written.
     pub fn counts(&self) -> Counts {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

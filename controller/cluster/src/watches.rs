@@ -4,7 +4,7 @@ mod feed;
 mod follow;
 mod refer;
 
-use crate::kinds::KINDS;
+use crate::kinds::{KINDS, Kind, Reading};
 use headgate_controller::sources::cluster::ObjectChange;
 use headgate_translate::kinds::ObjectRef;
 use kube::Client;
@@ -47,6 +47,50 @@ impl Health {
     }
 }
 
+/// What is known of the watch of one kind.
+#[derive(Clone, Debug)]
+pub struct Watched {
+    /// The kind.
+    pub kind: &'static Kind,
+    /// How it stands.
+    pub health: Health,
+    /// When it said anything last, be it only that it goes on: each watch is begun anew about every two minutes, and says so.
+    pub heard: Option<Instant>,
+    /// How often listing or watching failed since the start.
+    pub failures: u64,
+    /// It has been listed once, or is missing.
+    pub is_known: bool,
+    /// Of kinds that are read by reference: the set that is read.
+    settled: Option<Arc<BTreeSet<ObjectRef>>>,
+}
+
+impl Watched {
+    fn new(kind: &'static Kind) -> Self {
+        Self { kind, health: Health::Syncing, heard: None, failures: 0, is_known: false, settled: None }
+    }
+
+    fn take(&mut self, health: Health, now: Instant) {
+        let (group, name) = (self.kind.group, self.kind.kind);
+        self.heard = Some(now);
+        self.failures += u64::from(matches!(health, Health::Failing { .. }));
+        self.health = match (&self.health, health) {
+            (Health::Failing { since, .. }, Health::Failing { why, .. }) => Health::Failing { since: *since, why },
+            (Health::Failing { since, .. }, health) => {
+                tracing::info!(group, kind = name, seconds = since.elapsed().as_secs(), "objects are watched again");
+                health
+            }
+            (_, health) => {
+                if let Health::Failing { why, .. } = &health {
+                    tracing::warn!(group, kind = name, why, "objects cannot be watched; what is known of them stays");
+                }
+                health
+            }
+        };
+        // one that fails before it was ever listed is waited for; one that was keeps what it has
+        self.is_known |= matches!(self.health, Health::Synced | Health::Missing);
+    }
+}
+
 /// What one kind's watch says.
 #[derive(Debug)]
 struct News {
@@ -71,12 +115,9 @@ struct Context {
 /// The watches.
 pub struct Watches {
     inbox: mpsc::Receiver<News>,
-    health: Vec<Health>,
-    /// By kind: it has been listed once, or is missing.
-    is_known: Vec<bool>,
+    /// As [`KINDS`] has them.
+    watched: Vec<Watched>,
     refer: watch::Sender<Arc<BTreeSet<ObjectRef>>>,
-    /// By kind: the set that is read.
-    settled: Vec<Option<Arc<BTreeSet<ObjectRef>>>>,
     /// Changes that were taken while something else was waited for.
     kept: Vec<ObjectChange>,
     is_first: bool,
@@ -95,10 +136,8 @@ impl Watches {
         }
         Self {
             inbox,
-            health: vec![Health::Syncing; KINDS.len()],
-            is_known: vec![false; KINDS.len()],
+            watched: KINDS.iter().map(Watched::new).collect(),
             refer,
-            settled: vec![None; KINDS.len()],
             kept: Vec::new(),
             is_first: true,
             _tasks: tasks,
@@ -144,17 +183,22 @@ impl Watches {
 
     /// How it stands with each kind, as `group/kind`.
     pub fn health(&self) -> impl Iterator<Item = (String, &Health)> {
-        KINDS.iter().zip(&self.health).map(|(kind, health)| (format!("{}/{}", kind.group, kind.kind), health))
+        self.watched.iter().map(|one| (format!("{}/{}", one.kind.group, one.kind.kind), &one.health))
     }
 
-    fn is_synced(&self) -> bool {
-        self.is_known.iter().all(|is_known| *is_known)
+    /// What is known of each watch, as [`KINDS`] has them.
+    pub fn watched(&self) -> &[Watched] {
+        &self.watched
+    }
+
+    /// Whether every kind has been listed once, or is missing.
+    pub fn is_synced(&self) -> bool {
+        self.watched.iter().all(|one| one.is_known)
     }
 
     fn is_settled(&self, wanted: &Arc<BTreeSet<ObjectRef>>) -> bool {
-        let is_by_reference = |kind: &crate::kinds::Kind| kind.reading == crate::kinds::Reading::Referred;
-        let mut kinds = KINDS.iter().zip(&self.settled).filter(|(kind, _)| is_by_reference(kind));
-        kinds.all(|(_, settled)| settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted)))
+        let mut by_reference = self.watched.iter().filter(|one| one.kind.reading == Reading::Referred);
+        by_reference.all(|one| one.settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted)))
     }
 
     fn take_ready(&mut self) {
@@ -165,27 +209,10 @@ impl Watches {
     }
 
     fn take(&mut self, News { kind, health, changes, referred }: News) {
-        let before = &mut self.health[kind];
-        let (group, name) = (KINDS[kind].group, KINDS[kind].kind);
-        match (&*before, health) {
-            (Health::Failing { since, .. }, Health::Failing { why, .. }) => {
-                *before = Health::Failing { since: *since, why };
-            }
-            (Health::Failing { since, .. }, health) => {
-                tracing::info!(group, kind = name, seconds = since.elapsed().as_secs(), "objects are watched again");
-                *before = health;
-            }
-            (_, health) => {
-                if let Health::Failing { why, .. } = &health {
-                    tracing::warn!(group, kind = name, why, "objects cannot be watched; what is known of them stays");
-                }
-                *before = health;
-            }
-        }
-        // one that fails before it was ever listed is waited for; one that was keeps what it has
-        self.is_known[kind] |= matches!(self.health[kind], Health::Synced | Health::Missing);
+        let watched = &mut self.watched[kind];
+        watched.take(health, Instant::now());
         if referred.is_some() {
-            self.settled[kind] = referred;
+            watched.settled = referred;
         }
         self.kept.extend(changes);
     }

@@ -29,6 +29,19 @@ pub struct Fleets {
     by_gateway: BTreeMap<GatewayName, One>,
     /// Manifests differ from those that were asked for last.
     pub changed: bool,
+    /// The objects that the API server takes from nobody like us, and why.
+    refused: BTreeMap<ObjectRef, String>,
+}
+
+/// Who follows the routes of a Gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Following {
+    /// The Gateway.
+    pub gateway: GatewayName,
+    /// The newest version of its routes; `None` before the first.
+    pub newest: Option<Version>,
+    /// By Pod: the version that it serves; 0 for none.
+    pub pods: BTreeMap<String, Version>,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +67,7 @@ struct Basis {
 impl Fleets {
     /// No Gateway yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, by_gateway: BTreeMap::new(), changed: true }
+        Self { settings, by_gateway: BTreeMap::new(), changed: true, refused: BTreeMap::new() }
     }
 
     /// Whether a Gateway is ours.
@@ -173,9 +186,34 @@ impl Fleets {
             addresses: one.seen.addresses.iter().map(|address| Address::of(address)).collect(),
             unusable: one.seen.unusable.clone(),
             ready: one.seen.ready.len(),
-            trouble: one.seen.trouble.clone(),
+            // without its Service nobody gets there, and no address says why
+            blocked: self.refused(one, |kind| kind == "Service"),
+            trouble: self.refused(one, |kind| kind != "PodDisruptionBudget").or_else(|| one.seen.trouble.clone()),
             acknowledged: one.followers.generation(object, &one.seen.ready),
         }
+    }
+
+    /// These objects are refused by the API server, for these reasons. Gives the objects of which something else may have to be said.
+    pub fn refuse(&mut self, refused: BTreeMap<ObjectRef, String>) -> BTreeSet<ObjectRef> {
+        let before = std::mem::replace(&mut self.refused, refused);
+        let differs = |name: &ObjectRef| before.get(name) != self.refused.get(name);
+        let touched = self.by_gateway.iter().filter(|(_, one)| one.manifests.keys().any(differs));
+        touched.flat_map(|(name, one)| one.objects(name)).collect()
+    }
+
+    /// The first of a Gateway's objects of a kind that the API server refuses.
+    fn refused(&self, one: &One, is_kind: impl Fn(&str) -> bool) -> Option<String> {
+        let mut names = one.manifests.keys().filter(|name| is_kind(&name.kind));
+        names.find_map(|name| Some(format!("{name} cannot be written: {}", self.refused.get(name)?)))
+    }
+
+    /// Who follows each Gateway.
+    pub fn following(&self) -> impl Iterator<Item = Following> {
+        self.by_gateway.iter().map(|(gateway, one)| Following {
+            gateway: gateway.clone(),
+            newest: one.followers.newest(),
+            pods: one.followers.pods().map(|(pod, version)| (pod.to_owned(), version)).collect(),
+        })
     }
 
     /// The Gateways that were never published, or not with the generations that their objects have now.

@@ -53,6 +53,16 @@ impl<K: Ord + Clone> Followers<K> {
         self.acknowledged.remove(pod);
     }
 
+    /// The newest version that was published, if any was.
+    pub fn newest(&self) -> Option<Version> {
+        self.published.last_key_value().map(|(version, _)| Version(*version))
+    }
+
+    /// Each Pod that is here, with the newest version that it serves; 0 where it has not said yet.
+    pub fn pods(&self) -> impl Iterator<Item = (&str, Version)> {
+        self.acknowledged.iter().map(|(pod, version)| (pod.as_str(), Version(*version)))
+    }
+
     /// The newest generation of an object that one of these Pods serves; 0 for none.
     pub fn generation(&self, of: &K, ready: &BTreeSet<String>) -> i64 {
         let newest =
@@ -86,6 +96,22 @@ mod tests {
         assert_eq!(followers.generation(&"web", &ready(&["a", "b"])), 2);
         followers.gone("b");
         assert_eq!(followers.generation(&"web", &ready(&["a", "b"])), 1);
+    }
+
+    #[test]
+    fn pods_are_told_with_the_version_that_they_serve_and_the_newest_that_there_is() {
+        let mut followers = Followers::default();
+        assert_eq!(followers.newest(), None);
+        followers.published(Version(1), BTreeMap::from([("web", 1)]));
+        followers.connected("a");
+        followers.connected("b");
+        followers.acknowledged("a", Version(1));
+        followers.published(Version(2), BTreeMap::from([("web", 1)]));
+        assert_eq!(followers.newest(), Some(Version(2)));
+        assert_eq!(followers.pods().collect::<Vec<_>>(), [("a", Version(1)), ("b", Version(0))]);
+        followers.acknowledged("a", Version(2));
+        followers.acknowledged("b", Version(2));
+        assert_eq!(followers.newest(), Some(Version(2)), "what all serve is still the newest");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 mod fleet;
 mod followers;
 pub mod functions;
+pub mod outlook;
 mod references;
 mod shares;
 mod stock;
@@ -13,6 +14,7 @@ mod stock;
 #[cfg(test)]
 mod tests;
 
+pub use fleet::Following;
 pub use references::referenced;
 pub use shares::{Shares, Touched};
 
@@ -249,6 +251,17 @@ impl Cluster {
     pub fn gone(&mut self, gateway: &GatewayName, pod: &str) -> Vec<Output> {
         let touched = self.fleets.gone(gateway, pod);
         self.said(&touched)
+    }
+
+    /// The API server refuses these objects of ours, for these reasons: what of it keeps a Gateway from being served is said there.
+    pub fn refused(&mut self, objects: BTreeMap<ObjectRef, String>) -> Vec<Output> {
+        let touched = self.fleets.refuse(objects);
+        self.said(&touched)
+    }
+
+    /// Who follows the routes of each Gateway, and how far.
+    pub fn following(&self) -> impl Iterator<Item = Following> {
+        self.fleets.following()
     }
 
     fn manifests(&mut self) -> Option<Output> {

@@ -213,3 +213,29 @@ fn a_function_is_routed_to_and_scaled_by_what_its_gateway_counts() {
     let provisioned = changed(&mut cluster, &made(&outputs));
     assert!(!told(&provisioned).contains(&"manifests none".to_owned()), "{:?}", told(&provisioned));
 }
+
+#[test]
+fn a_gateway_says_which_of_its_objects_is_refused_until_it_is_not() {
+    let (mut cluster, _) = begun();
+    cluster.published(&web(), Version(1));
+    let service = ObjectRef::new("", "Service", "default", "web-headgate");
+    let refused = |why: &str| BTreeMap::from([(service.clone(), why.to_owned())]);
+    let said = |outputs: &[Output]| -> Vec<String> {
+        let message = |output: &Output| match output {
+            Output::Say(_, Some(Wanted::Fields { status, .. })) => {
+                let mut conditions = status["conditions"].as_array()?.iter();
+                let programmed = conditions.find(|condition| condition["type"] == "Programmed")?;
+                Some(format!("{}: {}", programmed["reason"].as_str()?, programmed["message"].as_str()?))
+            }
+            _ => None,
+        };
+        outputs.iter().filter_map(message).collect()
+    };
+    let told = said(&cluster.refused(refused("the controller may not create services")));
+    assert_eq!(told.len(), 1, "{told:?}");
+    let begins = "NoResources: Service default/web-headgate cannot be written: the controller may not create services";
+    assert!(told[0].starts_with(begins), "{told:?}");
+    assert_eq!(said(&cluster.refused(refused("the controller may not create services"))), [""; 0], "said once");
+    let told = said(&cluster.refused(BTreeMap::new()));
+    assert!(told.len() == 1 && !told[0].contains("cannot be written"), "{told:?}");
+}

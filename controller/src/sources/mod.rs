@@ -7,6 +7,7 @@ pub mod directory;
 pub mod findings;
 mod tree;
 pub mod watch;
+pub mod written;
 pub mod yaml;
 
 pub use decode::{Content, Outcome, decode};

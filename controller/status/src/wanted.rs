@@ -38,6 +38,8 @@ pub struct Fleet {
     pub addresses: Vec<Address>,
     /// Which of the addresses that were asked for cannot be had, and why; for people.
     pub unusable: Option<String>,
+    /// What must be written for anybody to reach them and is refused, with why; for people.
+    pub blocked: Option<String>,
     /// How many of them are ready.
     pub ready: usize,
     /// Why none starts or takes what it is told, if that is known; for people.
@@ -198,6 +200,9 @@ fn judge(conditions: &mut [Condition], listeners: &mut [ListenerStatus], fleet: 
 
 /// What keeps the gateways from serving a generation: first what a person can do something about.
 fn obstacle(fleet: &Fleet, generation: i64) -> Option<(Reason, String)> {
+    if let Some(blocked) = &fleet.blocked {
+        return Some((Reason::NoResources, blocked.clone()));
+    }
     if let Some(unusable) = &fleet.unusable {
         return Some((Reason::AddressNotUsable, unusable.clone()));
     }
@@ -216,7 +221,7 @@ fn obstacle(fleet: &Fleet, generation: i64) -> Option<(Reason, String)> {
 
 /// Whether a gateway serves, and only its answer is missing: to a new generation, or to a controller that has just started.
 fn is_awaiting(fleet: &Fleet, generation: i64) -> bool {
-    let has_address = fleet.unusable.is_none() && !fleet.addresses.is_empty();
+    let has_address = fleet.blocked.is_none() && fleet.unusable.is_none() && !fleet.addresses.is_empty();
     has_address && fleet.ready > 0 && fleet.trouble.is_none() && fleet.acknowledged < generation
 }
 

@@ -271,6 +271,8 @@ fn programmed_says_what_is_missing() {
         (serving(0), "False", "Pending"),
         (Fleet { addresses: vec![], ..serving(2) }, "False", "AddressNotAssigned"),
         (Fleet { unusable: Some("10.0.0.1 is taken".into()), ..serving(2) }, "False", "AddressNotUsable"),
+        (Fleet { blocked: Some("Service: no right".into()), addresses: vec![], ..serving(2) }, "False", "NoResources"),
+        (Fleet { blocked: Some("Service: no right".into()), ..serving(2) }, "False", "NoResources"),
         (Fleet { ready: 0, ..serving(2) }, "False", "Pending"),
         (Fleet { ready: 0, trouble: trouble(), ..serving(2) }, "False", "NoResources"),
         (Fleet { trouble: trouble(), ..serving(1) }, "False", "NoResources"),

@@ -1,10 +1,13 @@
 //! `controller`: watches, state machine, publisher, writers, joined for a cluster. It decides nothing: objects and acknowledgements go to `Cluster`, and what that says is done.
 
 mod admin;
+mod ask;
+mod metrics;
 mod scaling;
 
 use crate::{clock::now_ms, exit, interrupts::Interrupts};
 use admin::Shown;
+use ask::Look;
 use headgate_cluster::{
     apply::Applier,
     authority::authority,
@@ -93,11 +96,12 @@ pub fn run(args: Args) -> ExitCode {
 async fn serve(args: Args) -> Result<(), String> {
     let shown = Arc::new(Shown::default());
     let admin = TcpListener::bind(args.admin).await.map_err(|error| format!("--admin {}: {error}", args.admin))?;
-    tokio::spawn(admin::serve(admin, shown.clone()));
+    let (asker, questions) = ask::questions();
+    tokio::spawn(admin::serve(admin, shown.clone(), asker));
     let client = headgate_cluster::client().await.map_err(|error| format!("no API server: {error}"))?;
     let mut interrupts = Interrupts::new()?;
     let leader = Leader::start(client.clone(), &args.namespace, &args.identity);
-    let serving = controller(&args, client, shown, leader.leading());
+    let serving = controller(&args, client, shown, questions, leader.leading());
     let ended = tokio::select! {
         ended = serving => ended,
         () = interrupts.next() => Ok(()),
@@ -114,6 +118,7 @@ async fn controller(
     args: &Args,
     client: headgate_cluster::Client,
     shown: Arc<Shown>,
+    mut questions: ask::Questions,
     mut leading: tokio::sync::watch::Receiver<bool>,
 ) -> Result<(), String> {
     let names = stream_names(args);
@@ -138,6 +143,7 @@ async fn controller(
         accounts,
         shown,
     };
+    let mut refusals = machine.applier.refusals();
     let mut hourly = tokio::time::interval(AUTHORITY_PERIOD);
     hourly.tick().await;
     machine.lead(*leading.borrow_and_update());
@@ -147,6 +153,15 @@ async fn controller(
             Some(report) = reports.recv() => machine.heard(report),
             Some(outcome) = written.recv() => machine.scale(outcome),
             () = tokio::time::sleep(machine.scaling.pause()) => machine.scale(Input::Tick),
+            Ok(()) = refusals.changed() => {
+                let refused = refusals.borrow_and_update().clone();
+                let outputs = machine.cluster.refused(refused);
+                machine.carry_out(outputs);
+            }
+            Some(question) = questions.recv() => {
+                // whoever asked may have left
+                let _ = question.send(machine.look(&args.identity, *leading.borrow(), &watches).health());
+            }
             Ok(()) = leading.changed() => machine.lead(*leading.borrow_and_update()),
             _ = hourly.tick() => match authority(&client, &args.namespace, &names, SystemTime::now()).await {
                 Ok(material) => {
@@ -191,6 +206,10 @@ impl Machine {
         self.carry_out(outputs);
         self.shown.busy.inc_by(began.elapsed().as_secs_f64());
         self.shown.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    fn look<'a>(&'a self, identity: &'a str, leading: bool, watches: &'a Watches) -> Look<'a> {
+        Look { identity, leading, watches, applier: &self.applier, writer: &self.writer, cluster: &self.cluster }
     }
 
     /// Does what is to be done, in order.
@@ -285,7 +304,8 @@ impl Machine {
     }
 }
 
-fn ground(args: &Args, trusted: &str) -> Ground {
+/// What an operator decided; gateways trust the authority `trusted`.
+pub fn ground(args: &Args, trusted: &str) -> Ground {
     let settings = Settings {
         controller_name: args.controller_name.clone(),
         cluster_domain: args.cluster_domain.clone(),

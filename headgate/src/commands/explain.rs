@@ -1,15 +1,18 @@
-//! `explain`: why a request goes where it goes. From files, or from a running gateway; it never sends the request.
+//! `explain`: why a request goes where it goes. From files, from a running gateway, or from the gateways of a cluster; it never sends the request.
 
 use super::routes;
 use crate::{
-    admin::{self, Admin, Unanswered, encoded},
-    exit, logging,
+    admin::{Admin, AdminArgs, Unanswered, encoded},
+    exit,
+    gateways::{Fleet, GatewayArgs},
+    logging,
     offline::{Offline, Source},
     output::{self, Format},
+    reach::block_on,
 };
 use headgate_gateway::{failure::Failure, question::Question};
 use serde_json::Value;
-use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{io, path::PathBuf, process::ExitCode};
 
 mod told;
 
@@ -21,7 +24,8 @@ use told::Told;
 /// the field that did not, filters, split, timeouts, and the state of the backends. The request is not sent. Method, headers and data
 /// are written as for curl.
 ///
-/// Without --from the routes are those of the gateway that runs now. Exits with 1 if the request would get a 404 or 500.
+/// The routes are those of files (--from), of a Gateway of a cluster (--context, --kubeconfig, --gateway or -n; one of its Pods is
+/// asked through the API server), else of the gateway that `headgate run` runs now. Exits with 1 if the request would get a 404 or 500.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   # in the running gateway
@@ -31,8 +35,12 @@ use told::Told;
   # in files, without starting anything
   headgate explain --from examples/canary http://hello.default.localhost:8080/
 
-  # a request of the past, by its request_id in the access log
-  headgate explain --request-id 0198c2f4a1b2")]
+  # in a cluster
+  headgate explain --gateway infra/web http://shop.example/orders
+
+  # a request of the past, by its request_id in the access log; in a cluster all Pods are asked
+  headgate explain --request-id 0198c2f4a1b2
+  headgate explain --gateway infra/web --request-id 0198c2f4a1b2")]
 pub struct Args {
     /// What is asked for; http:// can be left out
     #[arg(required_unless_present = "request_id")]
@@ -47,7 +55,7 @@ pub struct Args {
     #[arg(short, long)]
     data: Option<String>,
     /// Read this file or folder (- for standard input) and start nothing; can be repeated
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["gateway", "context", "kubeconfig", "namespace"])]
     from: Vec<PathBuf>,
     /// Domain of functions that have no hostname of their own; with --from
     #[arg(long, default_value = "localhost", requires = "from")]
@@ -55,9 +63,13 @@ pub struct Args {
     /// A past request instead of a URL; the gateway remembers the last ones
     #[arg(long, value_name = "ID", conflicts_with_all = ["url", "from", "method", "headers", "data"])]
     request_id: Option<String>,
-    /// Where the running gateway explains
-    #[arg(long, value_name = "ADDRESS", default_value = admin::DEFAULT, conflicts_with = "from")]
-    admin: SocketAddr,
+    /// Of a cluster: Gateways of this namespace
+    #[arg(short, long)]
+    namespace: Option<String>,
+    #[command(flatten)]
+    of: GatewayArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -65,8 +77,12 @@ pub struct Args {
 
 /// Explains and prints.
 pub fn run(args: Args) -> ExitCode {
-    let admin = Admin(args.admin);
+    let admin = Admin(args.admin.address());
+    let is_of_cluster = args.of.is_given() || (args.namespace.is_some() && args.admin.admin.is_none());
     if let Some(id) = &args.request_id {
+        if is_of_cluster {
+            return past_in_cluster(&args, id);
+        }
         return match admin.get::<Value>(&format!("/requests?id={}", encoded(id))) {
             Ok(record) => output::print(&render(args.output, &record, past), 0),
             Err(why) => admin.report(&why, "look for the id in the access log"),
@@ -78,21 +94,36 @@ pub fn run(args: Args) -> ExitCode {
         Ok(asked) => asked,
         Err(why) => return exit::fail(exit::USAGE, &why, ""),
     };
-    let answer = if args.from.is_empty() {
-        match live(&admin, &question) {
-            Ok(answer) => answer,
-            Err(why) => return admin.report(&why, "read files: headgate explain --from PATH URL"),
-        }
-    } else {
-        match Source::of(&args.from) {
-            Ok(source) => {
-                let offline = Offline::read(&source, &args.domain);
-                offline.warn_of_errors();
-                serde_json::to_value(asked.explain(&offline.table())).expect("an explanation has text keys only")
+    let answer =
+        if is_of_cluster {
+            match block_on(in_cluster(&args, &question)).and_then(|answer| answer) {
+                Ok(answer) => answer,
+                Err(why) => {
+                    return exit::fail(
+                        exit::UNREACHABLE,
+                        &why,
+                        "name one with --gateway; see what there is: headgate status",
+                    );
+                }
             }
-            Err(why) => return exit::fail(exit::USAGE, &why, "headgate explain --from PATH URL"),
-        }
-    };
+        } else if args.from.is_empty() {
+            match live(&admin, &question) {
+                Ok(answer) => answer,
+                Err(why) => return admin.report(
+                    &why,
+                    "read files: headgate explain --from PATH URL, or a cluster: headgate explain --gateway NAME URL",
+                ),
+            }
+        } else {
+            match Source::of(&args.from) {
+                Ok(source) => {
+                    let offline = Offline::read(&source, &args.domain);
+                    offline.warn_of_errors();
+                    serde_json::to_value(asked.explain(&offline.table())).expect("an explanation has text keys only")
+                }
+                Err(why) => return exit::fail(exit::USAGE, &why, "headgate explain --from PATH URL"),
+            }
+        };
     let found = answer.get("verdict").and_then(Value::as_str) == Some("found");
     let colours = logging::colours(&io::stdout());
     let text = render(args.output, &answer, |answer| match serde_json::from_value::<Told>(answer.clone()) {
@@ -114,6 +145,40 @@ fn question(args: &Args) -> Question {
 
 /// The running gateway's explanation, and what it says of the backends of the split.
 fn live(admin: &Admin, question: &Question) -> Result<Value, Unanswered> {
+    Ok(with_backends(admin.get(&page(question))?, admin.get("/backends")?))
+}
+
+/// The same of one Pod of the only Gateway that is asked for.
+async fn in_cluster(args: &Args, question: &Question) -> Result<Value, String> {
+    let fleet = Fleet::find(&args.of, args.namespace.as_deref(), |_| false).await?;
+    let gateway = fleet.only()?;
+    let asked = fleet.ask(gateway, [&page(question), "/backends"]).await;
+    let (pod, [answer, backends]) = asked.map_err(|why| routes::unsaid(&gateway.name, &why))?;
+    let backends = serde_json::from_value(backends).map_err(|error| format!("Pod {pod}: {error}"))?;
+    eprintln!("asked: Pod {pod} of Gateway {}", gateway.name);
+    Ok(with_backends(answer, backends))
+}
+
+/// A request of the past, which only one Pod remembers.
+fn past_in_cluster(args: &Args, id: &str) -> ExitCode {
+    let found = block_on(async {
+        let fleet = Fleet::find(&args.of, args.namespace.as_deref(), |_| false).await?;
+        fleet.ask_all(&format!("/requests?id={}", encoded(id))).await.map_err(|why| routes::unsaid("the cluster", &why))
+    });
+    match found.and_then(|found| found) {
+        Ok(Some(record)) => match serde_json::from_str::<Value>(&record) {
+            Ok(record) => output::print(&render(args.output, &record, past), 0),
+            Err(error) => exit::fail(exit::PROBLEMS, &format!("what a gateway remembers cannot be read: {error}"), ""),
+        },
+        Ok(None) => {
+            exit::fail(exit::PROBLEMS, "no gateway remembers such a request", "look for the id in the access log")
+        }
+        Err(why) => exit::fail(exit::UNREACHABLE, &why, "see what there is: headgate status"),
+    }
+}
+
+/// The page of the admin port that answers a question.
+fn page(question: &Question) -> String {
     let mut page = format!("/explain?url={}", encoded(&question.url));
     if let Some(method) = &question.method {
         page += &format!("&method={}", encoded(method));
@@ -124,12 +189,15 @@ fn live(admin: &Admin, question: &Question) -> Result<Value, Unanswered> {
     if let Some(bytes) = question.body_bytes {
         page += &format!("&body={bytes}");
     }
-    let mut answer: Value = admin.get(&page)?;
-    let backends: Vec<Value> = admin.get("/backends")?;
+    page
+}
+
+/// With what the gateway says of the backends of the split.
+fn with_backends(mut answer: Value, backends: Vec<Value>) -> Value {
     let arms = answer.get("split").and_then(Value::as_array).cloned().unwrap_or_default();
     let is_arm = |row: &Value| arms.iter().any(|arm| arm.get("backend") == row.get("name"));
     answer["backends"] = backends.into_iter().filter(is_arm).collect();
-    Ok(answer)
+    answer
 }
 
 fn render(format: Format, value: &Value, text: impl Fn(&Value) -> String) -> String {

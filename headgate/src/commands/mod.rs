@@ -9,4 +9,5 @@ pub mod gateway;
 pub mod init;
 pub mod routes;
 pub mod run;
+pub mod status;
 pub mod version;

@@ -1,21 +1,29 @@
-//! `routes`: every rule in the order in which it is tried, and where each function is found. From files, or from a running gateway.
+//! `routes`: every rule in the order in which it is tried, and where each function is found. From files, from a running gateway, or from the gateways of a cluster.
 
 use crate::{
-    admin::{self, Admin, Unanswered},
+    admin::{Admin, AdminArgs, Unanswered},
     exit,
+    gateways::{Fleet, GatewayArgs},
     offline::{Offline, Source},
     output::{self, ListFormat},
+    reach::block_on,
 };
+use headgate_cluster::pods::Unsaid;
 use headgate_config::{PathMatch, ValueMatch, ValueTest};
-use headgate_controller::assemble::Assembly;
+use headgate_controller::{
+    assemble::Assembly,
+    report::{Report, Sight},
+};
+use headgate_functions::kinds::FUNCTION_GROUP;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 /// Show every rule in matching order, and each function's hostnames, paths and addresses
 ///
-/// Of the rules whose listener and host take a request, the first that matches serves it. Without --from the rules are those of
-/// the gateway that runs now.
+/// Of the rules whose listener and host take a request, the first that matches serves it. The rules are those of files (--from), of
+/// the gateways of a cluster (--context, --kubeconfig, --gateway, -n or -A, asked through the API server), else of the gateway that
+/// `headgate run` runs now.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   # of the running gateway
@@ -26,26 +34,32 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
   headgate routes --from gateway.yaml --from functions/ -o json
 
   # with listeners, headers and query parameters; of one namespace only
-  headgate routes -o wide -n shop")]
+  headgate routes --from gateway.yaml -o wide -n shop
+
+  # of a cluster: all its Gateways, one of them, only routes of one namespace
+  headgate routes -A
+  headgate routes --gateway infra/web
+  headgate routes --context prod -n shop")]
 pub struct Args {
     /// Read this file or folder (- for standard input) and start nothing; can be repeated
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["gateway", "context", "kubeconfig"])]
     from: Vec<PathBuf>,
     /// Output format
     #[arg(short, long, value_enum, default_value_t)]
     output: ListFormat,
-    /// Only routes and functions of this namespace
+    /// Only routes and functions of this namespace; of the cluster, unless --from or --admin is given
     #[arg(short, long)]
     namespace: Option<String>,
-    /// Those of all namespaces, as without -n
+    /// Those of all namespaces of the cluster
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     all_namespaces: bool,
     /// Domain of functions that have no hostname of their own; with --from
     #[arg(long, default_value = "localhost", requires = "from")]
     domain: String,
-    /// Where the running gateway shows its routes
-    #[arg(long, value_name = "ADDRESS", default_value = admin::DEFAULT, conflicts_with = "from")]
-    admin: SocketAddr,
+    #[command(flatten)]
+    of: GatewayArgs,
+    #[command(flatten)]
+    admin: AdminArgs,
 }
 
 /// What is printed as JSON and YAML.
@@ -92,30 +106,106 @@ pub fn functions(assembly: &Assembly) -> Vec<FunctionRow> {
 
 /// Prints them.
 pub fn run(args: Args) -> ExitCode {
-    let mut listing = if args.from.is_empty() {
-        let admin = Admin(args.admin);
-        match live(&admin) {
-            Ok(listing) => listing,
-            Err(why) => return admin.report(&why, "read files: headgate routes --from PATH"),
-        }
-    } else {
+    let parts = if !args.from.is_empty() {
         match Source::of(&args.from) {
-            Ok(source) => offline(&source, &args.domain),
+            Ok(source) => vec![(String::new(), offline(&source, &args.domain))],
             Err(why) => return exit::fail(exit::USAGE, &why, "headgate routes --from PATH"),
         }
+    } else if args.is_of_cluster() {
+        match block_on(in_cluster(&args.of)).and_then(|parts| parts) {
+            Ok(parts) => parts,
+            Err(why) => return exit::fail(exit::UNREACHABLE, &why, "see what there is: headgate status"),
+        }
+    } else {
+        let admin = Admin(args.admin.address());
+        match live(&admin) {
+            Ok(listing) => vec![(String::new(), listing)],
+            Err(why) => {
+                return admin.report(&why, "read files: headgate routes --from PATH, or a cluster: headgate routes -A");
+            }
+        }
     };
-    if let Some(namespace) = &args.namespace {
-        listing.rules.retain(|rule| namespace_of(rule) == Some(namespace));
-        listing.functions.retain(|function| function.namespace == *namespace);
+    output::print(&args.printed(parts), 0)
+}
+
+impl Args {
+    fn is_of_cluster(&self) -> bool {
+        self.of.is_given() || (self.admin.admin.is_none() && (self.namespace.is_some() || self.all_namespaces))
     }
-    let text = match args.output {
-        ListFormat::Json => output::json(&listing),
-        ListFormat::Yaml => output::yaml(&listing),
-        ListFormat::Name => listing.names(),
-        ListFormat::Table => listing.table(false),
-        ListFormat::Wide => listing.table(true),
+
+    /// The parts under their titles, or all as one for programs.
+    fn printed(&self, mut parts: Vec<(String, Listing)>) -> String {
+        if let Some(namespace) = &self.namespace {
+            for (_, listing) in &mut parts {
+                listing.rules.retain(|rule| namespace_of(rule) == Some(namespace));
+                listing.functions.retain(|function| function.namespace == *namespace);
+            }
+        }
+        if matches!(self.output, ListFormat::Table | ListFormat::Wide) {
+            let wide = self.output == ListFormat::Wide;
+            let texts = parts.iter().map(|(title, listing)| match title.is_empty() {
+                true => listing.table(wide),
+                false => format!("{title}\n{}", listing.table(wide)),
+            });
+            return texts.collect::<Vec<_>>().join("\n");
+        }
+        let mut whole = Listing::default();
+        for (_, listing) in parts {
+            whole.rules.extend(listing.rules);
+            whole.functions.extend(listing.functions);
+        }
+        match self.output {
+            ListFormat::Json => output::json(&whole),
+            ListFormat::Yaml => output::yaml(&whole),
+            _ => whole.names(),
+        }
+    }
+}
+
+/// Of each Gateway what one of its Pods says, and the functions of the cluster behind the last.
+async fn in_cluster(args: &GatewayArgs) -> Result<Vec<(String, Listing)>, String> {
+    let fleet = Fleet::find(args, None, |kind| kind.group == FUNCTION_GROUP).await?;
+    let mut parts = Vec::new();
+    for gateway in &fleet.gateways {
+        let (pod, [rules]) = fleet.ask(gateway, ["/routes"]).await.map_err(|why| unsaid(&gateway.name, &why))?;
+        let title = format!("Gateway {} (by Pod {pod})", gateway.name);
+        parts.push((title, Listing { rules, functions: Vec::new() }));
+    }
+    if let (Some((_, last)), None) = (parts.last_mut(), &args.gateway) {
+        last.functions = functions_of(&fleet);
+    }
+    Ok(parts)
+}
+
+/// Why a Gateway could not be asked, with what to do.
+pub fn unsaid(gateway: &str, why: &Unsaid) -> String {
+    match why {
+        Unsaid::Forbidden(why) => format!(
+            "the gateways of {gateway} cannot be asked: {why}; needed are get and create on pods/portforward in its namespace"
+        ),
+        Unsaid::Unreachable(why) => format!("the gateways of {gateway} cannot be asked: {why}"),
+    }
+}
+
+/// As their status says.
+fn functions_of(fleet: &Fleet) -> Vec<FunctionRow> {
+    let sight = Sight {
+        objects: &fleet.looked.objects,
+        controller_name: &fleet.ground.settings.controller_name,
+        namespace: None,
     };
-    output::print(&text, 0)
+    let objects = fleet.looked.objects.iter().filter(|object| object.name.group == FUNCTION_GROUP);
+    let row = |(row, object): (
+        headgate_controller::report::FunctionRow,
+        &std::sync::Arc<headgate_controller::sources::cluster::ClusterObject>,
+    )| {
+        let list =
+            |pointer: &str| object.status.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+        let hosts = list("/route/hosts").iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let (namespace, name, state) = (row.namespace, row.name, row.state);
+        FunctionRow { namespace, name, hosts, paths: list("/route/paths"), addresses: list("/addresses"), state }
+    };
+    Report::of(&sight).functions.into_iter().zip(objects).map(row).collect()
 }
 
 fn offline(source: &Source, domain: &str) -> Listing {

@@ -3,8 +3,8 @@
 use crate::program::headgate;
 use std::{collections::BTreeSet, fs, path::Path};
 
-const COMMANDS: [&str; 10] =
-    ["run", "controller", "gateway", "init", "check", "routes", "explain", "echo", "completion", "version"];
+const COMMANDS: [&str; 11] =
+    ["run", "controller", "gateway", "init", "check", "routes", "explain", "status", "echo", "completion", "version"];
 
 #[test]
 fn help_is_as_written() {

@@ -68,8 +68,8 @@ pub struct Plan {
     open: BTreeSet<ObjectRef>,
     /// Those that were asked to be removed and are still shown.
     removed: HashSet<(ObjectRef, String)>,
-    /// Why those that could not be written last were not.
-    troubles: BTreeMap<ObjectRef, String>,
+    /// Why those that could not be written last were not, and whether that passes by itself.
+    troubles: BTreeMap<ObjectRef, (Failure, String)>,
     leading: bool,
 }
 
@@ -125,7 +125,13 @@ impl Plan {
 
     /// See [`super::Applier::troubles`].
     pub fn troubles(&self) -> BTreeMap<ObjectRef, String> {
-        self.troubles.clone()
+        self.troubles.iter().map(|(name, (_, why))| (name.clone(), why.clone())).collect()
+    }
+
+    /// See [`super::Applier::refusals`].
+    pub fn refusals(&self) -> BTreeMap<ObjectRef, String> {
+        let refused = self.troubles.iter().filter(|(_, (failure, _))| matches!(failure, Failure::Refused));
+        refused.map(|(name, (_, why))| (name.clone(), why.clone())).collect()
     }
 
     /// See [`super::Applier::lead`]. What was answered while another led says nothing.
@@ -192,7 +198,7 @@ impl Plan {
                 self.applied.insert(name.clone(), (manifest, answer));
             }
             (Outcome::Failed(failure, why), _) => {
-                self.troubles.insert(name.clone(), why);
+                self.troubles.insert(name.clone(), (failure, why));
                 self.removed.retain(|(removed, _)| removed != name);
                 delay.failed(failure, now, chance);
             }

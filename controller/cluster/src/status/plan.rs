@@ -189,6 +189,11 @@ impl Plan {
         Step::More
     }
 
+    /// How many objects wait to be looked at or are being written.
+    pub fn pending(&self) -> usize {
+        self.queues.iter().map(BTreeSet::len).sum::<usize>() + self.in_flight
+    }
+
     /// A write has ended. `chance` in `0.0..1.0` spreads what is tried again.
     pub fn done(&mut self, write: &Write, outcome: Outcome, now: Instant, chance: f64) {
         self.in_flight = self.in_flight.saturating_sub(1);

@@ -1,13 +1,11 @@
 //! The admin port of a controller: health, metrics, and what it knows, read only. Never a key, and never a write.
 
+use super::{ask::Asker, metrics};
+use crate::health::{Health, PAGE};
 use http_body_util::Full;
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus_client::{
-    encoding::text::encode,
-    metrics::{counter::Counter, gauge::Gauge},
-    registry::{Registry, Unit},
-};
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use std::{
     convert::Infallible,
     sync::{
@@ -45,35 +43,18 @@ pub struct Shown {
     pub connected: Gauge,
 }
 
-impl Shown {
-    fn metrics(&self) -> String {
-        let mut registry = Registry::with_prefix("headgate_controller");
-        registry.register("leading", "1 if this controller is the leader", self.leading.clone());
-        registry.register("batches", "Batches of changed objects that were worked on", self.batches.clone());
-        let busy = "Time that the work on changed objects took";
-        registry.register_with_unit("work", busy, Unit::Seconds, self.busy.clone());
-        registry.register("published", "Versions of routes published to gateways", self.published.clone());
-        registry.register("gateways", "Gateways that are served", self.gateways.clone());
-        registry.register("connected_pods", "Gateway Pods that are connected", self.connected.clone());
-        let mut text = String::new();
-        // writing to a text cannot fail
-        let _ = encode(&mut text, &registry);
-        text
-    }
-}
-
 /// Serves until it is dropped.
-pub async fn serve(listener: TcpListener, shown: Arc<Shown>) {
+pub async fn serve(listener: TcpListener, shown: Arc<Shown>, asker: Asker) {
     loop {
         let Ok((socket, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let shown = shown.clone();
+        let (shown, asker) = (shown.clone(), asker.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request| {
-                let answer = answer(&request, &shown);
-                async move { Ok::<_, Infallible>(answer) }
+                let (shown, asker) = (shown.clone(), asker.clone());
+                async move { Ok::<_, Infallible>(answer(&request, &shown, &asker).await) }
             });
             // a client of the admin port that breaks off concerns nobody
             let _ = hyper::server::conn::http1::Builder::new()
@@ -85,16 +66,37 @@ pub async fn serve(listener: TcpListener, shown: Arc<Shown>) {
     }
 }
 
-fn answer(request: &Request<Incoming>, shown: &Shown) -> Answer {
+async fn answer(request: &Request<Incoming>, shown: &Shown, asker: &Asker) -> Answer {
     if request.method() != Method::GET {
         return text(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "only GET\n".into());
     }
     match request.uri().path() {
         "/healthz" | "/livez" => text(StatusCode::OK, "text/plain", "ok\n".into()),
         "/readyz" if shown.is_ready.load(Ordering::Relaxed) => text(StatusCode::OK, "text/plain", "ok\n".into()),
-        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "not ready: objects are being read\n".into()),
-        "/metrics" => text(StatusCode::OK, METRICS_TYPE, shown.metrics()),
-        _ => text(StatusCode::NOT_FOUND, "text/plain", "there are: /livez /readyz /metrics\n".into()),
+        "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", unready(asker.ask().await.as_ref())),
+        "/metrics" => text(StatusCode::OK, METRICS_TYPE, metrics::text(shown, asker.ask().await.as_ref())),
+        PAGE => match asker.ask().await {
+            Some(health) => json(&health),
+            None => text(StatusCode::SERVICE_UNAVAILABLE, "text/plain", "busy: no answer in time\n".into()),
+        },
+        _ => text(StatusCode::NOT_FOUND, "text/plain", format!("there are: /livez /readyz /metrics {PAGE}\n")),
+    }
+}
+
+/// Why it is not ready: which kinds it waits for.
+fn unready(health: Option<&Health>) -> String {
+    let Some(health) = health else { return "not ready: starting\n".into() };
+    let kinds: Vec<&str> = health.unsynced().collect();
+    match kinds.is_empty() {
+        true => "not ready: objects are being worked on\n".into(),
+        false => format!("not ready: not read yet: {}\n", kinds.join(", ")),
+    }
+}
+
+fn json(health: &Health) -> Answer {
+    match serde_json::to_string_pretty(health) {
+        Ok(body) => text(StatusCode::OK, "application/json", body + "\n"),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", error.to_string()),
     }
 }
 

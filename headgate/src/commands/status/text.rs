@@ -1,0 +1,133 @@
+//! The status of a cluster as people read it: what is wrong comes last, where a terminal ends. It repeats and decides nothing.
+
+use super::gather::{Controller, Status};
+use crate::output::table;
+use headgate_controller::report::{FunctionRow, GatewayRow, Refusal};
+use std::fmt::Write;
+
+/// All of it.
+pub fn text(status: &Status, colours: bool) -> String {
+    let report = &status.report;
+    let classes = report.classes.iter().map(|class| vec![class.name.clone(), class.accepted.clone()]);
+    let sections = [
+        table(&["GATEWAYCLASS", "ACCEPTED"], &classes.collect::<Vec<_>>()),
+        table(
+            &["CONTROLLER", "READY", "LEADS", "VERSION", "WATCHES", "STATUSES"],
+            &rows(&status.controllers, controller),
+        ),
+        table(
+            &["GATEWAY", "PROGRAMMED", "ADDRESS", "LISTENERS", "ROUTES", "PODS", "SERVE"],
+            &rows(&report.gateways, gateway),
+        ),
+        table(&["FUNCTION", "STATE", "REPLICAS", "URL"], &rows(&report.functions, function)),
+    ];
+    let mut out = String::new();
+    for section in sections.iter().filter(|section| !section.is_empty()) {
+        let _ = writeln!(out, "{section}");
+    }
+    report.refused.iter().for_each(|one| refusal(&mut out, one));
+    for problem in &status.problems {
+        let _ = writeln!(out, "{problem}");
+    }
+    if !report.refused.is_empty() || !status.problems.is_empty() {
+        out.push('\n');
+    }
+    for line in &status.unknown {
+        let _ = writeln!(out, "unknown: {line}");
+    }
+    for line in &status.notes {
+        let _ = writeln!(out, "note: {line}");
+    }
+    let (verdict, colour) = verdict(status);
+    let _ = match colours {
+        true => writeln!(out, "\x1b[1;{colour}m{verdict}\x1b[0m"),
+        false => writeln!(out, "{verdict}"),
+    };
+    out
+}
+
+fn rows<T>(of: &[T], cells: impl Fn(&T) -> Vec<String>) -> Vec<Vec<String>> {
+    of.iter().map(cells).collect()
+}
+
+/// One line, and the colour of it.
+fn verdict(status: &Status) -> (String, u8) {
+    let unready = status.report.gateways.iter().filter(|gateway| gateway.ready == 0 && gateway.wanted > 0).count();
+    let parts = [
+        counted(status.report.refused.len(), "is refused or not ready", "are refused or not ready"),
+        counted(unready, "Gateway has no Pod that is ready", "Gateways have no Pod that is ready"),
+        counted(status.problems.len(), "other problem", "other problems"),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    match (parts.is_empty() && status.is_fine(), status.unknown.is_empty()) {
+        (true, true) => ("all is well".into(), 32),
+        (true, false) => ("nothing is known to be wrong, but not everything could be read".into(), 33),
+        (false, _) if parts.is_empty() => ("something is not ready".into(), 31),
+        (false, _) => (parts.join(", "), 31),
+    }
+}
+
+fn counted(many: usize, one: &str, more: &str) -> Option<String> {
+    match many {
+        0 => None,
+        1 => Some(format!("1 {one}")),
+        many => Some(format!("{many} {more}")),
+    }
+}
+
+fn yes(yes: bool) -> String {
+    if yes { "yes" } else { "no" }.to_owned()
+}
+
+fn controller(one: &Controller) -> Vec<String> {
+    let mut cells =
+        vec![format!("{}/{}", one.namespace, one.name), yes(one.ready), yes(one.leads), one.version.clone()];
+    let Some(health) = &one.health else {
+        cells.extend(["unknown".to_owned(), "unknown".to_owned()]);
+        return cells;
+    };
+    let failing = health.watches.iter().filter(|watch| watch.state == "failing").count();
+    cells.push(match (failing, health.synced) {
+        (0, true) => "synced".to_owned(),
+        (0, false) => "being read".to_owned(),
+        (failing, _) => format!("{failing} of {} fail", health.watches.len()),
+    });
+    let statuses = health.statuses;
+    let failed = if statuses.failed > 0 { format!(", {} failed", statuses.failed) } else { String::new() };
+    let pending = if statuses.pending > 0 { format!(", {} pending", statuses.pending) } else { String::new() };
+    cells.push(format!("{} written{failed}{pending}", statuses.written));
+    cells
+}
+
+fn gateway(row: &GatewayRow) -> Vec<String> {
+    let address = row.addresses.first().cloned().unwrap_or_else(|| "none".into());
+    let more = row.addresses.len().saturating_sub(1);
+    vec![
+        format!("{}/{}", row.namespace, row.name),
+        row.programmed.clone(),
+        if more > 0 { format!("{address} +{more}") } else { address },
+        format!("{} of {}", row.listeners_programmed, row.listeners),
+        row.attached_routes.to_string(),
+        format!("{} of {} ready", row.ready, row.wanted),
+        row.versions(),
+    ]
+}
+
+fn function(row: &FunctionRow) -> Vec<String> {
+    vec![
+        format!("{}/{}", row.namespace, row.name),
+        if row.state.is_empty() { "unknown".into() } else { row.state.clone() },
+        if row.wanted == 0 { "0 (starts on demand)".into() } else { format!("{} of {} ready", row.ready, row.wanted) },
+        row.addresses.first().cloned().unwrap_or_default(),
+    ]
+}
+
+/// Two lines: what and where; why, with what to do.
+fn refusal(out: &mut String, one: &Refusal) {
+    let at = if one.at.is_empty() { String::new() } else { format!(" ({})", one.at) };
+    let condition = if one.condition.is_empty() { String::new() } else { format!("{}: ", one.condition) };
+    let _ = writeln!(out, "{}{at}: {condition}{}", one.object, one.reason);
+    if !one.message.is_empty() {
+        let _ = writeln!(out, "  {}", one.message);
+    }
+}
