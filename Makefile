@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench bench-parts fuzz
-.PHONY: cluster conformance clusters-begin clusters image sbom
+.PHONY: cluster conformance clusters-begin clusters image sbom bench-cluster
 # Measured times are among the tests: one after the other, whatever -j says.
 .NOTPARALLEL:
 
@@ -104,6 +104,12 @@ sbom: ## what the program is made of, as CycloneDX: headgate/headgate.cdx.json
 bench: needs ## the program against its goals, beside nginx where it is installed
 	cargo build --release
 	cargo run --release --package headgate-bench -- all
+
+bench-cluster: needs ## the program in a real Kubernetes on this machine; root, Go
+	@tools/needs cluster
+	cargo build --release
+	cargo build --release --package headgate-bench
+	HEADGATE=target/release/headgate e2e/cluster/fresh e2e/cluster/in target/release/headgate-bench cluster
 
 bench-parts: needs ## benchmarks of matching and of translation
 	cargo bench --package headgate-routing --package headgate-bench --benches

@@ -58,6 +58,8 @@ enum Command {
     Allocations,
     /// CPU time of a request, beside nginx.
     Peers,
+    /// From a created route to its first 200 in a cluster, memory and writes there.
+    Cluster,
     /// The application of `cold` and `parked`.
     #[command(hide = true)]
     App {
@@ -113,7 +115,7 @@ impl Plan {
 
 type Measure = fn(&Plan) -> io::Result<Vec<Row>>;
 
-const MEASURES: [(Command, Measure); 8] = [
+const MEASURES: [(Command, Measure); 9] = [
     (Command::Cold, rows::cold::measure),
     (Command::Parked, rows::parked::measure),
     (Command::Load, rows::load::measure),
@@ -122,6 +124,7 @@ const MEASURES: [(Command, Measure); 8] = [
     (Command::SystemCalls, rows::system_calls::measure),
     (Command::Allocations, rows::allocations::measure),
     (Command::Peers, rows::peers::measure),
+    (Command::Cluster, rows::cluster::measure),
 ];
 
 fn main() -> ExitCode {
@@ -175,6 +178,7 @@ impl Command {
             Self::SystemCalls => "system-calls",
             Self::Allocations => "allocations",
             Self::Peers => "peers",
+            Self::Cluster => "cluster",
             Self::App { .. } => "app",
             Self::Origin { .. } => "origin",
             Self::Counted { .. } => "counted",

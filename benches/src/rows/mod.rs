@@ -1,6 +1,7 @@
 //! One file a measurement; each gives its rows and leaves nothing running.
 
 pub mod allocations;
+pub mod cluster;
 pub mod cold;
 pub mod load;
 pub mod parked;
