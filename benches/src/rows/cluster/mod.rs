@@ -98,7 +98,8 @@ async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
 fn memory(bed: &Bed, routes: usize) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (what, ids, goal) in [("a gateway", bed.gateways()?, 20.0), ("a controller", bed.controllers()?, 60.0)] {
-        let most = ids.iter().map(|id| Ok(process::memory(*id)?.resident / 1_048_576.0)).collect::<io::Result<Vec<f64>>>()?;
+        let most =
+            ids.iter().map(|id| Ok(process::memory(*id)?.resident / 1_048_576.0)).collect::<io::Result<Vec<f64>>>()?;
         let most = most.into_iter().fold(0.0, f64::max);
         // the goals are for 5,000
         let goal = (routes == 5_000).then_some(goal);
