@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench bench-parts fuzz
-.PHONY: cluster conformance clusters-begin clusters image sbom bench-cluster
+.PHONY: cluster conformance clusters-begin clusters image image-test sbom bench-cluster
 # Measured times are among the tests: one after the other, whatever -j says.
 .NOTPARALLEL:
 
@@ -96,6 +96,9 @@ docs: needs ## write docs/failures.md, docs/limits.md and docs/functions.md anew
 IMAGE ?= headgate:dev
 image: ## the container image IMAGE (headgate:dev), by docker, podman or buildah
 	tools/image $(IMAGE)
+
+image-test: ## the image's last stage, built and started; root, buildah
+	e2e/image/try
 
 sbom: ## what the program is made of, as CycloneDX: headgate/headgate.cdx.json
 	@tools/needs sbom
