@@ -69,7 +69,7 @@ VERSION = $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1
 conformance: ## the official tests of Gateway API in a real Kubernetes; root, Go
 	@tools/needs cluster
 	cargo build --quiet
-	PROFILES=GATEWAY-HTTP,GATEWAY-GRPC FEATURES=auto REPORT=$(REPORT) VERSION=$(VERSION) e2e/cluster/fresh e2e/cluster/conformance
+	FEATURES=auto REPORT=$(REPORT) VERSION=$(VERSION) e2e/cluster/fresh e2e/cluster/conformance
 
 # Minutes: bodies of 100 MB, thousands of reloads under load.
 heavy:

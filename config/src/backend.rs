@@ -38,6 +38,8 @@ pub enum BackendProtocol {
     Http1,
     /// HTTP/2: by prior knowledge, or by ALPN under TLS.
     Http2,
+    /// Nothing that is known here: it gets connections or datagrams, never requests.
+    Opaque,
 }
 
 /// TLS to an endpoint.

@@ -16,7 +16,7 @@ pub struct Listener {
     pub protocol: Protocol,
     /// The hosts that it takes.
     pub hostname: HostPattern,
-    /// For HTTPS.
+    /// For HTTPS, and for TLS that ends here; TLS without it passes through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
     /// Shown to endpoints that ask for a certificate under TLS, on connections made for requests of this listener
@@ -26,6 +26,11 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// Whether what is encrypted goes on as it came: the endpoint has the key.
+    pub fn passes_tls_through(&self) -> bool {
+        self.protocol == Protocol::Tls && self.tls.is_none()
+    }
+
     /// All certificates whose keys it needs: those that it shows to clients, and the one for endpoints.
     pub fn certificates(&self) -> impl Iterator<Item = &CertificateName> {
         self.tls.iter().flat_map(|tls| &tls.certificates).chain(&self.backend_certificate)
@@ -41,6 +46,74 @@ pub enum Protocol {
     /// The same under TLS, HTTP/2 by ALPN.
     #[serde(rename = "HTTPS")]
     Https,
+    /// TLS with whatever is in it; the server name decides.
+    #[serde(rename = "TLS")]
+    Tls,
+    /// Connections.
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// Datagrams.
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
+impl Protocol {
+    /// As the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Https => "HTTPS",
+            Self::Tls => "TLS",
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
+
+    /// What carries it.
+    pub const fn transport(self) -> Transport {
+        match self {
+            Self::Http | Self::Https | Self::Tls | Self::Tcp => Transport::Tcp,
+            Self::Udp => Transport::Udp,
+        }
+    }
+
+    /// Whether listeners of both can have one port: the server name tells those of TLS apart, HTTPS among them.
+    pub fn shares_port_with(self, other: Self) -> bool {
+        let named = |protocol| matches!(protocol, Self::Https | Self::Tls);
+        self == other || (named(self) && named(other))
+    }
+
+    /// Whether requests are read; of the others no more than a server name is.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::Http | Self::Https)
+    }
+}
+
+/// What carries a protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Transport {
+    /// Connections.
+    #[default]
+    #[serde(rename = "TCP")]
+    Tcp,
+    /// Datagrams.
+    #[serde(rename = "UDP")]
+    Udp,
+}
+
+impl Transport {
+    /// Whether it is TCP, which goes without saying.
+    pub const fn is_tcp(&self) -> bool {
+        matches!(self, Self::Tcp)
+    }
+
+    /// As the API writes it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+        }
+    }
 }
 
 /// TLS of a listener.

@@ -1,5 +1,6 @@
 //! Names: how a listener, a rule, a backend and a certificate are called everywhere, in logs, metrics and files alike. Never reused for another object.
 
+use crate::Transport;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -49,6 +50,12 @@ pub enum RouteKind {
     HTTPRoute,
     /// `gateway.networking.k8s.io` GRPCRoute.
     GRPCRoute,
+    /// `gateway.networking.k8s.io` TLSRoute.
+    TLSRoute,
+    /// `gateway.networking.k8s.io` TCPRoute.
+    TCPRoute,
+    /// `gateway.networking.k8s.io` UDPRoute.
+    UDPRoute,
 }
 
 impl RouteKind {
@@ -57,6 +64,22 @@ impl RouteKind {
         match self {
             Self::HTTPRoute => "HTTPRoute",
             Self::GRPCRoute => "GRPCRoute",
+            Self::TLSRoute => "TLSRoute",
+            Self::TCPRoute => "TCPRoute",
+            Self::UDPRoute => "UDPRoute",
+        }
+    }
+
+    /// Whether its rules take requests; the others take connections or datagrams, of which nothing but a server name is read.
+    pub const fn is_http(self) -> bool {
+        matches!(self, Self::HTTPRoute | Self::GRPCRoute)
+    }
+
+    /// What carries what its rules take.
+    pub const fn transport(self) -> Transport {
+        match self {
+            Self::HTTPRoute | Self::GRPCRoute | Self::TLSRoute | Self::TCPRoute => Transport::Tcp,
+            Self::UDPRoute => Transport::Udp,
         }
     }
 }
@@ -81,7 +104,7 @@ impl fmt::Display for RuleName {
     }
 }
 
-/// A Service port as the data plane knows it: `namespace/service:port`. The uid tells a Service from one deleted and made again.
+/// A Service port as the data plane knows it: `namespace/service:port`, for UDP `namespace/service:port/udp`. The uid tells a Service from one deleted and made again.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendName {
@@ -91,6 +114,9 @@ pub struct BackendName {
     pub service: String,
     /// Port number of the Service.
     pub port: u16,
+    /// What carries it: a Service may have one number for both.
+    #[serde(default, skip_serializing_if = "Transport::is_tcp")]
+    pub transport: Transport,
     /// `metadata.uid`, empty where no API server gave one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub uid: String,
@@ -98,7 +124,8 @@ pub struct BackendName {
 
 impl fmt::Display for BackendName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)
+        write!(f, "{}/{}:{}", self.namespace, self.service, self.port)?;
+        if self.transport.is_tcp() { Ok(()) } else { f.write_str("/udp") }
     }
 }
 

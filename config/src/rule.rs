@@ -16,7 +16,8 @@ pub struct Rule {
     pub seniority: Seniority,
     /// The listeners that it is attached to, and there the hosts.
     pub attachments: Vec<Attachment>,
-    /// Any of these takes a request; never empty (`translate` writes out the default `/`).
+    /// Any of these takes a request; never empty (`translate` writes out the default `/`). Rules of routes of the transport layer
+    /// have the one that takes everything.
     pub matches: Vec<Match>,
     /// Applied in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -86,6 +87,13 @@ pub struct Match {
     /// Query parameter tests, on the first value of a name; names as written, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queries: Vec<ValueMatch>,
+}
+
+impl Match {
+    /// Takes everything.
+    pub fn everything() -> Self {
+        Self { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new(), queries: Vec::new() }
+    }
 }
 
 /// How a path is matched.

@@ -15,13 +15,13 @@ pub struct Listing {
 /// A place where something is served.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
-    /// `http` or `https`.
+    /// `http` or `https`; `tls`, `tcp` or `udp` for what is not read.
     pub scheme: &'static str,
     /// Host, or a pattern.
     pub host: String,
     /// Port of the listener, as the API has it.
     pub port: u16,
-    /// Path, with `*` behind a prefix other than `/` left out.
+    /// Path, with `*` behind a prefix other than `/` left out; empty for what is not read.
     pub path: String,
     /// What else a request must have, to be read by people.
     pub also: String,
@@ -70,6 +70,7 @@ fn is_internal(pattern: &HostPattern, cluster_domain: &str) -> bool {
 
 fn place(listener: &Listener, host: &HostPattern, one: &headgate_config::Match) -> Place {
     let path = match &one.path {
+        _ if !listener.protocol.is_http() => String::new(),
         PathMatch::Exact(path) | PathMatch::Prefix(path) => path.clone(),
         PathMatch::Regex(expression) => format!("/ matching {expression}"),
     };
@@ -77,7 +78,13 @@ fn place(listener: &Listener, host: &HostPattern, one: &headgate_config::Match) 
     also.extend(one.headers.iter().map(|header| format!("header {}", header.name)));
     also.extend(one.queries.iter().map(|query| format!("query {}", query.name)));
     Place {
-        scheme: if listener.protocol == Protocol::Https { "https" } else { "http" },
+        scheme: match listener.protocol {
+            Protocol::Http => "http",
+            Protocol::Https => "https",
+            Protocol::Tls => "tls",
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        },
         host: host.to_string(),
         port: listener.port,
         path,
@@ -121,8 +128,8 @@ fn called(backend: &BackendName, assembly: &Assembly) -> String {
 impl Place {
     /// The URL as a client writes it, at the port where the listener really is.
     pub fn url(&self, port: u16) -> String {
-        let default = if self.scheme == "https" { 443 } else { 80 };
-        let port = if port == default { String::new() } else { format!(":{port}") };
+        let is_default = matches!((self.scheme, port), ("http", 80) | ("https", 443));
+        let port = if is_default { String::new() } else { format!(":{port}") };
         let also = if self.also.is_empty() { String::new() } else { format!(" ({})", self.also) };
         format!("{}://{}{port}{}{also}", self.scheme, self.host, self.path)
     }

@@ -372,7 +372,13 @@ fn add_unreached(snapshot: &mut Snapshot, assembly: &Assembly) {
 }
 
 fn backend_name(namespace: &str, revision: &Revision) -> BackendName {
-    BackendName { namespace: namespace.into(), service: revision.name.clone(), port: SERVICE_PORT, uid: String::new() }
+    BackendName {
+        namespace: namespace.into(),
+        service: revision.name.clone(),
+        port: SERVICE_PORT,
+        transport: Default::default(),
+        uid: String::new(),
+    }
 }
 
 /// What runs for a revision, and how many.

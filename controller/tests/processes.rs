@@ -284,6 +284,7 @@ impl Standalone {
                 namespace: "default".into(),
                 service: "hello-v1".into(),
                 port: 80,
+                transport: Default::default(),
                 uid: String::new(),
             }],
             bounds,

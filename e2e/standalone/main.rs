@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
 mod bounds;
+mod carried;
 mod cold;
+mod datagrams;
 mod drain;
 mod filters;
 mod forwarded;

@@ -1,7 +1,7 @@
 //! Every folder of examples/ as its first lines say: nothing wrong in it, and it answers. An example without a test fails too.
 #![allow(clippy::unwrap_used, reason = "a test, and a panic is its verdict")]
 
-use headgate_e2e::{H2, Headgate, Origin, Script, Wire, binary, within};
+use headgate_e2e::{Authority, H2, Headgate, Origin, Script, Wire, binary, within};
 use std::{
     fs,
     net::TcpListener,
@@ -33,9 +33,13 @@ async fn serve(name: &str, replace: &[(&str, String)]) -> Headgate {
     headgate
 }
 
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 #[test]
 fn each_example_is_clean_and_has_its_test_here() {
-    let tests = ["canary", "grpc", "hello", "path-based", "plain-proxy", "tls", "websocket"];
+    let tests = ["canary", "grpc", "hello", "path-based", "plain-proxy", "tcp", "tls", "tls-passthrough", "websocket"];
     let folders = fs::read_dir(examples()).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     let mut names: Vec<String> = folders.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect();
     names.sort();
@@ -112,7 +116,7 @@ async fn websocket() {
 
 #[tokio::test]
 async fn tls() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let headgate = serve("tls", &[("8443", port.to_string())]).await;
     let redirect = headgate.get("secure.default.localhost", "/a").await;
     let location = format!("https://secure.default.localhost:{port}/a");
@@ -123,6 +127,28 @@ async fn tls() {
     let answer = within("curl", curl.output()).await.unwrap();
     let said = (String::from_utf8_lossy(&answer.stdout), String::from_utf8_lossy(&answer.stderr));
     assert_eq!((said.0.trim(), said.1.trim()), ("hello over TLS", ""));
+    headgate.stop().await;
+}
+
+#[tokio::test]
+async fn tcp() {
+    let port = free_port();
+    let headgate = serve("tcp", &[("9000", port.to_string())]).await;
+    let answer = Wire::get(([127, 0, 0, 1], port).into(), "anything", "/").await;
+    assert_eq!((answer.status, answer.text().trim()), (200, "hello over a connection that nobody read"));
+    headgate.stop().await;
+}
+
+#[tokio::test]
+async fn tls_passthrough() {
+    let (port, authority) = (free_port(), Authority::default());
+    let name = "sealed.default.localhost";
+    let origin = Origin::start_tls(authority.acceptor(&[name], &[]), |_| Script::ok("sealed")).await;
+    let replace = [("8443", port.to_string()), ("9443", origin.address.port().to_string())];
+    let headgate = serve("tls-passthrough", &replace).await;
+    let stream = authority.connect(([127, 0, 0, 1], port).into(), name, &[]).await.unwrap();
+    let answer = Wire::over(stream).ask(format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n")).await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "sealed"));
     headgate.stop().await;
 }
 

@@ -53,6 +53,7 @@ impl EndpointTls {
         config.alpn_protocols = match protocol {
             BackendProtocol::Http1 => vec![b"http/1.1".to_vec()],
             BackendProtocol::Http2 => vec![b"h2".to_vec()],
+            BackendProtocol::Opaque => Vec::new(),
         };
         Ok(Self { config: Arc::new(config), name })
     }

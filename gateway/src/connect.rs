@@ -68,6 +68,10 @@ pub async fn open(
             };
             over_http2(sender, lease, outgoing, Facts { reused, key, is_bounded }).await
         }
+        BackendProtocol::Opaque => {
+            let why = "the port of the Service speaks no HTTP by its appProtocol";
+            Err(Fault::new(Failure::BackendInvalid, why))
+        }
     }
 }
 
@@ -99,6 +103,16 @@ fn over_http1(core: &Rc<Core>, io: SharedIo, outgoing: &Outgoing<'_>, facts: Fac
     let rx = H1Rx::of_endpoint(io, core.buffers.clone(), core.head_limits(), outgoing);
     let Facts { reused, key, is_bounded } = facts;
     Upstream { tx: UpTx::H1(tx), rx: UpRx::H1(rx), reused, key, is_bounded, lease: None }
+}
+
+/// A connection to an endpoint of which nothing is known but that it may want TLS.
+pub async fn dial_opaque(
+    core: &Core,
+    slot: &Slot,
+    tls: Option<&BackendTls>,
+    identity: Option<&CertificateName>,
+) -> Result<Io, Fault> {
+    Box::pin(dial(core, slot, Way { protocol: BackendProtocol::Opaque, tls, identity })).await
 }
 
 /// Makes a shared connection, or takes the one that another request made meanwhile.

@@ -4,6 +4,7 @@ use crate::{
     backend::{Backend, Registry},
     backend_tls::{EndpointTls, Identities},
     buffers::Buffers,
+    carry,
     drain::Bell,
     forwarded::{Hop, TrustedHops},
     limits::Limits,
@@ -12,7 +13,7 @@ use crate::{
     telemetry::{Shard, Telemetry},
 };
 use arc_swap::{ArcSwap, Cache};
-use headgate_config::{BackendProtocol, BackendTls, CertificateName, Version};
+use headgate_config::{BackendProtocol, BackendTls, CertificateName, Protocol, Transport, Version};
 use headgate_http1::HeadLimits;
 use headgate_routing::Table;
 use rustls::sign::CertifiedKey;
@@ -28,7 +29,7 @@ use std::{
     time::Instant,
 };
 use tokio::{
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     sync::mpsc::{UnboundedReceiver, UnboundedSender},
     task::AbortHandle,
 };
@@ -65,6 +66,8 @@ pub struct Shared {
     posts: Vec<UnboundedSender<Post>>,
     /// Connections of each core, handed over or open.
     loads: Vec<AtomicUsize>,
+    /// Clients of UDPRoutes.
+    datagram_clients: AtomicUsize,
     /// Idle connections to endpoints of bounded concurrency: a connection idle on another core could hold the only worker.
     idle: Mutex<IdleSockets>,
 }
@@ -77,8 +80,10 @@ pub enum Post {
     Connection(std::net::TcpStream, u16),
     /// Accept on this socket for this port.
     Listen(TcpListener, u16),
+    /// Receive datagrams on this socket for this port.
+    Receive(std::net::UdpSocket, u16),
     /// Stop accepting on this port.
-    Unlisten(u16),
+    Unlisten(Transport, u16),
     /// Let go of the last version of the routes.
     Refresh,
     /// Drain until then.
@@ -113,6 +118,7 @@ impl Shared {
                 leaves: AtomicBool::new(false),
                 posts,
                 loads,
+                datagram_clients: AtomicUsize::new(0),
                 idle: Mutex::default(),
             }),
             inboxes,
@@ -166,6 +172,21 @@ impl Shared {
             self.loads[core].fetch_add(1, Relaxed);
         }
         room
+    }
+
+    /// Counts a client of datagrams in as a connection, unless one of the limits is reached.
+    pub fn admit_datagram_client(&self, core: usize) -> bool {
+        let room = self.datagram_clients.load(Relaxed) < self.limits.datagram_clients && self.admit_connection(core);
+        if room {
+            self.datagram_clients.fetch_add(1, Relaxed);
+        }
+        room
+    }
+
+    /// Counts it out.
+    pub fn release_datagram_client(&self, core: usize) {
+        self.datagram_clients.fetch_sub(1, Relaxed);
+        self.release_connection(core);
     }
 
     /// An idle connection to an endpoint of bounded concurrency, open and silent.
@@ -240,6 +261,7 @@ pub struct Core {
     dice: RefCell<fastrand::Rng>,
     endpoint_tls: RefCell<Vec<KnownTls>>,
     accepting: RefCell<Vec<(u16, AbortHandle)>>,
+    receiving: RefCell<Vec<(u16, Rc<Bell>)>>,
 }
 
 impl Core {
@@ -254,6 +276,7 @@ impl Core {
             dice: RefCell::new(fastrand::Rng::new()),
             mirrors: Rc::new(()),
             accepting: RefCell::default(),
+            receiving: RefCell::default(),
             endpoint_tls: RefCell::default(),
             shared,
         })
@@ -292,9 +315,9 @@ impl Core {
         HeadLimits { bytes: limits.head_bytes, fields: limits.head_fields, target_bytes: limits.target_bytes }
     }
 
-    /// Whether a port speaks TLS.
-    pub fn speaks_tls(&self, port: u16) -> bool {
-        self.with_active(|active| active.tls.has(port))
+    /// What is spoken on a port of TCP; HTTP on one whose listener is just gone, which answers that.
+    pub fn protocol(&self, port: u16) -> Protocol {
+        self.with_active(|active| active.table.protocol(port)).unwrap_or(Protocol::Http)
     }
 
     /// How to speak TLS to the endpoints of a backend, showing a certificate to those that ask; compiled once per policy,
@@ -356,6 +379,28 @@ impl Core {
         }
     }
 
+    fn receive(self: &Rc<Self>, socket: std::net::UdpSocket, port: u16) {
+        match UdpSocket::from_std(socket) {
+            Ok(socket) => {
+                let socket = carry::Port::new(socket, port);
+                self.receiving.borrow_mut().push((port, socket.bell.clone()));
+                tokio::task::spawn_local(carry::receive(self.clone(), socket));
+            }
+            Err(error) => tracing::error!(%error, port, "cannot receive"),
+        }
+    }
+
+    /// Lets the clients of ports of datagrams end until then.
+    fn close(&self, goes: impl Fn(u16) -> bool, until: Instant) {
+        self.receiving.borrow_mut().retain(|(port, bell)| {
+            let goes = goes(*port);
+            if goes {
+                bell.ring(until);
+            }
+            !goes
+        });
+    }
+
     fn unlisten(&self, goes: impl Fn(u16) -> bool) {
         self.accepting.borrow_mut().retain(|(port, task)| {
             let goes = goes(*port);
@@ -393,10 +438,13 @@ pub fn run(id: usize, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Post>) {
                     Err(_) => core.shared.release_connection(core.id),
                 },
                 Post::Listen(listener, port) => core.listen(listener, port),
-                Post::Unlisten(port) => core.unlisten(|p| p == port),
+                Post::Receive(socket, port) => core.receive(socket, port),
+                Post::Unlisten(Transport::Tcp, port) => core.unlisten(|p| p == port),
+                Post::Unlisten(Transport::Udp, port) => core.close(|p| p == port, Instant::now()),
                 Post::Refresh => core.refresh(),
                 Post::Drain(until) => {
                     core.unlisten(|_| true);
+                    core.close(|_| true, until);
                     core.bell.ring(until);
                 }
                 Post::Stop => return,

@@ -120,6 +120,16 @@ failures! {
     WriteStall = Client "write_stall" 499 Never "connection_write_timeout" grpc 1:
         "the client did not read its answer", "read on, or raise --write-stall; the connection was closed";
 
+    // Connections and datagrams that are passed on and not read.
+    NotTls = Client "not_tls" 499 Never "tls_protocol_error" grpc 13:
+        "the connection does not begin with a ClientHello of TLS", "speak TLS on this port, or connect to the port for plain text; the connection was closed";
+    NoServerName = Client "no_server_name" 499 Never "tls_protocol_error" grpc 13:
+        "the client sent no server name (SNI), and the routes of this port are found by it", "send the name of the host, as every TLS client does that was given a name and not an address";
+    TlsRefused = Client "tls_refused" 499 Never "tls_protocol_error" grpc 13:
+        "the TLS handshake with the client failed", "see the client's message; the detail has the reason";
+    CarriedIdle = Gateway "carried_idle" 499 Never "connection_terminated" grpc 14:
+        "nobody sent anything for too long", "send something now and then, or raise --tunnel-idle or --datagram-idle";
+
     // What the routes say.
     NoListener = Gateway "no_listener" 404 Never "destination_not_found" grpc 12:
         "no listener takes this host", "see `headgate routes` for the hosts that are served here";
@@ -375,7 +385,7 @@ pub(crate) mod tests {
             names.join(" "),
             "malformed_request ambiguous_framing bad_target bad_host bad_chunk head_too_large target_too_long \
              expectation_failed version_not_supported method_not_supported body_too_large head_timeout body_timeout \
-             client_gone write_stall no_listener no_route \
+             client_gone write_stall not_tls no_server_name tls_refused carried_idle no_listener no_route \
              misdirected rule_invalid no_backend backend_invalid filter_unsupported rewrite_invalid queue_full \
              gateway_full queue_timeout arm_cold activation_timeout activation_failed no_endpoints \
              draining connect_refused connect_unreachable connect_timeout upstream_tls upstream_trust upstream_reset \

@@ -24,6 +24,32 @@ pub enum Io {
     TlsClient(Box<client::TlsStream<TcpStream>>),
 }
 
+impl Io {
+    /// Its socket.
+    pub fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Tcp(tcp) => tcp,
+            Self::TlsServer(tls) => tls.get_ref().0,
+            Self::TlsClient(tls) => tls.get_ref().0,
+        }
+    }
+
+    /// Ready once the other side has left without having sent anything that is not read yet. Reads nothing.
+    pub fn poll_left(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut byte = [0];
+        match ready!(self.tcp().poll_peek(cx, &mut ReadBuf::new(&mut byte))) {
+            Ok(1..) => Poll::Pending,
+            Ok(_) | Err(_) => Poll::Ready(()),
+        }
+    }
+
+    /// Breaks the connection off, so that the other side does not take its end for the end of an answer.
+    pub fn reset(self) {
+        // where it cannot be, it ends as usual
+        let _ = socket2::SockRef::from(self.tcp()).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
 impl AsyncRead for Io {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {

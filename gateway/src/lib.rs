@@ -6,6 +6,7 @@ mod admin;
 pub mod backend;
 mod backend_tls;
 mod buffers;
+mod carry;
 mod clock;
 mod connect;
 mod core;

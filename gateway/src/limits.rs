@@ -78,6 +78,8 @@ limits! {
     // How long a client may take.
     tls_handshake: Duration = seconds(10), Time, None,
         "From accept to the end of the TLS handshake; then the connection is closed.";
+    hello_bytes: usize = 16 * KIB, Bytes, Some(Failure::NotTls),
+        "A ClientHello of TLS; a longer one closes the connection.";
     head_timeout: Duration = seconds(10), Time, Some(Failure::HeadTimeout),
         "From the first byte of a head, or from accept for the first one, to its end.";
     keep_alive_idle: Duration = seconds(75), Time, None,
@@ -87,7 +89,13 @@ limits! {
     write_stall: Duration = seconds(30), Time, Some(Failure::WriteStall),
         "A client that takes no byte of its answer: by HTTP/2 flow control, then its stream is closed; by TCP, then its connection is.";
     tunnel_idle: Option<Duration> = Some(seconds(3600)), Time, None,
-        "An upgraded connection (WebSocket) on which nobody sends; then it is closed.";
+        "An upgraded connection (WebSocket), or one of a TCPRoute or TLSRoute, on which nobody sends; then it is closed.";
+    datagram_idle: Duration = seconds(60), Time, Some(Failure::CarriedIdle),
+        "Datagrams of one client of a UDPRoute, and the answers: after this long without any the next one may go to another endpoint.";
+    datagram_clients: usize = 8_192, Count, Some(Failure::GatewayFull),
+        "Clients of UDPRoutes in the process whose datagrams and answers are remembered to belong together; datagrams of more are dropped.";
+    datagram_held_bytes: usize = 16 * KIB, Bytes, Some(Failure::QueueFull),
+        "Datagrams of one client that wait until its endpoint is found or starts; more are dropped.";
 
     // How many clients there may be.
     connections: usize = 16_384, Count, None,

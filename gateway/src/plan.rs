@@ -187,7 +187,7 @@ fn request_deadline(core: &Core, rule: &CompiledRule<Arc<Backend>>, arrived: Ins
 }
 
 /// The arm by weight; a cold one by the rule's policy. Whatever the policy, the cold arm is woken.
-fn choose_arm(core: &Core, rule: &CompiledRule<Arc<Backend>>) -> Result<Option<usize>, Fault> {
+pub fn choose_arm(core: &Core, rule: &CompiledRule<Arc<Backend>>) -> Result<Option<usize>, Fault> {
     let Some(arm) = rule.choose(core.roll()) else { return Ok(None) };
     if rule.cold() == ColdArm::Hold {
         return Ok(Some(arm));

@@ -417,7 +417,7 @@ async fn tunnel_through(
 }
 
 /// Tells the endpoint's health of a failure that is its own.
-fn tell_health(slot: &Slot, fault: &Fault) {
+pub fn tell_health(slot: &Slot, fault: &Fault) {
     let how = match fault.failure {
         Failure::ConnectRefused => EndpointFailure::Refused,
         Failure::ConnectUnreachable | Failure::ConnectTimeout | Failure::UpstreamTls => EndpointFailure::Unconnected,

@@ -1,6 +1,6 @@
 //! What a person asks about a request: URL, method and headers as for curl, read as the request would be. It never sends one.
 
-use headgate_config::Scheme;
+use headgate_config::{Scheme, Transport};
 use headgate_http1::{HeadLimits, HeadReader};
 use headgate_message::{Fields, RequestHead};
 use headgate_routing::{Explanation, Table};
@@ -11,7 +11,7 @@ const UNPRIVILEGED_OFFSET: u16 = 8000;
 /// The question as it was written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
-    /// The URL; `http://` can be left out.
+    /// The URL; `http://` can be left out. `tls://`, `tcp://` and `udp://` ask for what is not read.
     pub url: String,
     /// The method; GET, or POST with a body.
     pub method: Option<String>,
@@ -29,6 +29,7 @@ pub struct Asked {
     port: u16,
     /// Whether the URL says so.
     is_port_given: bool,
+    transport: Transport,
 }
 
 impl Question {
@@ -56,25 +57,35 @@ impl Question {
     /// # Errors
     /// A sentence, if it is no question, or a request that the gateway refuses.
     pub fn read(&self) -> Result<Asked, String> {
-        let (scheme, rest) = self.scheme()?;
+        let Way { scheme, transport, needs_port, rest } = self.way()?;
         let rest = rest.split('#').next().unwrap_or_default();
         let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         let port = port_of(authority)?;
+        if needs_port && port.is_none() {
+            return Err(format!("{:?} has no port: write one behind the host, as in tcp://localhost:9000", self.url));
+        }
         let mut bytes = self.head(authority, target)?.into_bytes();
         let limits = HeadLimits { bytes: usize::MAX, ..HeadLimits::default() };
         let request = HeadReader::new(limits)
             .request(&mut bytes, scheme, Fields::default)
             .map_err(|why| format!("the gateway refuses this request with {}: {why}", why.status()))?
             .ok_or("this is no whole request")?;
-        Ok(Asked { head: request.head, port: port.unwrap_or(scheme.default_port()), is_port_given: port.is_some() })
+        let is_port_given = port.is_some();
+        let port = port.unwrap_or(scheme.default_port());
+        Ok(Asked { head: request.head, port, is_port_given, transport })
     }
 
-    fn scheme(&self) -> Result<(Scheme, &str), String> {
-        let Some((scheme, rest)) = self.url.split_once("://") else { return Ok((Scheme::Http, &self.url)) };
+    fn way(&self) -> Result<Way<'_>, String> {
+        let (scheme, rest) = self.url.split_once("://").unwrap_or(("http", &self.url));
+        let way = |scheme, transport, needs_port| Ok(Way { scheme, transport, needs_port, rest });
         match scheme.to_ascii_lowercase().as_str() {
-            "http" => Ok((Scheme::Http, rest)),
-            "https" => Ok((Scheme::Https, rest)),
-            _ => Err(format!("{scheme:?} is no scheme that a gateway serves: write http:// or https://")),
+            "http" => way(Scheme::Http, Transport::Tcp, false),
+            "https" | "tls" => way(Scheme::Https, Transport::Tcp, false),
+            "tcp" => way(Scheme::Http, Transport::Tcp, true),
+            "udp" => way(Scheme::Http, Transport::Udp, true),
+            _ => Err(format!(
+                "{scheme:?} is no scheme that a gateway serves: write http:// or https://, or tls://, tcp:// or udp://"
+            )),
         }
     }
 
@@ -105,15 +116,26 @@ impl Question {
     }
 }
 
+/// What a scheme says, and what follows it.
+struct Way<'q> {
+    scheme: Scheme,
+    transport: Transport,
+    needs_port: bool,
+    rest: &'q str,
+}
+
 impl Asked {
     /// Explains it by a Table, on the listener port behind the port that the client connects to.
     pub fn explain<B>(&self, table: &Table<B>) -> Explanation {
-        let is_open = |port: &u16| table.listeners().iter().any(|listener| listener.port == *port);
+        let is_open = |port: &u16| {
+            let mut here = table.listeners().iter().filter(|listener| listener.port == *port);
+            here.any(|listener| listener.protocol.transport() == self.transport)
+        };
         let lower = self.port.checked_sub(UNPRIVILEGED_OFFSET).filter(|lower| *lower < 1024);
         let higher = self.port.checked_add(UNPRIVILEGED_OFFSET).filter(|_| !self.is_port_given);
         // a listener on port 0 is on whichever port was free
         let behind = [Some(self.port), lower, higher, Some(0)].into_iter().flatten().find(is_open);
-        table.explain(behind.unwrap_or(self.port), &self.head)
+        table.explain_on(self.transport, behind.unwrap_or(self.port), &self.head)
     }
 }
 
@@ -160,6 +182,8 @@ mod tests {
             ("HTTP://a.io?q", "a.io", "/", 80),
             ("http://[::1]:81/", "[::1]", "/", 81),
             ("http://[::1]/", "[::1]", "/", 80),
+            ("tls://a.io", "a.io", "/", 443),
+            ("tcp://a.io:9000", "a.io", "/", 9000),
         ] {
             let asked = read(url).unwrap();
             assert_eq!((asked.head.host(), asked.head.path(), asked.port), (host, path, port), "{url}");
@@ -167,6 +191,7 @@ mod tests {
         for (url, why) in [
             ("ftp://a.io/", "http:// or https://"),
             ("http://a.io:x/", "1 to 65535"),
+            ("udp://a.io", "tcp://localhost:9000"),
             ("http:///x", "Host"),
             ("http://a.io/a b", "refuses"),
             ("http://a.io/%00", "refuses"),

@@ -6,12 +6,12 @@ use crate::{
     core::{Active, Post, Shared},
     filters,
     listen::{
-        Inventory,
+        Inventory, Opened, Place,
         tls::{TlsCache, TlsTable},
     },
 };
-use headgate_config::{Action, Certificate, CertificateName, Filter, ListenerName, Rule, Snapshot, Version};
-use headgate_routing::Table;
+use headgate_config::{Action, Certificate, CertificateName, Filter, ListenerName, Rule, Snapshot, Transport, Version};
+use headgate_routing::{Port, Table};
 use imbl::ordmap::DiffItem;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -42,6 +42,8 @@ pub struct Published {
     pub problems: Vec<String>,
     /// Where each port of the API listens.
     pub ports: BTreeMap<u16, Vec<SocketAddr>>,
+    /// The same for those of UDP.
+    pub datagram_ports: BTreeMap<u16, Vec<SocketAddr>>,
     /// Rules taken over unchanged.
     pub reused: usize,
 }
@@ -59,9 +61,9 @@ pub struct Subscriber {
     retired: Vec<Arc<Active>>,
     next_core: usize,
     /// Ports that were closed lately, and when: a core lets go of its socket a moment later.
-    closed: BTreeMap<u16, Instant>,
+    closed: BTreeMap<Place, Instant>,
     /// Ports that somebody else has, each with what was told of it.
-    taken: BTreeMap<u16, String>,
+    taken: BTreeMap<Place, String>,
 }
 
 /// How long a core may take to close a socket.
@@ -127,7 +129,8 @@ impl Subscriber {
         let mut problems: Vec<String> = compiled.problems.iter().map(ToString::to_string).collect();
         problems.extend(tls_problems.iter().map(|(listener, why)| listener_problem(listener, why)));
         problems.extend(identity_problems);
-        let wanted: Vec<u16> = compiled.table.ports().map(|port| port.number).collect();
+        let place = |port: Port<'_>| (port.protocol.transport(), port.number);
+        let wanted: Vec<Place> = compiled.table.ports().map(place).collect();
 
         self.shared.active.store(Arc::new(Active { version: self.version, table: compiled.table, tls, identities }));
         self.retired.push(previous);
@@ -137,9 +140,13 @@ impl Subscriber {
 
         problems.extend(self.open_and_close(&wanted));
         self.shared.have_routes();
-        let ports = wanted.iter().map(|port| (*port, self.inventory.addresses(*port).to_vec())).collect();
+        let at = |transport| {
+            let ports = wanted.iter().filter(move |(carried, _)| *carried == transport);
+            ports.map(|place| (place.1, self.inventory.addresses(*place).to_vec())).collect()
+        };
+        let (ports, datagram_ports) = (at(Transport::Tcp), at(Transport::Udp));
         self.certificates = certificates.clone();
-        self.published = Published { version: self.version, problems, ports, reused: compiled.reused };
+        self.published = Published { version: self.version, problems, ports, datagram_ports, reused: compiled.reused };
         self.published.clone()
     }
 
@@ -164,50 +171,55 @@ impl Subscriber {
     }
 
     /// Ports are opened after the swap, so that the first connection finds its routes.
-    fn open_and_close(&mut self, wanted: &[u16]) -> Vec<String> {
+    fn open_and_close(&mut self, wanted: &[Place]) -> Vec<String> {
         let mut problems = Vec::new();
         self.taken.clear();
-        for port in self.inventory.missing(wanted) {
-            match self.open_once_closed(port) {
-                Ok(sockets) => self.listen(sockets, port),
+        for place in self.inventory.missing(wanted) {
+            match self.open_once_closed(place) {
+                Ok(sockets) => self.listen(sockets, place.1),
                 Err(error) => {
-                    let problem = port_problem(port, &error);
+                    let problem = port_problem(place, &error);
                     if error.kind() == io::ErrorKind::AddrInUse {
-                        self.taken.insert(port, problem.clone());
+                        self.taken.insert(place, problem.clone());
                     }
                     problems.push(problem);
                 }
             }
         }
         self.closed.retain(|_, since| since.elapsed() < CLOSING_MOST);
-        for port in self.inventory.take_surplus(wanted) {
-            (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Unlisten(port)));
-            self.closed.insert(port, Instant::now());
+        for place in self.inventory.take_surplus(wanted) {
+            (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Unlisten(place.0, place.1)));
+            self.closed.insert(place, Instant::now());
         }
         problems
     }
 
     /// Opens ports that somebody else had when they were asked for. Call now and then: it costs a bind for each.
     pub fn open_taken(&mut self) {
-        for (port, problem) in std::mem::take(&mut self.taken) {
-            match self.open(port) {
+        for (place, problem) in std::mem::take(&mut self.taken) {
+            match self.open(place) {
                 Ok(sockets) => {
+                    let (transport, port) = place;
                     self.listen(sockets, port);
-                    self.published.ports.insert(port, self.inventory.addresses(port).to_vec());
+                    let published = match transport {
+                        Transport::Tcp => &mut self.published.ports,
+                        Transport::Udp => &mut self.published.datagram_ports,
+                    };
+                    published.insert(port, self.inventory.addresses(place).to_vec());
                     self.published.problems.retain(|known| *known != problem);
                     tracing::info!(port, "the port is free now and was opened");
                 }
-                Err(_) => drop(self.taken.insert(port, problem)),
+                Err(_) => drop(self.taken.insert(place, problem)),
             }
         }
     }
 
     /// Opens a port; where it was ours until now, waits until its core has closed it.
-    fn open_once_closed(&mut self, port: u16) -> io::Result<Vec<std::net::TcpListener>> {
+    fn open_once_closed(&mut self, place: Place) -> io::Result<Vec<Opened>> {
         const POLL: Duration = Duration::from_millis(1);
-        let until = self.closed.remove(&port).map(|since| since + CLOSING_MOST);
+        let until = self.closed.remove(&place).map(|since| since + CLOSING_MOST);
         loop {
-            match self.open(port) {
+            match self.open(place) {
                 Err(error)
                     if error.kind() == io::ErrorKind::AddrInUse
                         && until.is_some_and(|until| Instant::now() < until) =>
@@ -219,19 +231,24 @@ impl Subscriber {
         }
     }
 
-    fn listen(&mut self, sockets: Vec<std::net::TcpListener>, port: u16) {
+    fn listen(&mut self, sockets: Vec<Opened>, port: u16) {
         for socket in sockets {
             let core = self.next_core % self.shared.cores();
             self.next_core += 1;
-            self.shared.post(core, Post::Listen(socket, port));
+            let post = match socket {
+                Opened::Tcp(socket) => Post::Listen(socket, port),
+                Opened::Udp(socket) => Post::Receive(socket, port),
+            };
+            self.shared.post(core, post);
         }
     }
 
-    fn open(&mut self, port: u16) -> io::Result<Vec<std::net::TcpListener>> {
-        let opened = self.inventory.open(&self.binding.addresses, port, port);
+    fn open(&mut self, place: Place) -> io::Result<Vec<Opened>> {
+        let port = place.1;
+        let opened = self.inventory.open(&self.binding.addresses, place, port);
         match (opened, self.binding.unprivileged_offset) {
             (Err(error), Some(offset)) if error.kind() == io::ErrorKind::PermissionDenied && port < 1024 => {
-                self.inventory.open(&self.binding.addresses, port, port + offset)
+                self.inventory.open(&self.binding.addresses, place, port + offset)
             }
             (opened, _) => opened,
         }
@@ -260,7 +277,8 @@ fn listener_problem(listener: &ListenerName, why: &str) -> String {
     format!("listener {listener}: {why}")
 }
 
-fn port_problem(port: u16, error: &io::Error) -> String {
+fn port_problem((transport, port): Place, error: &io::Error) -> String {
+    let port = format!("{port}{}", if transport.is_tcp() { "" } else { "/udp" });
     match error.kind() {
         io::ErrorKind::AddrInUse => {
             format!("port {port} is in use by another process: stop it, or give the listener another port")

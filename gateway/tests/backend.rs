@@ -21,7 +21,13 @@ use std::{
 const HANGS: Duration = Duration::from_secs(60);
 
 fn name() -> BackendName {
-    BackendName { namespace: "default".into(), service: "hello-v1".into(), port: 80, uid: String::new() }
+    BackendName {
+        namespace: "default".into(),
+        service: "hello-v1".into(),
+        port: 80,
+        transport: Default::default(),
+        uid: String::new(),
+    }
 }
 
 fn spec(concurrency: u32) -> config::Backend {

@@ -383,7 +383,13 @@ fn poll(client: &mut Client, now: Instant) -> Poll<Waited> {
 }
 
 fn name() -> BackendName {
-    BackendName { namespace: "default".into(), service: "hello-v1".into(), port: 80, uid: String::new() }
+    BackendName {
+        namespace: "default".into(),
+        service: "hello-v1".into(),
+        port: 80,
+        transport: Default::default(),
+        uid: String::new(),
+    }
 }
 
 fn spec(concurrency: u32) -> config::Backend {

@@ -241,7 +241,13 @@ mod tests {
     use headgate_config::{BackendProtocol, QueueBounds, Wait};
 
     fn backend(service: &str, concurrency: u32) -> Piece {
-        let name = BackendName { namespace: "a".into(), service: service.into(), port: 80, uid: String::new() };
+        let name = BackendName {
+            namespace: "a".into(),
+            service: service.into(),
+            port: 80,
+            transport: Default::default(),
+            uid: String::new(),
+        };
         Piece::Backend(Arc::new(Backend {
             name,
             protocol: BackendProtocol::Http1,

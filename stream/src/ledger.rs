@@ -112,7 +112,13 @@ mod tests {
             probe: Probe::Tcp,
         });
         Endpoints {
-            backend: BackendName { namespace: "a".into(), service: service.into(), port: 80, uid: String::new() },
+            backend: BackendName {
+                namespace: "a".into(),
+                service: service.into(),
+                port: 80,
+                transport: Default::default(),
+                uid: String::new(),
+            },
             list: list.collect(),
             activation,
         }

@@ -303,7 +303,11 @@ fn ports(snapshot: &Snapshot) -> BTreeMap<GatewayName, BTreeSet<(u16, Transport)
     let mut ports: BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> = BTreeMap::new();
     for (name, listener) in &snapshot.listeners {
         let gateway = GatewayName { namespace: name.namespace.clone(), name: name.gateway.clone() };
-        ports.entry(gateway).or_default().insert((listener.port, Transport::Tcp));
+        let transport = match listener.protocol.transport() {
+            headgate_config::Transport::Tcp => Transport::Tcp,
+            headgate_config::Transport::Udp => Transport::Udp,
+        };
+        ports.entry(gateway).or_default().insert((listener.port, transport));
     }
     ports
 }

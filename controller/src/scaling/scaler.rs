@@ -667,8 +667,13 @@ mod tests {
             grace: SECOND,
             probe: None,
         };
-        let backend =
-            BackendName { namespace: "default".into(), service: "hello-v1".into(), port: 80, uid: String::new() };
+        let backend = BackendName {
+            namespace: "default".into(),
+            service: "hello-v1".into(),
+            port: 80,
+            transport: Default::default(),
+            uid: String::new(),
+        };
         TargetSpec {
             launch: Arc::new(launch),
             backends: vec![backend],

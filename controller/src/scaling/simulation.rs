@@ -69,8 +69,13 @@ impl World {
             grace: 500 * MS,
             probe: None,
         };
-        let backend =
-            BackendName { namespace: "default".into(), service: "hello-v1".into(), port: 80, uid: String::new() };
+        let backend = BackendName {
+            namespace: "default".into(),
+            service: "hello-v1".into(),
+            port: 80,
+            transport: Default::default(),
+            uid: String::new(),
+        };
         let spec = TargetSpec {
             launch: Arc::new(launch),
             backends: vec![backend],

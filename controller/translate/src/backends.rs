@@ -8,7 +8,7 @@ use crate::{
     lookup::Lookup,
     schema::FieldPath,
 };
-use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind};
+use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind, Transport};
 
 /// Resolves references.
 #[derive(Clone, Copy)]
@@ -57,7 +57,7 @@ impl<'l, 'a> Backends<'l, 'a> {
     ) -> Result<Vec<Share>, Finding> {
         let wrong = |reason, path, message: String| Finding::new(ConditionType::ResolvedRefs, reason, path, message);
         if !reference.is_service() {
-            let message = format!("{} of group {:?} cannot serve requests", reference.kind, reference.group);
+            let message = format!("{} of group {:?} cannot serve", reference.kind, reference.group);
             return Err(wrong(Reason::InvalidKind, at.key("kind"), message));
         }
         let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
@@ -109,7 +109,9 @@ impl<'l, 'a> Backends<'l, 'a> {
     /// The name of the Backend of a Service port, if requests of a kind of route can be sent there.
     fn backend(&self, kind: RouteKind, key: &Key, port: u16, at: &FieldPath) -> Result<BackendName, Finding> {
         let service = self.service(key, at)?;
-        let Some(spec) = service.ports.iter().find(|spec| spec.port == port) else {
+        let transport = kind.transport();
+        let any = || service.ports.iter().find(|spec| spec.port == port);
+        let Some(spec) = find_port(service, port, transport).or_else(any) else {
             let ports: Vec<String> = service.ports.iter().map(|port| port.port.to_string()).collect();
             let message = format!("Service {}/{} has no port {port}", key.0, key.1);
             let finding = Finding::new(ConditionType::ResolvedRefs, Reason::BackendNotFound, at.key("port"), message);
@@ -120,20 +122,27 @@ impl<'l, 'a> Backends<'l, 'a> {
             let message = format!("port {port} of Service {}/{} {message}", key.0, key.1);
             Finding::new(ConditionType::ResolvedRefs, Reason::UnsupportedProtocol, at.clone(), message).remedy(remedy)
         })?;
-        Ok(BackendName { namespace: key.0.clone(), service: key.1.clone(), port, uid: service.meta.uid.clone() })
+        Ok(BackendName {
+            namespace: key.0.clone(),
+            service: key.1.clone(),
+            port,
+            transport,
+            uid: service.meta.uid.clone(),
+        })
     }
 
     /// The Backend of a name that a rule has; `grpc` where one of a GRPCRoute has it, for what serves gRPC speaks HTTP/2.
     pub fn make(&self, name: &BackendName, grpc: bool) -> Option<Backend> {
         let key = (name.namespace.clone(), name.service.clone());
         let service = self.lookup.objects.services.get(&key)?;
-        let spec = service.ports.iter().find(|spec| spec.port == name.port)?;
+        let spec = find_port(service, name.port, name.transport)?;
         let tls = self.policies.tls(&key, &spec.name);
         let kind = if grpc { RouteKind::GRPCRoute } else { RouteKind::HTTPRoute };
         let traits = self.lookup.traits(name).cloned().unwrap_or_default();
         Some(Backend {
             name: name.clone(),
-            protocol: protocol(kind, spec, tls.is_some()).ok()?,
+            // what requests cannot be sent to gets none: a route of the transport layer names it
+            protocol: protocol(kind, spec, tls.is_some()).unwrap_or(BackendProtocol::Opaque),
             tls: tls.cloned(),
             concurrency: traits.concurrency,
             queue: traits.queue,
@@ -173,6 +182,11 @@ impl<'l, 'a> Backends<'l, 'a> {
     }
 }
 
+/// The port of a Service with a number, which it may have once for each transport.
+pub(crate) fn find_port(service: &Service, port: u16, transport: Transport) -> Option<&ServicePort> {
+    service.ports.iter().find(|spec| spec.port == port && spec.protocol == transport.as_str())
+}
+
 /// An arm that answers 500, with its reason.
 fn invalid(finding: Finding, findings: &mut Vec<Finding>) -> ArmTarget {
     let reason = format!("{}: {}", finding.reason.as_str(), finding.message);
@@ -193,8 +207,15 @@ fn cluster_service<'t>(target: &'t str, cluster_domain: &str) -> Option<(&'t str
 /// What is spoken to a port. Sources: `appProtocol` of Service (KEP-3726); GRPCRoute, "implementations may infer".
 fn protocol(kind: RouteKind, port: &ServicePort, tls: bool) -> Result<BackendProtocol, (String, &'static str)> {
     let default = if kind.is_grpc() { BackendProtocol::Http2 } else { BackendProtocol::Http1 };
-    if port.protocol != "TCP" {
-        return Err((format!("speaks {}", port.protocol), "name a port with protocol TCP"));
+    if port.protocol != kind.transport().as_str() {
+        let remedy = match kind.transport() {
+            Transport::Tcp => "name a port with protocol TCP",
+            Transport::Udp => "name a port with protocol UDP",
+        };
+        return Err((format!("speaks {}", port.protocol), remedy));
+    }
+    if !kind.is_http() {
+        return Ok(BackendProtocol::Opaque);
     }
     let app = port.app_protocol.as_deref().unwrap_or_default();
     match app.to_ascii_lowercase().as_str() {

@@ -55,6 +55,7 @@ impl Changed {
         for (kind, key) in keys(&before.grpc_routes, &now.grpc_routes).map(|key| (RouteKind::GRPCRoute, key)) {
             changed.routes.insert((kind, key.clone()));
         }
+        changed.routes.extend(keys(&before.transport_routes, &now.transport_routes).cloned());
         keys(&before.services, &now.services).for_each(|key| changed.services.add(key));
         keys(&before.traits, &now.traits).for_each(|key| changed.services.add(key));
         keys(&before.aliases, &now.aliases).for_each(|key| changed.services.add(key));
@@ -148,17 +149,21 @@ fn find<'o>(objects: &'o Objects, kind: RouteKind, key: &Key) -> Option<Route<'o
     match kind {
         RouteKind::HTTPRoute => objects.http_routes.get(key).map(|route| Route::Http(route)),
         RouteKind::GRPCRoute => objects.grpc_routes.get(key).map(|route| Route::Grpc(route)),
+        RouteKind::TLSRoute | RouteKind::TCPRoute | RouteKind::UDPRoute => {
+            objects.transport_routes.get(&(kind, key.clone())).map(|route| Route::Transport(kind, route))
+        }
     }
 }
 
 fn all(objects: &Objects) -> impl Iterator<Item = ((RouteKind, Key), Route<'_>)> {
     let http = objects.http_routes.iter().map(|(key, route)| ((RouteKind::HTTPRoute, key.clone()), Route::Http(route)));
     let grpc = objects.grpc_routes.iter().map(|(key, route)| ((RouteKind::GRPCRoute, key.clone()), Route::Grpc(route)));
-    http.chain(grpc)
+    let transport = objects.transport_routes.iter();
+    http.chain(grpc).chain(transport.map(|(name, route)| (name.clone(), Route::Transport(name.0, route))))
 }
 
 /// The keys at which two maps differ.
-fn keys<'k, V: PartialEq>(before: &'k OrdMap<Key, V>, now: &'k OrdMap<Key, V>) -> impl Iterator<Item = &'k Key> {
+fn keys<'k, K: Ord, V: PartialEq>(before: &'k OrdMap<K, V>, now: &'k OrdMap<K, V>) -> impl Iterator<Item = &'k K> {
     before.diff(now).map(|item| match item {
         DiffItem::Add(key, _) | DiffItem::Update { new: (key, _), .. } | DiffItem::Remove(key, _) => key,
     })

@@ -108,11 +108,14 @@ impl Reason {
             Self::InvalidClientCertificateRef => {
                 Row("InvalidClientCertificateRef", "name a Secret with tls.crt and tls.key in PEM")
             }
-            Self::UnsupportedProtocol => Row("UnsupportedProtocol", "use HTTP or HTTPS"),
+            Self::UnsupportedProtocol => Row("UnsupportedProtocol", "use HTTP, HTTPS, TLS, TCP or UDP"),
             Self::UnsupportedValue => Row("UnsupportedValue", "write a value that this version knows"),
             Self::HostnameConflict => Row("HostnameConflict", "give each listener of a port a hostname of its own"),
             Self::ProtocolConflict => Row("ProtocolConflict", "give each protocol a port of its own"),
-            Self::InvalidRouteKinds => Row("InvalidRouteKinds", "allow HTTPRoute or GRPCRoute"),
+            Self::InvalidRouteKinds => Row(
+                "InvalidRouteKinds",
+                "allow kinds of the protocol: HTTPRoute and GRPCRoute for HTTP and HTTPS, otherwise TLSRoute, TCPRoute or UDPRoute",
+            ),
             Self::InvalidCertificateRef => {
                 Row("InvalidCertificateRef", "name a Secret with tls.crt and tls.key in PEM")
             }

@@ -2,7 +2,6 @@
 
 use crate::{
     conditions::{ConditionType, Reason},
-    kinds::Protocol,
     listeners::{GatewayView, ListenerView},
 };
 
@@ -58,15 +57,15 @@ fn conflict<'v, 'a: 'v>(
     others: impl Iterator<Item = &'v ListenerView<'a>>,
     name: impl Fn(&ListenerView<'_>) -> String,
 ) -> Conflict {
-    let served = |view: &ListenerView<'_>| matches!(view.spec.protocol, Protocol::Http | Protocol::Https);
-    let mut same_port = others.filter(|other| served(other) && other.spec.port == listener.spec.port);
-    // one of another protocol of TCP takes no port from those that are served, and is told first that it could not have it
-    if !served(listener) && listener.spec.protocol != Protocol::Tcp {
-        return None;
-    }
-    same_port.find_map(|other| {
+    // one that is not served takes no port from those that are, nor does one of UDP from those of TCP
+    let protocol = listener.protocol()?;
+    let mut same_port = others.filter_map(|other| {
+        let known = other.protocol().filter(|known| known.transport() == protocol.transport());
+        known.filter(|_| other.spec.port == listener.spec.port).map(|known| (other, known))
+    });
+    same_port.find_map(|(other, known)| {
         let port = listener.spec.port;
-        if other.spec.protocol != listener.spec.protocol {
+        if !known.shares_port_with(protocol) {
             let message = format!("port {port} speaks {} for {}", other.spec.protocol.as_str(), name(other));
             return Some((Reason::ProtocolConflict, message));
         }

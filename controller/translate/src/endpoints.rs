@@ -2,6 +2,7 @@
 
 use crate::{
     Objects,
+    backends::find_port,
     kinds::{AddressFamily, EndpointSlice, ServicePort, SliceEndpoint, TargetPort},
     lookup::{Lookup, Slices},
     scaling::Scaling,
@@ -28,7 +29,7 @@ pub(crate) fn endpoints(lookup: &Lookup<'_>, backend: &BackendName) -> Option<En
     let key = (backend.namespace.clone(), backend.service.clone());
     let slices = lookup.slices(&key);
     let service = lookup.objects.services.get(&key)?;
-    let port = service.ports.iter().find(|port| port.port == backend.port)?;
+    let port = find_port(service, backend.port, backend.transport)?;
     if slices.is_empty() {
         return None;
     }

@@ -64,11 +64,11 @@ pub const FEATURES: &[Feature] = &[
     standard("HTTPRouteSchemeRedirect", true),
     standard("ListenerSet", true),
     standard("ReferenceGrant", true),
-    standard("TCPRoute", false),
-    standard("TLSRoute", false),
-    standard("TLSRouteModeMixed", false),
-    standard("TLSRouteModeTerminate", false),
-    standard("UDPRoute", false),
+    standard("TCPRoute", true),
+    standard("TLSRoute", true),
+    standard("TLSRouteModeMixed", true),
+    standard("TLSRouteModeTerminate", true),
+    standard("UDPRoute", true),
 ];
 
 /// The names of the claimed features, in their order; those of the experimental channel only where its definitions are installed.

@@ -97,16 +97,27 @@ impl ListenerView<'_> {
         !self.findings.iter().any(refused)
     }
 
-    /// As the data plane is told, with the certificate of its Gateway.
-    pub fn to_config(&self, backend_certificate: Option<&Certificate>) -> config::Listener {
-        let protocol = if self.tls.is_some() { config::Protocol::Https } else { config::Protocol::Http };
-        config::Listener {
+    /// As the data plane is told, with the certificate of its Gateway; `None` for one of a protocol that is not served.
+    pub fn to_config(&self, backend_certificate: Option<&Certificate>) -> Option<config::Listener> {
+        Some(config::Listener {
             name: self.name.clone(),
             port: self.spec.port,
-            protocol,
+            protocol: self.protocol()?,
             hostname: self.hostname.clone(),
             tls: self.tls.clone(),
             backend_certificate: backend_certificate.map(|certificate| certificate.name.clone()),
+        })
+    }
+
+    /// What it speaks; `None` for what this version does not know.
+    pub fn protocol(&self) -> Option<config::Protocol> {
+        match self.spec.protocol {
+            Protocol::Http => Some(config::Protocol::Http),
+            Protocol::Https => Some(config::Protocol::Https),
+            Protocol::Tls => Some(config::Protocol::Tls),
+            Protocol::Tcp => Some(config::Protocol::Tcp),
+            Protocol::Udp => Some(config::Protocol::Udp),
+            Protocol::Unknown(_) => None,
         }
     }
 
@@ -195,10 +206,17 @@ fn listener<'a>(
             view.add(ConditionType::Accepted, Reason::UnsupportedValue, at.key("hostname"), error.to_string());
         }
     }
-    if !matches!(spec.protocol, Protocol::Http | Protocol::Https) {
+    let kinds: &[&str] = match spec.protocol {
+        Protocol::Http | Protocol::Https => &["HTTPRoute", "GRPCRoute"],
+        Protocol::Tls => &["TLSRoute"],
+        Protocol::Tcp => &["TCPRoute"],
+        Protocol::Udp => &["UDPRoute"],
+        Protocol::Unknown(_) => &[],
+    };
+    allow_kinds(&mut view, &at.key("allowedRoutes").key("kinds"), kinds);
+    if matches!(spec.protocol, Protocol::Unknown(_)) {
         let message = format!("protocol {} is not served", spec.protocol.as_str());
         view.add(ConditionType::Accepted, Reason::UnsupportedProtocol, at.key("protocol"), message);
-        allow_kinds(&mut view, &at.key("allowedRoutes").key("kinds"), &[]);
         return view;
     }
     if !spec.filters.is_empty() {
@@ -206,9 +224,10 @@ fn listener<'a>(
         let message = "filters of listeners are not supported, and it does not serve without them";
         view.add(ConditionType::Accepted, Reason::UnsupportedValue, at.key("filters"), message);
     }
-    allow_kinds(&mut view, &at.key("allowedRoutes").key("kinds"), &["HTTPRoute", "GRPCRoute"]);
-    if spec.protocol == Protocol::Https {
+    if spec.protocol == Protocol::Https || (spec.protocol == Protocol::Tls && !passes_through(spec)) {
         terminate_tls(lookup, &mut view, &at.key("tls"));
+    }
+    if spec.protocol == Protocol::Https {
         validate_clients(lookup, gateway, &mut view);
     }
     view
@@ -233,10 +252,14 @@ fn allow_kinds(view: &mut ListenerView<'_>, at: &FieldPath, served: &[&str]) {
     view.supported_kinds.dedup();
 }
 
+fn passes_through(spec: &kinds::Listener) -> bool {
+    spec.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Passthrough)
+}
+
 fn terminate_tls(lookup: &Lookup<'_>, view: &mut ListenerView<'_>, at: &FieldPath) {
     let mut tls = config::ListenerTls::default();
     let Some(spec) = &view.spec.tls else {
-        let message = "protocol HTTPS needs a certificate";
+        let message = format!("protocol {} needs a certificate", view.spec.protocol.as_str());
         view.add(ConditionType::ResolvedRefs, Reason::InvalidCertificateRef, at.clone(), message);
         view.tls = Some(tls);
         return;

@@ -3,8 +3,9 @@
 use crate::kinds::{
     BackendTLSPolicy, ConfigMap, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HEADGATE_GROUP,
     HTTPRoute, ListenerSet, Namespace, Object, ObjectRef, ReferenceGrant, ScalingPolicy, Secret, Service,
+    TransportRoute,
 };
-use headgate_config::{ColdArm, Probe, QueueBounds, Wait};
+use headgate_config::{ColdArm, Probe, QueueBounds, RouteKind, Wait};
 use imbl::OrdMap;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub struct Objects {
     pub listener_sets: OrdMap<Key, Arc<ListenerSet>>,
     pub http_routes: OrdMap<Key, Arc<HTTPRoute>>,
     pub grpc_routes: OrdMap<Key, Arc<GRPCRoute>>,
+    pub transport_routes: OrdMap<(RouteKind, Key), Arc<TransportRoute>>,
     pub reference_grants: OrdMap<Key, Arc<ReferenceGrant>>,
     pub backend_tls_policies: OrdMap<Key, Arc<BackendTLSPolicy>>,
     pub scaling_policies: OrdMap<Key, Arc<ScalingPolicy>>,
@@ -75,6 +77,9 @@ impl Objects {
             Object::ListenerSet(object) => drop(self.listener_sets.insert(key, object)),
             Object::HTTPRoute(object) => drop(self.http_routes.insert(key, object)),
             Object::GRPCRoute(object) => drop(self.grpc_routes.insert(key, object)),
+            Object::TLSRoute(object) => drop(self.transport_routes.insert((RouteKind::TLSRoute, key), object)),
+            Object::TCPRoute(object) => drop(self.transport_routes.insert((RouteKind::TCPRoute, key), object)),
+            Object::UDPRoute(object) => drop(self.transport_routes.insert((RouteKind::UDPRoute, key), object)),
             Object::ReferenceGrant(object) => drop(self.reference_grants.insert(key, object)),
             Object::BackendTLSPolicy(object) => drop(self.backend_tls_policies.insert(key, object)),
             Object::ScalingPolicy(object) => drop(self.scaling_policies.insert(key, object)),
@@ -89,12 +94,16 @@ impl Objects {
     /// Removes an object; whether there was one.
     pub fn remove(&mut self, object: &ObjectRef) -> bool {
         let key = &(object.namespace.clone(), object.name.clone());
+        let transport = |kind| (kind, key.clone());
         match (&*object.group, &*object.kind) {
             (GATEWAY_GROUP, "GatewayClass") => self.gateway_classes.remove(key).is_some(),
             (GATEWAY_GROUP, "Gateway") => self.gateways.remove(key).is_some(),
             (GATEWAY_GROUP, "ListenerSet") => self.listener_sets.remove(key).is_some(),
             (GATEWAY_GROUP, "HTTPRoute") => self.http_routes.remove(key).is_some(),
             (GATEWAY_GROUP, "GRPCRoute") => self.grpc_routes.remove(key).is_some(),
+            (GATEWAY_GROUP, "TLSRoute") => self.transport_routes.remove(&transport(RouteKind::TLSRoute)).is_some(),
+            (GATEWAY_GROUP, "TCPRoute") => self.transport_routes.remove(&transport(RouteKind::TCPRoute)).is_some(),
+            (GATEWAY_GROUP, "UDPRoute") => self.transport_routes.remove(&transport(RouteKind::UDPRoute)).is_some(),
             (GATEWAY_GROUP, "ReferenceGrant") => self.reference_grants.remove(key).is_some(),
             (GATEWAY_GROUP, "BackendTLSPolicy") => self.backend_tls_policies.remove(key).is_some(),
             (HEADGATE_GROUP, "ScalingPolicy") => self.scaling_policies.remove(key).is_some(),
@@ -124,6 +133,7 @@ impl Objects {
             + self.listener_sets.len()
             + self.http_routes.len()
             + self.grpc_routes.len()
+            + self.transport_routes.len()
             + self.reference_grants.len()
             + self.backend_tls_policies.len()
             + self.scaling_policies.len()

@@ -5,20 +5,22 @@ use crate::{
     backends::{Backends, Referrer, weigh},
     conditions::{ConditionType, Finding, Reason},
     filters,
-    kinds::{self, BackendRef, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, WeightedBackend},
+    kinds::{
+        self, BackendRef, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, TransportRoute, WeightedBackend,
+    },
     matches,
     schema::FieldPath,
 };
 use headgate_config::{
-    Action, Arm, ArmTarget, BackendName, Filter, Match, PathMatch, Retry, RouteKind, Rule, RuleName, Seniority, Split,
-    Timeouts,
+    Action, Arm, ArmTarget, BackendName, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Split, Timeouts,
 };
 
-/// A route of either kind.
+/// A route of any kind.
 #[derive(Clone, Copy)]
 pub(crate) enum Route<'a> {
     Http(&'a HTTPRoute),
     Grpc(&'a GRPCRoute),
+    Transport(RouteKind, &'a TransportRoute),
 }
 
 /// The rules of a route without their attachments, and what is wrong with them.
@@ -36,6 +38,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Http(route) => &route.meta,
             Self::Grpc(route) => &route.meta,
+            Self::Transport(_, route) => &route.meta,
         }
     }
 
@@ -44,6 +47,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Http(_) => RouteKind::HTTPRoute,
             Self::Grpc(_) => RouteKind::GRPCRoute,
+            Self::Transport(kind, _) => kind,
         }
     }
 
@@ -52,6 +56,7 @@ impl<'a> Route<'a> {
         match self {
             Self::Http(route) => &route.parents,
             Self::Grpc(route) => &route.parents,
+            Self::Transport(_, route) => &route.parents,
         }
     }
 
@@ -60,6 +65,7 @@ impl<'a> Route<'a> {
         let hostnames = match self {
             Self::Http(route) => &route.hostnames,
             Self::Grpc(route) => &route.hostnames,
+            Self::Transport(_, route) => &route.hostnames,
         };
         Candidate { kind: self.kind(), meta: self.meta(), hostnames }
     }
@@ -87,13 +93,15 @@ impl<'a> Route<'a> {
             let own = backends.iter().flat_map(move |one| mirrored(&one.filters).chain([&one.backend]));
             mirrored(filters).chain(own)
         };
-        let (http, grpc) = match self {
-            Self::Http(route) => (route.rules.as_slice(), [].as_slice()),
-            Self::Grpc(route) => ([].as_slice(), route.rules.as_slice()),
+        let (http, grpc, transport) = match self {
+            Self::Http(route) => (route.rules.as_slice(), [].as_slice(), [].as_slice()),
+            Self::Grpc(route) => ([].as_slice(), route.rules.as_slice(), [].as_slice()),
+            Self::Transport(_, route) => ([].as_slice(), [].as_slice(), route.rules.as_slice()),
         };
         let http = http.iter().map(|rule: &kinds::HTTPRule| (rule.filters.as_slice(), rule.backends.as_slice()));
         let grpc = grpc.iter().map(|rule: &kinds::GRPCRule| (rule.filters.as_slice(), rule.backends.as_slice()));
-        http.chain(grpc).flat_map(of_rule).filter_map(named)
+        let transport = transport.iter().map(|rule: &kinds::TransportRule| ([].as_slice(), rule.backends.as_slice()));
+        http.chain(grpc).chain(transport).flat_map(of_rule).filter_map(named)
     }
 
     /// Its rules.
@@ -111,16 +119,17 @@ impl<'a> Route<'a> {
         resolved
     }
 
-    /// What both kinds say of a rule, in one shape.
+    /// What all kinds say of a rule, in one shape.
     fn drafts(self) -> Vec<Draft<'a>> {
         match self {
             Self::Http(route) => route.rules.iter().map(Draft::of_http).collect(),
             Self::Grpc(route) => route.rules.iter().map(Draft::of_grpc).collect(),
+            Self::Transport(_, route) => route.rules.iter().map(Draft::of_transport).collect(),
         }
     }
 }
 
-/// A rule of either kind.
+/// A rule of any kind.
 struct Draft<'a> {
     title: &'a str,
     matches: Vec<AnyMatch<'a>>,
@@ -163,6 +172,19 @@ impl<'a> Draft<'a> {
             timeouts: Timeouts::default(),
             retry: None,
             session: rule.session.is_some(),
+        }
+    }
+
+    /// Without a match, which takes everything.
+    fn of_transport(rule: &'a kinds::TransportRule) -> Self {
+        Self {
+            title: &rule.name,
+            matches: Vec::new(),
+            filters: &[],
+            backends: &rule.backends,
+            timeouts: Timeouts::default(),
+            retry: None,
+            session: false,
         }
     }
 }
@@ -224,9 +246,7 @@ impl RuleWork<'_, '_, '_> {
     /// The matches that can be decided, and why others cannot.
     fn matches(&mut self, list: &[AnyMatch<'_>], at: &FieldPath) -> (Vec<Match>, Option<String>) {
         if list.is_empty() {
-            let everything =
-                Match { path: PathMatch::Prefix("/".into()), method: None, headers: Vec::new(), queries: Vec::new() };
-            return (vec![everything], None);
+            return (vec![Match::everything()], None);
         }
         let (mut made, mut undecided) = (Vec::with_capacity(list.len()), None);
         for (index, matching) in list.iter().enumerate() {

@@ -25,7 +25,7 @@ use std::{
     sync::Arc,
 };
 
-/// A route of either kind.
+/// A route of any kind.
 type RouteName = (RouteKind, Key);
 
 /// Objects, and what became of them.
@@ -186,7 +186,13 @@ impl Memory {
 
     /// Adds the Backends of a Service to those that may have become others.
     fn touch(&self, (namespace, service): (&str, &str), touched: &mut Touched) {
-        let first = BackendName { namespace: namespace.into(), service: service.into(), port: 0, uid: String::new() };
+        let first = BackendName {
+            namespace: namespace.into(),
+            service: service.into(),
+            port: 0,
+            transport: Default::default(),
+            uid: String::new(),
+        };
         let ours = |name: &BackendName| name.namespace == namespace && name.service == service;
         let known = self.done.snapshot.backends.range(first..).take_while(|(name, _)| ours(name));
         for (name, _) in known {
@@ -285,10 +291,9 @@ impl Few<'_, '_> {
             done.certificates.extend(view.backend_certificate.iter().cloned());
             view.own().iter().for_each(|listener| self.tell(&object, &listener.findings));
             for listener in &view.listeners {
-                if listener.serves() {
-                    done.snapshot
-                        .listeners
-                        .insert(listener.name.clone(), listener.to_config(view.backend_certificate.as_ref()));
+                let serving = listener.serves().then(|| listener.to_config(view.backend_certificate.as_ref()));
+                if let Some(serving) = serving.flatten() {
+                    done.snapshot.listeners.insert(listener.name.clone(), serving);
                     done.certificates.extend(listener.certificates.iter().cloned());
                 }
             }

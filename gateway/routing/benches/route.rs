@@ -138,7 +138,13 @@ fn forward(at: usize, listener: &ListenerName, host: &str, path: PathMatch, back
 }
 
 fn backend(at: usize) -> Backend {
-    let name = BackendName { namespace: "default".into(), service: format!("fn-{at}"), port: 80, uid: String::new() };
+    let name = BackendName {
+        namespace: "default".into(),
+        service: format!("fn-{at}"),
+        port: 80,
+        transport: Default::default(),
+        uid: String::new(),
+    };
     Backend {
         name,
         protocol: BackendProtocol::Http1,

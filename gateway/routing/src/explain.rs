@@ -2,7 +2,8 @@
 
 use crate::{CompiledRule, Failed, Table, problem, table::Entry};
 use headgate_config::{
-    ColdArm, Filter, HostPattern, HostRank, Listener, ListenerName, Match, Rank, Retry, RuleName, Timeouts, Version,
+    ColdArm, Filter, HostPattern, HostRank, Listener, ListenerName, Match, Rank, Retry, RuleName, Timeouts, Transport,
+    Version,
 };
 use headgate_message::RequestHead;
 use serde::Serialize;
@@ -132,11 +133,17 @@ pub struct Share {
 impl<B> Table<B> {
     /// Why a request on a port goes where it goes. Compares with every rule of the listener: not for the request path.
     pub fn explain(&self, port: u16, head: &RequestHead) -> Explanation {
+        self.explain_on(Transport::Tcp, port, head)
+    }
+
+    /// The same for what another transport carries; of what is no HTTP the host alone counts, as the server name.
+    pub fn explain_on(&self, transport: Transport, port: u16, head: &RequestHead) -> Explanation {
         let mut explanation = Explanation::of(self.version(), port, head);
-        let taking = self.listeners.on(port).filter(|(_, listener)| listener.hostname.takes(head.host()));
+        let taking = self.listeners.on(transport, port).filter(|(_, listener)| listener.hostname.takes(head.host()));
         let chosen = taking.max_by_key(|(_, listener)| HostRank::of(&listener.hostname));
         let chosen_listener = chosen.map(|(_, listener)| &**listener);
-        let others = self.listeners.on(port).filter(|(number, _)| chosen.is_none_or(|(chosen, _)| chosen != *number));
+        let others =
+            self.listeners.on(transport, port).filter(|(number, _)| chosen.is_none_or(|(chosen, _)| chosen != *number));
         explanation.other_listeners =
             others.map(|(_, other)| passed_over(other, chosen_listener, head.host())).collect();
         let Some((number, listener)) = chosen else { return explanation };

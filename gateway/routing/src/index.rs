@@ -8,7 +8,7 @@ use crate::{
     listeners::{ListenerNumbers, Listeners, suffixes},
     texts::Texts,
 };
-use headgate_config::{Attachment, HostPattern, ListenerName, PathMatch};
+use headgate_config::{Attachment, HostPattern, Listener, ListenerName, PathMatch};
 use headgate_message::RequestHead;
 use std::{cmp::Reverse, sync::Arc};
 
@@ -88,6 +88,15 @@ impl Index {
             }
         }
         if any_host { Hit::Failed(search.failed) } else { Hit::NoHost }
+    }
+
+    /// The number of the rule that takes a connection for a server name on a listener of the transport layer.
+    pub(crate) fn find_named(&self, listener: u32, name: &str) -> Option<u32> {
+        let holds = |candidate: &&Candidate| {
+            let narrow = self.narrow.get(candidate.narrow as usize);
+            narrow.is_none_or(|pattern| pattern.takes(name))
+        };
+        self.hosts(listener, name).find_map(|host| Some(host.root.of(&self.candidates).iter().find(holds)?.rule))
     }
 
     /// From the most specific to the least.
@@ -200,8 +209,12 @@ impl Index {
             for attachment in &rule.config().attachments {
                 match numbers.get(&attachment.listener) {
                     Some(&listener) => {
-                        let hostname = &listeners.get(listener).hostname;
-                        draft.attach(number as u32, rule, attachment, listener, hostname);
+                        let known = listeners.get(listener);
+                        if known.protocol.is_http() == rule.name().kind.is_http() {
+                            draft.attach(number as u32, rule, attachment, listener, &known.hostname);
+                        } else {
+                            problems.push(unfit(rule, known));
+                        }
                     }
                     None => problems.push(unknown(rule, &attachment.listener)),
                 }
@@ -319,6 +332,16 @@ fn sort<B>(group: &mut [Candidate], rules: &[Arc<CompiledRule<B>>]) {
         let rank =
             |candidate: &Candidate| rules[candidate.rule as usize].rank(&HostPattern::Any, candidate.at as usize);
         group.sort_by_cached_key(|candidate| (Reverse(rank(candidate)), candidate.rule));
+    }
+}
+
+fn unfit<B>(rule: &CompiledRule<B>, listener: &Listener) -> Problem {
+    let (kind, protocol) = (rule.name().kind.as_str(), listener.protocol.as_str());
+    Problem {
+        rule: Some(rule.name().clone()),
+        listener: Some(listener.name.clone()),
+        field: "spec.parentRefs".to_owned(),
+        message: format!("a {kind} cannot serve what listener {} speaks, {protocol}: name another", listener.name),
     }
 }
 

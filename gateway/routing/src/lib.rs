@@ -24,4 +24,4 @@ pub use explain::{Contender, Explanation, OtherListener, Share, Verdict};
 pub use problem::Problem;
 pub use rows::Row;
 pub use rule::{CompiledArm, CompiledMirror, CompiledRule, Failed};
-pub use table::{Compiled, Found, Outcome, Port, Table};
+pub use table::{Carried, Compiled, Found, Outcome, Port, Table};

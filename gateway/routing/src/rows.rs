@@ -1,7 +1,7 @@
 //! All rules of a Table in the order in which they are tried: what `headgate routes` prints. Not for the request path.
 
 use crate::{Share, Table, problem};
-use headgate_config::{HostPattern, HostRank, ListenerName, PathMatch, Rank, RuleName, ValueMatch};
+use headgate_config::{HostPattern, HostRank, ListenerName, PathMatch, Protocol, Rank, RuleName, ValueMatch};
 use serde::Serialize;
 use std::cmp::Reverse;
 
@@ -11,6 +11,8 @@ use std::cmp::Reverse;
 pub struct Row {
     /// The listener's port.
     pub port: u16,
+    /// What the listener speaks; of what is no HTTP the path says nothing.
+    pub protocol: Protocol,
     /// The listener.
     #[serde(serialize_with = "problem::text")]
     pub listener: ListenerName,
@@ -61,6 +63,7 @@ impl<B> Table<B> {
                 let order = (Reverse(HostRank::of(host)), host, Reverse(entry.rank()), rule.name());
                 let row = Row {
                     port: known.port,
+                    protocol: known.protocol,
                     listener: known.name.clone(),
                     host: host.clone(),
                     declared: entry.host.declared.clone(),

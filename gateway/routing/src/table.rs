@@ -6,7 +6,7 @@ use crate::{
     listeners::Listeners,
     regexes::Regexes,
 };
-use headgate_config::{Backend, BackendName, ByName, Host, Listener, Protocol, RuleName, Snapshot, Version};
+use headgate_config::{Backend, BackendName, ByName, Host, Listener, Protocol, RuleName, Snapshot, Transport, Version};
 use headgate_message::RequestHead;
 use imbl::{OrdMap, ordmap::DiffItem};
 use std::sync::Arc;
@@ -75,12 +75,28 @@ pub struct Found<'t, B> {
     pub listener: &'t Arc<Listener>,
 }
 
+/// What becomes of a connection, or of the datagrams of a client.
+#[derive(Debug)]
+pub enum Carried<'t, B> {
+    /// A rule takes it.
+    Found {
+        /// The rule. Whether it can serve is another matter: see `CompiledRule::invalid`.
+        rule: &'t Arc<CompiledRule<B>>,
+        /// The listener.
+        listener: &'t Arc<Listener>,
+    },
+    /// The listener takes the server name, but no rule on it does.
+    NoRule,
+    /// No listener of the port takes the server name.
+    NoListener,
+}
+
 /// A port to bind.
 #[derive(Debug)]
 pub struct Port<'t> {
     /// Its number, as the API says.
     pub number: u16,
-    /// What is spoken on it; the same on all its listeners.
+    /// What is spoken on it, by its first listener: on a port of TLS some may end it for HTTP, and others pass it through.
     pub protocol: Protocol,
     /// Its listeners, by name; at least one. Each has its own `tls`.
     pub listeners: &'t [Arc<Listener>],
@@ -199,8 +215,11 @@ impl<B> Table<B> {
     /// The rule that takes a request on a port: of all on the most specific listener that match, the one with the greatest
     /// `Rank`. Allocates nothing, unless a regular expression tests a repeated header or an encoded query parameter.
     pub fn route<'t>(&'t self, port: u16, head: &RequestHead) -> Outcome<'t, B> {
-        let Some(number) = self.listeners.find(port, head.host()) else { return Outcome::NoListener };
+        let Some(number) = self.listeners.find(Transport::Tcp, port, head.host()) else { return Outcome::NoListener };
         let listener = self.listeners.get(number);
+        if !listener.protocol.is_http() {
+            return Outcome::NoListener;
+        }
         match self.index.find(&self.rules, number, head) {
             Hit::Rule { rule, at, taken } => {
                 Outcome::Found(Found { rule: &self.rules[rule as usize], matched: at, prefix: taken, listener })
@@ -212,12 +231,32 @@ impl<B> Table<B> {
 
     /// The listener of a port that takes a canonical host; the empty host (no SNI) only where one takes every host.
     pub fn listener_for(&self, port: u16, host: &str) -> Option<&Arc<Listener>> {
-        Some(self.listeners.get(self.listeners.find(port, host)?))
+        Some(self.listeners.get(self.listeners.find(Transport::Tcp, port, host)?))
+    }
+
+    /// The rule that takes a connection, or datagrams, for a canonical server name, empty where there is none. Allocates nothing.
+    pub fn carry(&self, transport: Transport, port: u16, name: &str) -> Carried<'_, B> {
+        let found = self.listeners.find(transport, port, name).map(|number| (number, self.listeners.get(number)));
+        match found.filter(|(_, listener)| !listener.protocol.is_http()) {
+            None => Carried::NoListener,
+            Some((number, listener)) => match self.index.find_named(number, name) {
+                Some(rule) => Carried::Found { rule: &self.rules[rule as usize], listener },
+                None => Carried::NoRule,
+            },
+        }
+    }
+
+    /// What is spoken on a port of TCP, by its first listener.
+    pub fn protocol(&self, port: u16) -> Option<Protocol> {
+        self.listeners.first(Transport::Tcp, port).map(|listener| listener.protocol)
     }
 
     /// The ports to bind, in order.
     pub fn ports(&self) -> impl Iterator<Item = Port<'_>> {
-        self.listeners.ports().map(|(number, listeners)| Port { number, protocol: listeners[0].protocol, listeners })
+        self.listeners.ports().map(|listeners| {
+            let first = &listeners[0];
+            Port { number: first.port, protocol: first.protocol, listeners }
+        })
     }
 
     /// The listeners, by port and name. Of several with the same port, hostname and TLS, the first by name stands for all.

@@ -359,7 +359,13 @@ mod tests {
     use super::*;
 
     fn spec() -> config::Backend {
-        let name = config::BackendName { namespace: "a".into(), service: "b".into(), port: 80, uid: String::new() };
+        let name = config::BackendName {
+            namespace: "a".into(),
+            service: "b".into(),
+            port: 80,
+            transport: Default::default(),
+            uid: String::new(),
+        };
         config::Backend {
             name,
             protocol: config::BackendProtocol::Http1,

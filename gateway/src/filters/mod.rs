@@ -182,7 +182,13 @@ mod tests {
     }
 
     fn mirror(service: &str, numerator: u32) -> Filter {
-        let backend = BackendName { namespace: "a".into(), service: service.into(), port: 80, uid: String::new() };
+        let backend = BackendName {
+            namespace: "a".into(),
+            service: service.into(),
+            port: 80,
+            transport: Default::default(),
+            uid: String::new(),
+        };
         Filter::Mirror { backend, fraction: Fraction { numerator, denominator: 100 } }
     }
 

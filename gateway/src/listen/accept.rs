@@ -1,75 +1,106 @@
-//! Listening sockets: one per port, whose core hands each accepted socket to the less loaded of two cores. Never reads a byte.
+//! Listening sockets: one per port, whose core hands each accepted socket to the less loaded of two cores; ports of datagrams stay on theirs. Never reads a byte.
 
 use crate::core::{Core, Post};
+use headgate_config::Transport;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
     rc::Rc,
     time::Duration,
 };
 
+/// A transport and a port, as the API has it.
+pub type Place = (Transport, u16);
+
+/// A socket that is open.
+pub enum Opened {
+    /// Accepts connections.
+    Tcp(TcpListener),
+    /// Receives datagrams.
+    Udp(UdpSocket),
+}
+
 /// The sockets that listen now, by port of the API. Can be seeded with sockets that were opened elsewhere.
 #[derive(Default)]
 pub struct Inventory {
-    open: BTreeMap<u16, Vec<SocketAddr>>,
+    open: BTreeMap<Place, Vec<SocketAddr>>,
 }
 
 impl Inventory {
     /// Which of `wanted` are not open yet.
-    pub fn missing(&self, wanted: &[u16]) -> Vec<u16> {
-        wanted.iter().copied().filter(|port| !self.open.contains_key(port)).collect()
+    pub fn missing(&self, wanted: &[Place]) -> Vec<Place> {
+        wanted.iter().copied().filter(|place| !self.open.contains_key(place)).collect()
     }
 
     /// Which are open and no longer wanted; forgets them.
-    pub fn take_surplus(&mut self, wanted: &[u16]) -> Vec<u16> {
-        let surplus: Vec<u16> = self.open.keys().copied().filter(|port| !wanted.contains(port)).collect();
-        surplus.iter().for_each(|port| drop(self.open.remove(port)));
+    pub fn take_surplus(&mut self, wanted: &[Place]) -> Vec<Place> {
+        let surplus: Vec<Place> = self.open.keys().copied().filter(|place| !wanted.contains(place)).collect();
+        surplus.iter().for_each(|place| drop(self.open.remove(place)));
         surplus
     }
 
-    /// Opens `port` (of the API) at `actual` on each address. An address family that the machine lacks is skipped.
-    pub fn open(&mut self, addresses: &[IpAddr], port: u16, actual: u16) -> io::Result<Vec<TcpListener>> {
-        let mut listeners = Vec::new();
+    /// Opens a port of the API at `actual` on each address. An address family that the machine lacks is skipped.
+    pub fn open(&mut self, addresses: &[IpAddr], place: Place, actual: u16) -> io::Result<Vec<Opened>> {
+        let (mut opened, mut at) = (Vec::new(), Vec::new());
         let mut actual = actual;
         for address in addresses {
-            match bind(SocketAddr::new(*address, actual)) {
-                Ok(listener) => {
+            match bind(place.0, SocketAddr::new(*address, actual)) {
+                Ok((socket, address)) => {
                     // Port 0 in tests: all families share the first one's choice.
-                    actual = listener.local_addr()?.port();
-                    listeners.push(listener);
+                    actual = address.port();
+                    opened.push(socket);
+                    at.push(address);
                 }
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && !listeners.is_empty() => {}
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && !opened.is_empty() => {}
                 Err(error) if error.raw_os_error() == Some(97) => {}
                 Err(error) => return Err(error),
             }
         }
-        if listeners.is_empty() {
+        if opened.is_empty() {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
-        let at = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
-        self.open.insert(port, at);
-        Ok(listeners)
+        self.open.insert(place, at);
+        Ok(opened)
     }
 
-    /// Where `port` of the API really listens.
-    pub fn addresses(&self, port: u16) -> &[SocketAddr] {
-        self.open.get(&port).map_or(&[], Vec::as_slice)
+    /// Where a port of the API really listens.
+    pub fn addresses(&self, place: Place) -> &[SocketAddr] {
+        self.open.get(&place).map_or(&[], Vec::as_slice)
     }
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(transport: Transport, address: SocketAddr) -> io::Result<(Opened, SocketAddr)> {
     const BACKLOG: i32 = 4096;
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    let (kind, protocol) = match transport {
+        Transport::Tcp => (Type::STREAM, Protocol::TCP),
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    // for UDP it would let another process share the port
+    if transport.is_tcp() {
+        socket.set_reuse_address(true)?;
+    }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    let opened = match transport {
+        Transport::Tcp => {
+            socket.listen(BACKLOG)?;
+            let listener = TcpListener::from(socket);
+            let at = listener.local_addr()?;
+            (Opened::Tcp(listener), at)
+        }
+        Transport::Udp => {
+            let socket = UdpSocket::from(socket);
+            let at = socket.local_addr()?;
+            (Opened::Udp(socket), at)
+        }
+    };
+    Ok(opened)
 }
 
 /// Accepts for ever. Running out of descriptors pauses it, and nothing else (the sockets wait in the backlog).

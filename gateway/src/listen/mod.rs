@@ -1,19 +1,22 @@
 //! From an accepted socket to requests: sniffs what is spoken and serves it. Never decides where a request goes.
 
 mod accept;
+mod hello;
 mod http1;
 mod http2;
 pub mod tls;
 
-pub use accept::{Inventory, accept_loop};
+pub use accept::{Inventory, Opened, Place, accept_loop};
 
 use crate::{
+    carry::{self, Failed, Incoming},
     core::Core,
     deadline::Timer,
     drain::Ear,
     io::{Io, SharedIo},
 };
-use headgate_config::Scheme;
+use headgate_config::{Protocol, Scheme};
+use hello::Hello;
 use std::{
     net::SocketAddr,
     rc::Rc,
@@ -46,22 +49,55 @@ pub async fn serve(core: Rc<Core>, socket: TcpStream, port: u16) {
     let (Ok(client), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
     let _ = socket.set_nodelay(true);
     let connection = Connection { client, port, public_port: local.port(), scheme: Scheme::Http, opened_for: None };
-    if core.speaks_tls(port) {
-        // boxed: the handshake would make the future of every plain connection larger
-        Box::pin(serve_tls(core, socket, connection)).await;
-    } else {
-        sniff(core, SharedIo::new(Io::Tcp(socket)), connection).await;
+    match core.protocol(port) {
+        // boxed: the handshake, and what is passed on, would make the future of every plain connection larger
+        Protocol::Https | Protocol::Tls => Box::pin(serve_tls(core, socket, connection)).await,
+        Protocol::Tcp => Box::pin(carry::serve(&core, Incoming::plain(socket, client, port))).await,
+        Protocol::Http | Protocol::Udp => sniff(core, SharedIo::new(Io::Tcp(socket)), connection).await,
     }
 }
 
-async fn serve_tls(core: Rc<Core>, socket: TcpStream, connection: Connection) {
+async fn serve_tls(core: Rc<Core>, mut socket: TcpStream, connection: Connection) {
+    let started = Instant::now();
     let limit = core.shared.limits.tls_handshake;
-    let Ok(Some(accepted)) = tokio::time::timeout(limit, tls::accept(&core, socket, connection.port)).await else {
-        return;
+    let Connection { client, port, .. } = connection;
+    let told = |failed: Failed| carry::refused(&core, client, port, started, failed);
+    let Ok(read) = tokio::time::timeout(limit, hello::read(&core, &mut socket)).await else { return };
+    let Hello { name, bytes, accepted } = match read {
+        Ok(Some(hello)) => hello,
+        Ok(None) => return,
+        Err(fault) => return told(Failed { name: None, fault }),
     };
-    let is_http2 = accepted.stream.get_ref().1.alpn_protocol() == Some(b"h2");
-    let connection = Connection { scheme: Scheme::Https, opened_for: Some(accepted.opened_for), ..connection };
-    let io = Io::TlsServer(Box::new(accepted.stream));
+    let way = match tls::way(&core, port, name.as_ref()) {
+        Ok(way) => way,
+        Err(failure) => {
+            let _ = tokio::time::timeout(limit, hello::refuse(&mut socket, failure)).await;
+            return told(Failed { name, fault: failure.into() });
+        }
+    };
+    // exactly what was read: it may wait for long
+    let read = if matches!(way, tls::Way::Through) { bytes.as_slice().to_vec() } else { Vec::new() };
+    core.buffers.give(bytes);
+    let (config, opened_for) = match way {
+        tls::Way::Through => {
+            return carry::serve(&core, Incoming::tls_as_it_came(socket, read, client, port, name)).await;
+        }
+        tls::Way::Requests(config, opened_for) => (config, Some(opened_for)),
+        tls::Way::Ended(config) => (config, None),
+    };
+    let left = limit.saturating_sub(started.elapsed());
+    let shaken = tokio::time::timeout(left, tls::shake_hands(accepted, socket, config)).await;
+    let stream = match shaken {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(fault)) => return told(Failed { name, fault }),
+        Err(_) => return,
+    };
+    let Some(opened_for) = opened_for else {
+        return carry::serve(&core, Incoming::tls_ended(stream, client, port, name)).await;
+    };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let connection = Connection { scheme: Scheme::Https, opened_for: Some(opened_for), ..connection };
+    let io = Io::TlsServer(Box::new(stream));
     if is_http2 {
         http2::serve(core, io, connection, Vec::new()).await;
     } else {

@@ -1,6 +1,6 @@
 //! TLS of listeners: which certificate and client policy a server name gets. Keys live here only, and are never printed.
 
-use crate::core::Core;
+use crate::{core::Core, exchange::Fault, failure::Failure};
 use headgate_config::{
     Certificate, CertificateName, ClientAuth, HostName, HostPattern, Listener, ListenerName, Protocol, Snapshot,
 };
@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 use tokio::net::TcpStream;
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use tokio_rustls::{StartHandshake, server::TlsStream};
 
 /// The TLS of all ports of one version of the routes.
 #[derive(Default)]
@@ -27,6 +27,8 @@ pub struct TlsTable {
 
 struct Entry {
     listener: ListenerName,
+    /// Whether it ends TLS for requests, and not for what is passed on.
+    is_http: bool,
     opened_for: Arc<OpenedFor>,
     config: Arc<ServerConfig>,
 }
@@ -60,30 +62,37 @@ struct CacheKey {
     chains: Vec<String>,
     authorities: Vec<String>,
     insecure_fallback: bool,
+    is_http: bool,
 }
 
-/// An accepted TLS connection.
-pub struct Accepted {
-    /// The stream, after the handshake.
-    pub stream: TlsStream<TcpStream>,
-    /// What it was opened for.
-    pub opened_for: Arc<OpenedFor>,
+/// What becomes of a TLS connection.
+pub enum Way {
+    /// TLS ends here, for requests.
+    Requests(Arc<ServerConfig>, Arc<OpenedFor>),
+    /// TLS ends here, and what was in it is passed on.
+    Ended(Arc<ServerConfig>),
+    /// It is passed on as it came.
+    Through,
 }
 
 impl TlsTable {
-    /// Whether a port speaks TLS.
-    pub fn has(&self, port: u16) -> bool {
-        self.ports.contains_key(&port)
+    /// The configuration of a listener that ends TLS for what is passed on.
+    fn config_of(&self, port: u16, hostname: &HostPattern) -> Option<Arc<ServerConfig>> {
+        let mut entries = self.ports.get(&port)?.iter();
+        entries
+            .find(|entry| !entry.is_http && entry.opened_for.hostname == *hostname)
+            .map(|entry| Arc::clone(&entry.config))
     }
 
-    /// The configuration for a server name: the most specific listener of the port; without a name one for any host.
+    /// The configuration of a listener of HTTPS for a server name: the most specific listener of the port; without a name one for any host.
     fn config_for(&self, port: u16, name: Option<&HostName>) -> Option<(Arc<ServerConfig>, Arc<OpenedFor>)> {
         let entries = self.ports.get(&port)?;
         let fits = |entry: &&Entry| match name {
             Some(name) => entry.opened_for.hostname.matches(name),
             None => true,
         };
-        let best = entries.iter().filter(fits).max_by_key(|entry| match name {
+        let of_http = entries.iter().filter(|entry| entry.is_http);
+        let best = of_http.filter(fits).max_by_key(|entry| match name {
             Some(_) => headgate_config::HostRank::of(&entry.opened_for.hostname),
             // Without a name nothing says which host is meant: the least specific listener is the one that may serve it.
             None => headgate_config::HostRank::Any.max(match entry.opened_for.hostname {
@@ -94,7 +103,7 @@ impl TlsTable {
         Some((best.config.clone(), best.opened_for.clone()))
     }
 
-    /// Compiles the HTTPS listeners of a Snapshot. A listener without a usable certificate is left out and named.
+    /// Compiles the listeners of a Snapshot that end TLS. A listener without a usable certificate is left out and named.
     pub fn compile(
         snapshot: &Snapshot,
         certificates: &BTreeMap<CertificateName, Certificate>,
@@ -103,13 +112,16 @@ impl TlsTable {
         let mut table = Self::default();
         let mut problems = Vec::new();
         let mut kept = HashMap::new();
-        for listener in snapshot.listeners.values().filter(|l| l.protocol == Protocol::Https) {
+        let ends_tls =
+            |l: &&Listener| l.protocol == Protocol::Https || (l.protocol == Protocol::Tls && l.tls.is_some());
+        for listener in snapshot.listeners.values().filter(ends_tls) {
             let entries = table.ports.entry(listener.port).or_default();
             match config_of(listener, certificates, cache) {
                 Ok((key, config)) => {
                     kept.insert(key, config.clone());
                     entries.push(Entry {
                         listener: listener.name.clone(),
+                        is_http: listener.protocol.is_http(),
                         opened_for: Arc::new(OpenedFor {
                             hostname: listener.hostname.clone(),
                             client_auth: listener.tls.as_ref().and_then(|tls| tls.client_auth.clone()),
@@ -126,13 +138,39 @@ impl TlsTable {
     }
 }
 
-/// Does the handshake of a client; `None` where it fails, after the alert that says why.
-pub async fn accept(core: &Core, socket: TcpStream, port: u16) -> Option<Accepted> {
-    let start = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), socket).await.ok()?;
-    let name: Option<HostName> = start.client_hello().server_name().and_then(|name| name.parse().ok());
-    let (config, opened_for) = core.with_active(|active| active.tls.config_for(port, name.as_ref()))?;
-    let stream = start.into_stream(config).await.ok()?;
-    Some(Accepted { stream, opened_for })
+/// What becomes of a connection for a server name: the most specific listener of the port decides.
+///
+/// # Errors
+/// `NoServerName` where only a name could tell, `NoListener` where nothing is served under it.
+pub fn way(core: &Core, port: u16, name: Option<&HostName>) -> Result<Way, Failure> {
+    core.with_active(|active| {
+        let listener = active.table.listener_for(port, name.map_or("", HostName::as_str));
+        let of_transport = listener.filter(|listener| !listener.protocol.is_http());
+        let refused = if name.is_none() { Failure::NoServerName } else { Failure::NoListener };
+        match of_transport {
+            // rules of TLSRoutes are found by the name
+            Some(_) if name.is_none() => Err(refused),
+            Some(listener) if listener.passes_tls_through() => Ok(Way::Through),
+            Some(listener) => active.tls.config_of(port, &listener.hostname).map(Way::Ended).ok_or(refused),
+            None => {
+                let found = active.tls.config_for(port, name);
+                found.map(|(config, opened_for)| Way::Requests(config, opened_for)).ok_or(refused)
+            }
+        }
+    })
+}
+
+/// Does the handshake of a client that has said hello.
+///
+/// # Errors
+/// `TlsRefused`, after the alert that says why.
+pub async fn shake_hands(
+    accepted: rustls::server::Accepted,
+    socket: TcpStream,
+    config: Arc<ServerConfig>,
+) -> Result<TlsStream<TcpStream>, Fault> {
+    let start = StartHandshake::from_parts(accepted, socket);
+    start.into_stream(config).await.map_err(|error| Fault::new(Failure::TlsRefused, error.to_string()))
 }
 
 fn config_of(
@@ -148,6 +186,7 @@ fn config_of(
         chains: found.iter().map(|c| c.chain.clone()).collect(),
         authorities: auth.map(|a| a.authorities.clone()).unwrap_or_default(),
         insecure_fallback: auth.is_some_and(|a| a.insecure_fallback),
+        is_http: listener.protocol.is_http(),
     };
     if let Some(config) = cache.kept.get(&key) {
         return Ok((key, config.clone()));
@@ -162,7 +201,10 @@ fn config_of(
         None => builder.with_no_client_auth(),
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName(keys)));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // what is passed on speaks whatever both ends agree on without us
+    if listener.protocol.is_http() {
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| error.to_string())?;
     config.send_tls13_tickets = 2;

@@ -1,7 +1,6 @@
 //! One line a request: JSON for machines, text for a terminal. Never blocks a core, and never lets a byte of a request break a line.
 
 use super::record::Record;
-use headgate_message::Version;
 use std::{
     io::{IsTerminal, Write},
     net::{IpAddr, SocketAddr},
@@ -183,6 +182,9 @@ impl Drop for Writer {
 
 /// One JSON object and a line end. What is not known is left out.
 pub(super) fn json_line(record: &Record, out: &mut Vec<u8>) {
+    if record.is_carried() {
+        return carried_json_line(record, out);
+    }
     let mut line = Object::begin(out);
     line.plain("time", &timestamp(record.unix_ms));
     line.text("request_id", record.request_id().as_bytes());
@@ -192,37 +194,30 @@ pub(super) fn json_line(record: &Record, out: &mut Vec<u8>) {
         line.text("host", record.host());
         line.text("path", record.path());
     }
-    line.plain("protocol", protocol(record.version).as_bytes());
+    line.plain("protocol", record.spoken.as_str().as_bytes());
     line.number("status", record.logged_status());
     if let Some(code) = record.grpc_status {
         line.number("grpc_status", code);
     }
-    if let Some(failure) = record.failure {
-        line.plain("failure", failure.name().as_bytes());
-    }
-    if let Some(detail) = &record.detail {
-        line.text("detail", detail.as_bytes());
-    }
-    line.number("routes", record.routes.0);
-    if let Some(rule) = &record.rule {
-        line.text("rule", rule.name().as_bytes());
-    }
-    if let Some(backend) = &record.backend {
-        line.text("backend", backend.name().as_bytes());
-    }
-    if let Some(endpoint) = record.endpoint {
-        line.endpoint(endpoint);
-    }
-    line.number("attempts", record.attempts);
-    line.number("bytes_in", record.bytes_in);
-    line.number("bytes_out", record.bytes_out);
-    line.ms("total_ms", Some(record.total));
-    line.ms("wait_ms", record.waited);
-    line.ms("connect_ms", record.connecting);
+    line.why_and_where(record);
     line.ms("first_byte_ms", record.first_byte);
     if !record.agent().is_empty() {
         line.text("user_agent", record.agent());
     }
+    line.end();
+}
+
+/// The same for what was carried and not read.
+fn carried_json_line(record: &Record, out: &mut Vec<u8>) {
+    let mut line = Object::begin(out);
+    line.plain("time", &timestamp(record.unix_ms));
+    line.client(record.client);
+    line.plain("protocol", record.spoken.as_str().as_bytes());
+    line.number("port", record.port);
+    if !record.host().is_empty() {
+        line.text("server_name", record.host());
+    }
+    line.why_and_where(record);
     line.end();
 }
 
@@ -237,9 +232,18 @@ pub(super) fn text_line(record: &Record, out: &mut Vec<u8>) {
             escape(record.host(), out);
             escape(record.path(), out);
         }
+        None if record.is_carried() => {
+            put(out, format_args!("{} ", record.spoken.as_str()));
+            escape(record.host(), out);
+            put(out, format_args!(":{}", record.port));
+        }
         None => put(out, format_args!("- ")),
     }
-    put(out, format_args!(" {} {}", record.logged_status(), Ms(record.total)));
+    match record.is_carried() {
+        true => put(out, format_args!(" {}B up {}B down", record.bytes_in, record.bytes_out)),
+        false => put(out, format_args!(" {}", record.logged_status())),
+    }
+    put(out, format_args!(" {}", Ms(record.total)));
     if let Some(backend) = &record.backend {
         put(out, format_args!(" {}", backend.name()));
     }
@@ -268,14 +272,6 @@ struct Ms(Duration);
 impl std::fmt::Display for Ms {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:.1}ms", self.0.as_secs_f64() * 1000.0)
-    }
-}
-
-const fn protocol(version: Version) -> &'static str {
-    match version {
-        Version::Http10 => "HTTP/1.0",
-        Version::Http11 => "HTTP/1.1",
-        Version::Http2 => "HTTP/2",
     }
 }
 
@@ -388,6 +384,32 @@ impl<'o> Object<'o> {
         self.out.extend([hundreds, tens, ones].map(|digit| b'0' + digit as u8));
     }
 
+    /// What both kinds of lines say: why it failed, where it went, how much and how long.
+    fn why_and_where(&mut self, record: &Record) {
+        if let Some(failure) = record.failure {
+            self.plain("failure", failure.name().as_bytes());
+        }
+        if let Some(detail) = &record.detail {
+            self.text("detail", detail.as_bytes());
+        }
+        self.number("routes", record.routes.0);
+        if let Some(rule) = &record.rule {
+            self.text("rule", rule.name().as_bytes());
+        }
+        if let Some(backend) = &record.backend {
+            self.text("backend", backend.name().as_bytes());
+        }
+        if let Some(endpoint) = record.endpoint {
+            self.endpoint(endpoint);
+        }
+        self.number("attempts", record.attempts);
+        self.number("bytes_in", record.bytes_in);
+        self.number("bytes_out", record.bytes_out);
+        self.ms("total_ms", Some(record.total));
+        self.ms("wait_ms", record.waited);
+        self.ms("connect_ms", record.connecting);
+    }
+
     fn end(self) {
         self.out.extend_from_slice(b"}\n");
     }
@@ -444,6 +466,7 @@ mod tests {
     use super::super::tests::{request, series};
     use super::*;
     use crate::failure::Failure;
+    use headgate_message::Version;
     use std::{sync::mpsc, time::Instant};
 
     fn record(path: &str, agent: &[u8]) -> Record {

@@ -106,6 +106,24 @@ pub struct RuleSeries {
     pub(super) answers: ByClass,
     pub(super) bytes_in: Count,
     pub(super) bytes_out: Count,
+    pub(super) carried: Carried,
+}
+
+/// What was carried and not read, and is over.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    pub(super) ended: Count,
+    pub(super) failed: Count,
+}
+
+impl Carried {
+    pub(super) fn add(&self, failed: bool) {
+        if failed { &self.failed } else { &self.ended }.add(1);
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.ended.get() + self.failed.get()
+    }
 }
 
 /// The counters of one backend on one core.
@@ -119,6 +137,7 @@ pub struct BackendSeries {
     pub(super) connects: Count,
     pub(super) reuses: Count,
     pub(super) retries: Count,
+    pub(super) carried: Carried,
 }
 
 /// The counters of one listener's port on one core.
@@ -142,6 +161,7 @@ impl Series for RuleSeries {
             answers: ByClass::default(),
             bytes_in: Count::default(),
             bytes_out: Count::default(),
+            carried: Carried::default(),
         }
     }
 
@@ -165,6 +185,7 @@ impl Series for BackendSeries {
             connects: Count::default(),
             reuses: Count::default(),
             retries: Count::default(),
+            carried: Carried::default(),
         }
     }
 

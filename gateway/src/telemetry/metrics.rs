@@ -57,6 +57,7 @@ impl Collector for Scrape {
         self.process(&mut sheet)?;
         self.connections(&mut sheet)?;
         self.requests(&mut sheet)?;
+        self.carried(&mut sheet)?;
         self.backends(&mut sheet)?;
         self.gauges(&mut sheet)?;
         self.cold_starts(&mut sheet)
@@ -94,9 +95,10 @@ impl Scrape {
         self.each_rule(|rule| rules.entry(rule.name().to_owned()).or_default().add(rule));
         let answers = rules.iter().flat_map(|(rule, sum)| by_class("rule", rule, &sum.answers));
         sheet.counters("requests", "Requests that a rule took, by the status of their answer", answers)?;
-        let bytes_in = rules.iter().map(|(rule, sum)| ([("rule", rule.as_str())], sum.bytes_in));
+        let of_requests = || rules.iter().filter(|(_, sum)| sum.carried.iter().all(|(_, count)| *count == 0));
+        let bytes_in = of_requests().map(|(rule, sum)| ([("rule", rule.as_str())], sum.bytes_in));
         sheet.counters("request_bytes", "Bytes of request bodies", bytes_in)?;
-        let bytes_out = rules.iter().map(|(rule, sum)| ([("rule", rule.as_str())], sum.bytes_out));
+        let bytes_out = of_requests().map(|(rule, sum)| ([("rule", rule.as_str())], sum.bytes_out));
         sheet.counters("response_bytes", "Bytes of answer bodies", bytes_out)?;
 
         let failures = Failure::ALL.iter().filter_map(|failure| {
@@ -116,6 +118,27 @@ impl Scrape {
         }
         let times = ports.iter().map(|(port, times)| ([("port", port.to_string())], times));
         sheet.histograms("request_duration", "From a request's head to the end of its answer, by listener port", times)
+    }
+
+    /// Connections and datagrams that are passed on and not read.
+    fn carried(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let (begun, over) = (self.sum(|core| core.carrying.get()), self.sum(|core| core.carried.get()));
+        let help = "Connections of TCPRoutes and TLSRoutes, and clients of UDPRoutes, that are not over";
+        sheet.gauge("carried_open", help, begun.saturating_sub(over))?;
+        let mut rules: BTreeMap<String, RuleSum> = BTreeMap::new();
+        self.each_rule(|rule| rules.entry(rule.name().to_owned()).or_default().add(rule));
+        rules.retain(|_, sum| sum.carried.iter().any(|(_, count)| *count > 0));
+        let ends = rules.iter().flat_map(|(rule, sum)| {
+            sum.carried.iter().map(|(result, count)| ([("rule", rule.as_str()), ("result", *result)], *count))
+        });
+        sheet.counters("carried", "Those that are over", ends)?;
+        let bytes = rules.iter().flat_map(|(rule, sum)| {
+            let labels = |direction| [("rule", rule.as_str()), ("direction", direction)];
+            [(labels("up"), sum.bytes_in), (labels("down"), sum.bytes_out)]
+        });
+        sheet.counters("carried_bytes", "What they carried, once they are over", bytes)?;
+        let dropped = self.sum(|core| core.datagrams_dropped.get());
+        sheet.counter("datagrams_dropped", "Datagrams that found no rule, no endpoint or no room", dropped)
     }
 
     fn backends(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
@@ -181,6 +204,7 @@ struct RuleSum {
     answers: [u64; CLASSES.len()],
     bytes_in: u64,
     bytes_out: u64,
+    carried: [(&'static str, u64); 2],
 }
 
 impl RuleSum {
@@ -188,6 +212,10 @@ impl RuleSum {
         rule.answers.fold_into(&mut self.answers);
         self.bytes_in += rule.bytes_in.get();
         self.bytes_out += rule.bytes_out.get();
+        let counts = [("ended", rule.carried.ended.get()), ("failed", rule.carried.failed.get())];
+        for (sum, (result, count)) in self.carried.iter_mut().zip(counts) {
+            *sum = (result, sum.1 + count);
+        }
     }
 }
 
@@ -292,6 +320,9 @@ pub(super) struct CoreFixed {
     pub closed: Count,
     pub begun: Count,
     pub told: Count,
+    pub carrying: Count,
+    pub carried: Count,
+    pub datagrams_dropped: Count,
     pub failures: Box<[Count]>,
     pub mirrors: [Count; 3],
     pub lane: Arc<Lane>,
@@ -304,6 +335,9 @@ impl CoreFixed {
             closed: Count::default(),
             begun: Count::default(),
             told: Count::default(),
+            carrying: Count::default(),
+            carried: Count::default(),
+            datagrams_dropped: Count::default(),
             failures: Failure::ALL.iter().map(|_| Count::default()).collect(),
             mirrors: Default::default(),
             lane,

@@ -9,7 +9,7 @@ mod record;
 pub use access_log::LogFormat;
 pub use counters::{BackendSeries, RuleSeries, WaitEnd};
 pub use metrics::BackendGauges;
-pub use record::Record;
+pub use record::{Record, Spoken};
 
 use access_log::{Lane, Pen, Writer};
 use counters::{Folded, Histogram, PortSeries, Series};
@@ -169,10 +169,12 @@ impl Telemetry {
         self.hub.control().cold_starts.retain(|name, _| backend_stays(name));
     }
 
-    /// Answers that a backend's requests got, over all cores.
+    /// Answers that a backend's requests got, and what was carried to it, over all cores.
     pub fn requests_to(&self, backend: &str) -> u64 {
         let of_core = |core: &Arc<CoreCounters>| -> u64 {
-            core.backends().iter().filter(|series| series.name() == backend).map(|series| series.answers.total()).sum()
+            let backends = core.backends();
+            let named = backends.iter().filter(|series| series.name() == backend);
+            named.map(|series| series.answers.total() + series.carried.total()).sum()
         };
         self.hub.cores.iter().map(of_core).sum()
     }
@@ -283,6 +285,36 @@ impl Shard {
     /// A request began; each is told once.
     pub fn request_began(&self) {
         self.counters.begun.add(1);
+    }
+
+    /// A connection, or the datagrams of a client, are carried from now on; each is told once.
+    pub fn carrying_began(&self) {
+        self.counters.carrying.add(1);
+    }
+
+    /// Counts what was carried and is over, and logs it.
+    pub fn tell_carried(&self, record: Record) {
+        self.counters.carried.add(1);
+        let failed = record.failure.is_some();
+        if let Some(failure) = record.failure {
+            self.counters.failures[failure.id()].add(1);
+        }
+        if let Some(rule) = &record.rule {
+            rule.carried.add(failed);
+            rule.bytes_in.add(record.bytes_in);
+            rule.bytes_out.add(record.bytes_out);
+        }
+        if let Some(backend) = &record.backend {
+            backend.carried.add(failed);
+        }
+        if let Some(pen) = &mut *self.pen.borrow_mut() {
+            pen.write(&record);
+        }
+    }
+
+    /// A datagram was dropped.
+    pub fn datagram_dropped(&self) {
+        self.counters.datagrams_dropped.add(1);
     }
 
     /// A copy of a request is done with.
@@ -401,7 +433,13 @@ mod tests {
     }
 
     fn backend_name(service: &str) -> BackendName {
-        BackendName { namespace: "default".into(), service: service.into(), port: 80, uid: "1".into() }
+        BackendName {
+            namespace: "default".into(),
+            service: service.into(),
+            port: 80,
+            transport: Default::default(),
+            uid: "1".into(),
+        }
     }
 
     pub(super) fn series() -> (Arc<RuleSeries>, Arc<BackendSeries>) {
@@ -440,6 +478,11 @@ mod tests {
         backend.retried();
         backend.waited(WaitEnd::Served, Duration::from_millis(3));
         shard.mirrored(MirrorEnd::Sent);
+        shard.carrying_began();
+        let peer = "192.0.2.1".parse().unwrap();
+        let mut carried = Record::carried(peer, 9000, Spoken::Tcp, "", Instant::now());
+        carried.rule = Some(shard.rule(&RuleName { kind: RouteKind::TCPRoute, ..rule_name("db") }));
+        shard.tell_carried(carried);
         telemetry.reloaded(Version(3), 1);
         telemetry.cold_started(&backend_name("hello"), Duration::from_secs(1), None, None);
         let gauges = BackendGauges {
@@ -479,6 +522,10 @@ mod tests {
              headgate_failures_total{failure}\n\
              headgate_mirrors_total{result}\n\
              headgate_request_duration_seconds_bucket{le,port}\n\
+             headgate_carried_open{}\n\
+             headgate_carried_total{rule,result}\n\
+             headgate_carried_bytes_total{rule,direction}\n\
+             headgate_datagrams_dropped_total{}\n\
              headgate_backend_requests_total{backend,code_class}\n\
              headgate_backend_request_duration_seconds_bucket{le,backend}\n\
              headgate_backend_connections_total{backend,connection}\n\

@@ -1,7 +1,7 @@
 //! What is remembered of one request, for metrics, log and `explain --request-id`. Never a header value but the user agent, never a query.
 
 use super::counters::{BackendSeries, RuleSeries};
-use crate::failure::Failure;
+use crate::{exchange::Fault, failure::Failure};
 use headgate_config as config;
 use headgate_message::{Method, RequestHead, Span, Version};
 use std::{
@@ -21,14 +21,40 @@ thread_local! {
     static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// One request. Made when its head is complete, told once when all is over.
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// Requests.
+    Http(Version),
+    /// Whatever is in TCP.
+    Tcp,
+    /// Whatever is in TLS.
+    Tls,
+    /// Whatever is in datagrams.
+    Udp,
+}
+
+impl Spoken {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http(Version::Http10) => "HTTP/1.0",
+            Self::Http(Version::Http11) => "HTTP/1.1",
+            Self::Http(Version::Http2) => "HTTP/2",
+            Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+            Self::Udp => "UDP",
+        }
+    }
+}
+
+/// One request, or one connection that is carried and not read. Made when its head is complete, told once when all is over.
 #[derive(Debug)]
 pub struct Record {
     arrived: Instant,
     pub(super) unix_ms: u64,
     pub(super) total: Duration,
     pub(super) port: u16,
-    pub(super) version: Version,
+    pub(super) spoken: Spoken,
     pub(super) method: Option<Method>,
     // Host, path, agent and id: the head may be rewritten, or spent, before the record is told.
     text: Vec<u8>,
@@ -71,7 +97,7 @@ pub struct Record {
 impl Record {
     /// Of a request whose head is complete, received on `port` over `version` at `arrived`.
     pub fn begin(peer: IpAddr, port: u16, head: &RequestHead, version: Version, arrived: Instant) -> Self {
-        let mut record = Self::headless(peer, port, version, arrived);
+        let mut record = Self::new(peer, port, Spoken::Http(version), arrived);
         record.method = Some(head.method.clone());
         record.host = record.keep(head.authority().as_bytes(), PATH_BYTES_MAX);
         record.path = record.keep(head.path().as_bytes(), PATH_BYTES_MAX);
@@ -81,6 +107,17 @@ impl Record {
 
     /// Of bytes that made no head.
     pub fn headless(peer: IpAddr, port: u16, version: Version, arrived: Instant) -> Self {
+        Self::new(peer, port, Spoken::Http(version), arrived)
+    }
+
+    /// Of a connection that is carried, or of the datagrams of one client, with the server name that was asked for, if any.
+    pub fn carried(peer: IpAddr, port: u16, spoken: Spoken, name: &str, arrived: Instant) -> Self {
+        let mut record = Self::new(peer, port, spoken, arrived);
+        record.host = record.keep(name.as_bytes(), PATH_BYTES_MAX);
+        record
+    }
+
+    fn new(peer: IpAddr, port: u16, spoken: Spoken, arrived: Instant) -> Self {
         let age = arrived.elapsed().as_millis() as u64;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         Self {
@@ -88,7 +125,7 @@ impl Record {
             unix_ms: now.saturating_sub(age),
             total: Duration::ZERO,
             port,
-            version,
+            spoken,
             method: None,
             text: SPARES.with_borrow_mut(Vec::pop).unwrap_or_default(),
             host: Span::default(),
@@ -111,6 +148,16 @@ impl Record {
             connecting: None,
             first_byte: None,
         }
+    }
+
+    /// It came to nothing, or broke.
+    pub fn fail(&mut self, fault: &Fault) {
+        self.failure = Some(fault.failure);
+        self.detail = fault.detail.as_deref().map(Into::into);
+    }
+
+    pub(super) fn is_carried(&self) -> bool {
+        !matches!(self.spoken, Spoken::Http(_))
     }
 
     /// Its id, as `x-request-id` has it.

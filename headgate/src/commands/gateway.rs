@@ -289,7 +289,13 @@ mod tests {
     }
 
     fn name(service: &str) -> BackendName {
-        BackendName { namespace: "a".into(), service: service.into(), port: 80, uid: String::new() }
+        BackendName {
+            namespace: "a".into(),
+            service: service.into(),
+            port: 80,
+            transport: Default::default(),
+            uid: String::new(),
+        }
     }
 
     #[test]

@@ -236,13 +236,14 @@ impl<'g> Machine<'g> {
         say(&self.standalone.found());
         let listing = self.standalone.listing();
         for (place, shares) in &listing.places {
-            let Some(at) = self.published.ports.get(&place.port).and_then(|at| at.first()) else { continue };
+            let ports = if place.scheme == "udp" { &self.published.datagram_ports } else { &self.published.ports };
+            let Some(at) = ports.get(&place.port).and_then(|at| at.first()) else { continue };
             say(&format!("  {}  {}", place.url(at.port()), split_line(shares, |backend| self.state(backend))));
             if !place.host.contains('*') && place.scheme == "http" {
                 say(&format!("      curl -H 'Host: {}' http://{at}{}", place.host, place.path));
             }
         }
-        for (port, at) in &self.published.ports {
+        for (port, at) in self.published.ports.iter().chain(&self.published.datagram_ports) {
             if let Some(at) = at.first().filter(|at| at.port() != *port && *port != 0) {
                 say(&format!(
                     "port {port} needs a right that this process does not have: it is served at {}",

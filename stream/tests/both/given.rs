@@ -13,7 +13,13 @@ pub fn gateway() -> GatewayName {
 }
 
 pub fn backend(index: u32) -> BackendName {
-    BackendName { namespace: "a".into(), service: format!("service-{index}"), port: 80, uid: String::new() }
+    BackendName {
+        namespace: "a".into(),
+        service: format!("service-{index}"),
+        port: 80,
+        transport: Default::default(),
+        uid: String::new(),
+    }
 }
 
 fn listener() -> ListenerName {

@@ -190,6 +190,7 @@ fn spec(function: &Function, revision: &Revision, sight: &Sight) -> TargetSpec {
             namespace: namespace.clone(),
             service: revision.name.clone(),
             port: SERVICE_PORT,
+            transport: Default::default(),
             uid: uid.to_owned(),
         },
         port: revision.template.port,

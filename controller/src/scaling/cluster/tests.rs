@@ -18,7 +18,13 @@ fn member(pod: &str) -> Member {
 }
 
 fn spec(bounds: Bounds) -> TargetSpec {
-    let backend = BackendName { namespace: "default".into(), service: "hello-v1".into(), port: 80, uid: String::new() };
+    let backend = BackendName {
+        namespace: "default".into(),
+        service: "hello-v1".into(),
+        port: 80,
+        transport: Default::default(),
+        uid: String::new(),
+    };
     TargetSpec {
         name: NAME.into(),
         label: "hello-v1".into(),

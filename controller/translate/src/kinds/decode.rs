@@ -4,7 +4,7 @@ use crate::{
     form::Form,
     kinds::{
         BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, ListenerSet,
-        Namespace, ObjectMeta, ObjectRef, ReferenceGrant, ScalingPolicy, Secret, Service, read_meta,
+        Namespace, ObjectMeta, ObjectRef, ReferenceGrant, ScalingPolicy, Secret, Service, TransportRoute, read_meta,
         reference::GATEWAY_GROUP, scaling_policy::HEADGATE_GROUP,
     },
     schema::{Fields, Problem, Reader, Report},
@@ -21,6 +21,9 @@ pub enum Object {
     ListenerSet(Arc<ListenerSet>),
     HTTPRoute(Arc<HTTPRoute>),
     GRPCRoute(Arc<GRPCRoute>),
+    TLSRoute(Arc<TransportRoute>),
+    TCPRoute(Arc<TransportRoute>),
+    UDPRoute(Arc<TransportRoute>),
     ReferenceGrant(Arc<ReferenceGrant>),
     BackendTLSPolicy(Arc<BackendTLSPolicy>),
     ScalingPolicy(Arc<ScalingPolicy>),
@@ -106,6 +109,18 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::GRPCRoute(GRPCRoute::read(top, meta).into())
         }
+        "TLSRoute" if gateway && served(&["v1"]) => {
+            let meta = read_meta(top, true, Form::SUBDOMAIN);
+            Object::TLSRoute(TransportRoute::read_named(top, meta).into())
+        }
+        "TCPRoute" if gateway && served(&["v1"]) => {
+            let meta = read_meta(top, true, Form::SUBDOMAIN);
+            Object::TCPRoute(TransportRoute::read(top, meta).into())
+        }
+        "UDPRoute" if gateway && served(&["v1"]) => {
+            let meta = read_meta(top, true, Form::SUBDOMAIN);
+            Object::UDPRoute(TransportRoute::read(top, meta).into())
+        }
         "ReferenceGrant" if gateway && served(&["v1", "v1beta1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::ReferenceGrant(ReferenceGrant::read(top, meta).into())
@@ -158,6 +173,7 @@ impl Object {
             Self::ListenerSet(object) => &object.meta,
             Self::HTTPRoute(object) => &object.meta,
             Self::GRPCRoute(object) => &object.meta,
+            Self::TLSRoute(object) | Self::TCPRoute(object) | Self::UDPRoute(object) => &object.meta,
             Self::ReferenceGrant(object) => &object.meta,
             Self::BackendTLSPolicy(object) => &object.meta,
             Self::ScalingPolicy(object) => &object.meta,
@@ -177,6 +193,9 @@ impl Object {
             Self::ListenerSet(_) => (GATEWAY_GROUP, "ListenerSet"),
             Self::HTTPRoute(_) => (GATEWAY_GROUP, "HTTPRoute"),
             Self::GRPCRoute(_) => (GATEWAY_GROUP, "GRPCRoute"),
+            Self::TLSRoute(_) => (GATEWAY_GROUP, "TLSRoute"),
+            Self::TCPRoute(_) => (GATEWAY_GROUP, "TCPRoute"),
+            Self::UDPRoute(_) => (GATEWAY_GROUP, "UDPRoute"),
             Self::ReferenceGrant(_) => (GATEWAY_GROUP, "ReferenceGrant"),
             Self::BackendTLSPolicy(_) => (GATEWAY_GROUP, "BackendTLSPolicy"),
             Self::ScalingPolicy(_) => (HEADGATE_GROUP, "ScalingPolicy"),

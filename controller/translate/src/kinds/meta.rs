@@ -62,12 +62,15 @@ impl ObjectRef {
 
 /// Groups and kinds of which there are thousands of objects: their names cost nothing.
 fn known(text: &str) -> Cow<'static, str> {
-    const KNOWN: [&str; 9] = [
+    const KNOWN: [&str; 12] = [
         GATEWAY_GROUP,
         "discovery.k8s.io",
         "core.openfunction.io",
         "HTTPRoute",
         "GRPCRoute",
+        "TLSRoute",
+        "TCPRoute",
+        "UDPRoute",
         "Service",
         "EndpointSlice",
         "Function",

@@ -11,6 +11,7 @@ mod meta;
 mod reference;
 mod route;
 mod scaling_policy;
+mod transport;
 
 pub use backend_tls::{
     BackendTLSPolicy, BackendValidation, PolicyTarget, SubjectAltName, SubjectAltNameKind, WellKnownAuthorities,
@@ -38,5 +39,6 @@ pub use route::{
     Retry, SessionPersistence, Timeouts, ValueKind,
 };
 pub use scaling_policy::{ColdChoice, HEADGATE_GROUP, ScalingMetric, ScalingPolicy, WorkloadKind, WorkloadRef};
+pub use transport::{TransportRoute, TransportRule};
 
 pub(crate) use meta::read_meta;

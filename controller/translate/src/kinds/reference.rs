@@ -155,16 +155,24 @@ pub struct WeightedBackend {
 }
 
 impl WeightedBackend {
+    /// One of a route that has no filters.
+    pub(crate) fn read_plain(at: &Reader<'_>) -> Self {
+        let mut fields = at.fields();
+        Self { backend: BackendRef::read_fields(&mut fields), weight: read_weight(&mut fields), filters: Vec::new() }
+    }
+
     pub(crate) fn read(at: &Reader<'_>, grpc: bool) -> Self {
         let mut fields = at.fields();
         Self {
             backend: BackendRef::read_fields(&mut fields),
-            weight: fields
-                .number("weight", 0..=1_000_000)
-                .map_or(1, |weight| u32::try_from(weight).unwrap_or_default()),
+            weight: read_weight(&mut fields),
             filters: Filter::read_list(&mut fields, grpc),
         }
     }
+}
+
+fn read_weight(fields: &mut Fields<'_>) -> u32 {
+    fields.number("weight", 0..=1_000_000).map_or(1, |weight| u32::try_from(weight).unwrap_or_default())
 }
 
 /// A reference to an object that holds a certificate or an authority.

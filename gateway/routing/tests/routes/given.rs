@@ -28,7 +28,13 @@ pub fn listener(section: &str, hostname: &str) -> Listener {
 }
 
 pub fn backend(service: &str) -> BackendName {
-    BackendName { namespace: "default".into(), service: service.into(), port: 80, uid: String::new() }
+    BackendName {
+        namespace: "default".into(),
+        service: service.into(),
+        port: 80,
+        transport: Default::default(),
+        uid: String::new(),
+    }
 }
 
 /// An HTTPRoute's first rule, for every host and path, to a backend of its own name.

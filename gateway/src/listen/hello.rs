@@ -1,0 +1,78 @@
+//! The first message of TLS: read once, bounded, understood without answering it. Never decides where a connection goes.
+
+use crate::{core::Core, exchange::Fault, failure::Failure};
+use headgate_config::HostName;
+use rustls::server::{Accepted, Acceptor};
+use std::io;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// The alert that a server sends for a name that it does not serve: `unrecognized_name`, fatal (RFC 6066 §3, RFC 8446 §6).
+const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
+/// The alert for a client that sent no name where one is needed: `missing_extension`, fatal (RFC 8446 §6.2).
+const MISSING_EXTENSION: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x6d];
+
+/// What a client asks for.
+pub struct Hello {
+    /// The name of the server, canonical; `None` where the client sent none, or what is no name.
+    pub name: Option<HostName>,
+    /// All that was read, as it came.
+    pub bytes: Vec<u8>,
+    /// The same, for a handshake.
+    pub accepted: Accepted,
+}
+
+/// Reads a ClientHello. `Ok(None)` for a client that left without a byte, as probes of load balancers do.
+///
+/// # Errors
+/// `NotTls`, after the alert that says why; `ClientGone`.
+pub async fn read(core: &Core, socket: &mut TcpStream) -> Result<Option<Hello>, Fault> {
+    let most = core.shared.limits.hello_bytes;
+    let mut acceptor = Acceptor::default();
+    let mut bytes = core.buffers.take();
+    loop {
+        let before = bytes.len();
+        match socket.read_buf(&mut bytes).await {
+            Ok(1..) => {}
+            Ok(_) | Err(_) if before == 0 => return Ok(None),
+            Ok(_) | Err(_) => return Err(Failure::ClientGone.into()),
+        }
+        feed(&mut acceptor, &bytes[before..]).map_err(|error| Fault::new(Failure::NotTls, error.to_string()))?;
+        match acceptor.accept() {
+            Ok(Some(accepted)) => {
+                let name = accepted.client_hello().server_name().and_then(|name| name.parse().ok());
+                return Ok(Some(Hello { name, bytes, accepted }));
+            }
+            Ok(None) if bytes.len() < most => bytes.reserve(crate::buffers::BUFFER_BYTES),
+            Ok(None) => return Err(Fault::new(Failure::NotTls, "it is longer than --hello-bytes")),
+            Err((error, mut alert)) => {
+                let mut answer = Vec::new();
+                // a Vec takes every write
+                let _ = alert.write_all(&mut answer);
+                say(socket, &answer).await;
+                return Err(Fault::new(Failure::NotTls, error.to_string()));
+            }
+        }
+    }
+}
+
+fn feed(acceptor: &mut Acceptor, mut new: &[u8]) -> io::Result<()> {
+    while !new.is_empty() {
+        acceptor.read_tls(&mut new)?;
+    }
+    Ok(())
+}
+
+/// Tells a client why it is not served, as TLS has it.
+pub async fn refuse(socket: &mut TcpStream, failure: Failure) {
+    let alert = if failure == Failure::NoServerName { MISSING_EXTENSION } else { UNRECOGNIZED_NAME };
+    say(socket, &alert).await;
+}
+
+/// What cannot be said is lost: the connection ends all the same.
+async fn say(socket: &mut TcpStream, alert: &[u8]) {
+    let _ = socket.write_all(alert).await;
+    let _ = socket.shutdown().await;
+}
