@@ -100,9 +100,12 @@ image: ## the container image IMAGE (headgate:dev), by docker, podman or buildah
 image-test: ## the image's last stage, built and started; root, buildah
 	e2e/image/try
 
-sbom: ## what the program is made of, as CycloneDX: headgate/headgate.cdx.json
+sbom: ## what the program is made of, as CycloneDX: target/headgate.cdx.json
 	@tools/needs sbom
 	cargo cyclonedx --manifest-path headgate/Cargo.toml --format json --target $$(rustc -vV | sed -n 's/^host: //p')
+	@mkdir -p target
+	mv headgate/headgate.cdx.json target/
+	@find . -name '*.cdx.json' -not -path './target/*' -delete # one of each crate
 
 bench: needs ## the program against its goals, beside nginx where it is installed
 	cargo build --release
