@@ -4,7 +4,7 @@ use crate::{
     backend::{Backend, Slot},
     backend_tls::EndpointTls,
     core::Core,
-    exchange::{Fault, H1Idle, H1Rx, H1Tx, H2Response, H2UpTx, Outgoing, UpRx, UpTx, request_of},
+    exchange::{Fault, H1Answer, H1Idle, H1Tx, H2Response, H2UpTx, Outgoing, UpRx, UpTx, request_of},
     failure::Failure,
     io::{Io, SharedIo},
     pool::{Lease, PoolKey},
@@ -100,7 +100,7 @@ struct Facts {
 
 fn over_http1(core: &Rc<Core>, io: SharedIo, outgoing: &Outgoing<'_>, facts: Facts) -> Upstream {
     let tx = H1Tx::to_endpoint(io.clone(), core.buffers.clone(), outgoing);
-    let rx = H1Rx::of_endpoint(io, core.buffers.clone(), core.head_limits(), outgoing);
+    let rx = H1Answer::new(io, core.buffers.clone(), core.head_limits(), outgoing);
     let Facts { reused, key, is_bounded } = facts;
     Upstream { tx: UpTx::H1(tx), rx: UpRx::H1(rx), reused, key, is_bounded, lease: None }
 }

@@ -361,12 +361,8 @@ impl Core {
 
     /// Serves a socket on this core; the connection has been counted in.
     pub fn spawn_connection(self: &Rc<Self>, socket: TcpStream, port: u16) {
-        let core = self.clone();
-        tokio::task::spawn_local(async move {
-            core.shard.connection_opened();
-            let _counted = Counted(core.clone());
-            listen::serve(core, socket, port).await;
-        });
+        self.shard.connection_opened();
+        tokio::task::spawn_local(listen::serve(Counted(self.clone()), socket, port));
     }
 
     fn listen(self: &Rc<Self>, listener: TcpListener, port: u16) {
@@ -412,7 +408,16 @@ impl Core {
     }
 }
 
-struct Counted(Rc<Core>);
+/// A connection that was counted in, on its core; counts it out when dropped.
+pub struct Counted(Rc<Core>);
+
+impl std::ops::Deref for Counted {
+    type Target = Rc<Core>;
+
+    fn deref(&self) -> &Rc<Core> {
+        &self.0
+    }
+}
 
 impl Drop for Counted {
     fn drop(&mut self) {

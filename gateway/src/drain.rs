@@ -1,6 +1,6 @@
 //! Draining: no new connections, what runs is finished or answered, and a limit to it all. Never a request dropped in silence before the limit.
 
-use slab::Slab;
+use crate::places::Places;
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
@@ -12,14 +12,14 @@ use std::{
 #[derive(Default)]
 pub struct Bell {
     until: Cell<Option<Instant>>,
-    listeners: RefCell<Slab<Option<Waker>>>,
+    listeners: RefCell<Places<Option<Waker>>>,
 }
 
 impl Bell {
     /// Starts draining: everything must have ended by `until`. Wakes every listener.
     pub fn ring(&self, until: Instant) {
         self.until.set(Some(until));
-        for (_, waker) in self.listeners.borrow().iter() {
+        for waker in self.listeners.borrow().iter() {
             waker.iter().for_each(Waker::wake_by_ref);
         }
     }
@@ -38,14 +38,14 @@ impl Bell {
 /// One task's ear: registered once, so a request costs nothing.
 pub struct Ear {
     bell: Rc<Bell>,
-    key: usize,
+    place: u32,
 }
 
 impl Ear {
     /// Listens for as long as it lives.
     pub fn new(bell: &Rc<Bell>) -> Self {
-        let key = bell.listeners.borrow_mut().insert(None);
-        Self { bell: bell.clone(), key }
+        let place = bell.listeners.borrow_mut().insert(None);
+        Self { bell: bell.clone(), place }
     }
 
     /// Ready once draining has started; otherwise the task is woken when it does.
@@ -54,7 +54,7 @@ impl Ear {
             return Poll::Ready(());
         }
         let mut listeners = self.bell.listeners.borrow_mut();
-        let slot = &mut listeners[self.key];
+        let slot = listeners.get_mut(self.place);
         if !slot.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *slot = Some(cx.waker().clone());
         }
@@ -64,6 +64,6 @@ impl Ear {
 
 impl Drop for Ear {
     fn drop(&mut self) {
-        self.bell.listeners.borrow_mut().remove(self.key);
+        self.bell.listeners.borrow_mut().remove(self.place);
     }
 }

@@ -21,6 +21,7 @@ pub mod limits;
 mod listen;
 mod meter;
 mod mirror;
+mod places;
 mod plan;
 mod pool;
 mod proxy;

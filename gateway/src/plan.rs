@@ -5,19 +5,19 @@ use crate::{
     core::Core,
     exchange::Fault,
     failure::Failure,
-    filters::{self, Applied, Context, Verdict},
+    filters::{self, Applied, Context, NOTHING_APPLIED, Verdict},
     listen::Connection,
     proxy::Down,
 };
 use headgate_config::{BackendName, CertificateName, ColdArm, Filter, Listener, PathMatch, Version};
-use headgate_message::{RequestHead, ResponseHead};
+use headgate_message::{PackedHead, RequestHead, ResponseHead};
 use headgate_routing::{self as routing, CompiledRule, Failed, Table};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-/// A rule, and a choice among its arms.
+/// A rule, and a choice among its arms. Small: a request that waits keeps it.
 pub struct Plan {
     /// The rule.
     pub rule: Arc<CompiledRule<Arc<Backend>>>,
@@ -28,13 +28,12 @@ pub struct Plan {
     /// The listener, where its requests show a certificate to endpoints.
     shows: Option<Arc<Listener>>,
     /// Length of the matched prefix, for rewrites; `None` for other matches.
-    prefix: Option<usize>,
+    prefix: Option<u32>,
     /// The chosen arm; `None` where no arm has weight.
-    arm: Option<usize>,
+    arm: Option<u32>,
     /// The head before filters, kept while the request may still wait and be routed anew.
-    original: Option<Box<RequestHead>>,
-    /// What filters keep for the answer.
-    pub applied: Applied,
+    original: Option<Box<PackedHead>>,
+    applied: Option<Box<Applied>>,
 }
 
 /// Why there is no plan, and how far it came.
@@ -60,15 +59,25 @@ impl Plan {
         };
         match chosen {
             Ok(arm) => {
-                Ok(Self { rule, version, deadline, shows, prefix, arm, original: None, applied: Applied::default() })
+                let (prefix, arm) = (prefix.map(|bytes| bytes as u32), arm.map(|arm| arm as u32));
+                Ok(Self { rule, version, deadline, shows, prefix, arm, original: None, applied: None })
             }
             Err(fault) => Err(Unplanned { version, rule: Some(rule), fault }),
         }
     }
 
+    fn arm(&self) -> Option<usize> {
+        self.arm.map(|arm| arm as usize)
+    }
+
+    /// What filters keep for the answer.
+    pub fn applied(&self) -> &Applied {
+        self.applied.as_deref().unwrap_or(&NOTHING_APPLIED)
+    }
+
     /// Where it leads.
     pub fn backend(&self) -> Result<&Arc<Backend>, Fault> {
-        let arm = self.arm.ok_or(Failure::NoBackend)?;
+        let arm = self.arm().ok_or(Failure::NoBackend)?;
         self.rule.arms()[arm].target().map_err(|why| Fault::new(Failure::BackendInvalid, why.to_owned()))
     }
 
@@ -79,17 +88,17 @@ impl Plan {
 
     /// The backends that get a copy.
     pub fn mirrors(&self) -> impl Iterator<Item = &Arc<Backend>> {
-        self.applied.mirrors.iter().filter_map(|name| self.mirror(name))
+        self.applied().mirrors.iter().filter_map(|name| self.mirror(name))
     }
 
     fn mirror(&self, name: &BackendName) -> Option<&Arc<Backend>> {
-        let of_arm = self.arm.map_or(&[][..], |arm| &self.rule.arms()[arm].mirrors);
+        let of_arm = self.arm().map_or(&[][..], |arm| &self.rule.arms()[arm].mirrors);
         let mut all = self.rule.mirrors().iter().chain(of_arm).filter_map(|mirror| mirror.backend.as_ref());
         all.find(|backend| backend.config().name == *name)
     }
 
     fn arm_filters(&self) -> &[Filter] {
-        self.arm.map_or(&[], |arm| self.rule.arm_filters(arm))
+        self.arm().map_or(&[], |arm| self.rule.arm_filters(arm))
     }
 
     fn edits(&self) -> bool {
@@ -102,21 +111,21 @@ impl Plan {
             return Ok(None);
         }
         let may_wait = self.backend().is_ok_and(|backend| backend.is_cold());
-        self.original = may_wait.then(|| Box::new(down.head.clone()));
+        self.original = may_wait.then(|| Box::new(PackedHead::of(&down.head)));
         let context = Context {
             scheme: down.connection.scheme,
             listener_port: down.connection.public_port,
-            prefix_len: self.prefix,
+            prefix_len: self.prefix.map(|bytes| bytes as usize),
             dice: &|| core.roll(),
         };
-        let mut applied = std::mem::take(&mut self.applied);
+        let mut applied = self.applied.take().map(|applied| *applied).unwrap_or_default();
         let mut verdict = Verdict::Go;
         for filters in [self.rule.filters(), self.arm_filters()] {
             if matches!(verdict, Verdict::Go) {
                 verdict = filters::apply_request(filters, &mut down.head, &context, &mut applied);
             }
         }
-        self.applied = applied;
+        self.applied = applied.boxed();
         match verdict {
             Verdict::Go => Ok(None),
             Verdict::Answer(head) => Ok(Some(head)),
@@ -126,29 +135,34 @@ impl Plan {
 
     /// Applies them to the endpoint's answer.
     pub fn filter_answer(&self, head: &mut ResponseHead) {
-        filters::apply_response(self.rule.filters(), &self.applied, head);
-        filters::apply_response(self.arm_filters(), &self.applied, head);
+        filters::apply_response(self.rule.filters(), self.applied(), head);
+        filters::apply_response(self.arm_filters(), self.applied(), head);
     }
 
     /// Applies what concerns answers of our own.
     pub fn filter_own_answer(&self, head: &mut ResponseHead) {
-        filters::apply_own_answer(self.rule.filters(), &self.applied, head);
-        filters::apply_own_answer(self.arm_filters(), &self.applied, head);
+        filters::apply_own_answer(self.rule.filters(), self.applied(), head);
+        filters::apply_own_answer(self.arm_filters(), self.applied(), head);
     }
 
-    /// The head as it came, if the routes of now have another rule for it; `None` if it stays with this one.
-    pub fn leads_elsewhere(&self, core: &Core, down: &Down) -> Option<RequestHead> {
-        let original = match &self.original {
+    /// The head as it came, if the routes of now have another rule for it; `None` if it stays with this one. `head` as it is now.
+    pub fn leads_elsewhere(&self, core: &Core, port: u16, head: &PackedHead) -> Option<Box<RequestHead>> {
+        let packed = match &self.original {
             Some(original) => original,
             // Edited and not kept: it stays with the rule that edited it.
             None if self.edits() => return None,
-            None => &down.head,
+            None => head,
         };
-        let same = core.with_active(|active| match active.table.route(down.connection.port, original) {
+        let original = packed.unpack(core.buffers.take_spent());
+        let same = core.with_active(|active| match active.table.route(port, &original) {
             routing::Outcome::Found(found) => Arc::ptr_eq(found.rule, &self.rule),
             _ => false,
         });
-        (!same).then(|| original.clone())
+        if same {
+            core.buffers.give_spent(original.fields);
+            return None;
+        }
+        Some(Box::new(original))
     }
 }
 

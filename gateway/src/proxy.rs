@@ -19,7 +19,7 @@ use crate::{
     mirror,
     plan::{Plan, Unplanned},
     relay::{self, Client, Deadlines, Outcome, Progress, attempt_deadline},
-    telemetry::Record,
+    telemetry::{Began, Record},
     tries::Tries,
     tunnel,
     wait::{Granted, Parked},
@@ -134,10 +134,10 @@ pub async fn serve(core: &Rc<Core>, mut down: Down, tools: &mut Tools<'_>) -> Se
 
 /// Goes on with a request that has waited.
 pub async fn resume(core: &Rc<Core>, parked: Parked, granted: Result<Granted, Fault>, tools: &mut Tools<'_>) -> Served {
-    let mut exchange = parked.leave();
+    let mut exchange = parked.leave(core, &granted);
     let told = match granted {
         Ok(Granted::Slot(slot)) => exchange.story(core, Some(slot), tools).await,
-        Ok(Granted::Reroute(original)) => match exchange.reroute(core, original) {
+        Ok(Granted::Reroute(original)) => match exchange.reroute(core, *original) {
             Ok(None) => exchange.story(core, None, tools).await,
             Ok(Some(head)) => Ok(Told::Here(head)),
             Err(fault) => Err(fault),
@@ -152,8 +152,18 @@ impl Exchange {
         record.routes = plan.version;
         record.rule = Some(core.shard.rule(plan.rule.name()));
         let ticket = Ticket::new(CoreId(core.id), plan.deadline);
+        Self::unsent(core, down, plan, ticket, record)
+    }
+
+    /// A request of which nothing was sent: all else that is kept of one follows from its parts.
+    pub fn unsent(core: &Core, down: Down, plan: Plan, ticket: Ticket, record: Record) -> Self {
         let tries = Tries::new(&plan, &down, core);
         Self { down, plan, ticket, record, tries, progress: Progress::default(), mirrored: false }
+    }
+
+    /// The parts that [`Exchange::unsent`] makes the rest of.
+    pub fn into_unsent(self) -> (Down, Plan, Ticket, Began) {
+        (self.down, self.plan, self.ticket, self.record.began)
     }
 
     /// Applies the filters; mirrors are known only then, and so is what must be kept of the body.

@@ -36,7 +36,7 @@ impl Tries {
         let idempotent = down.head.method.is_idempotent();
         let retry = plan.rule.retry();
         let for_tries = if idempotent || retry.is_some() { limits.spool_bytes } else { 0 };
-        let for_mirrors = if plan.applied.mirrors.is_empty() { 0 } else { limits.mirror_bytes };
+        let for_mirrors = if plan.applied().mirrors.is_empty() { 0 } else { limits.mirror_bytes };
         Self {
             replay: Replay::up_to(for_tries.max(for_mirrors)),
             idempotent,

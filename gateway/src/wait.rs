@@ -1,18 +1,19 @@
 //! Waiting for a backend that is cold or full. A request that waits is put aside: it keeps its exact size, and leaves with its client.
 
 use crate::{
-    backend::{Charge, Slot, Waited, Waiting},
-    buffers::Buffers,
+    backend::{Charge, Slot, Ticket, Waited, Waiting},
     core::Core,
     deadline::earlier,
-    exchange::{DownRx, Fault},
+    exchange::{DownRx, DownTx, Fault},
     failure::Failure,
+    listen::Connection,
+    plan::Plan,
     proxy::{Down, Exchange, Tools},
-    telemetry::WaitEnd,
+    telemetry::{Began, Record, WaitEnd},
 };
-use headgate_message::RequestHead;
+use headgate_http1::Upgrade;
+use headgate_message::{Framing, PackedHead, RequestHead, Version};
 use std::{
-    future::poll_fn,
     rc::Rc,
     task::{Context, Poll},
     time::Instant,
@@ -20,11 +21,33 @@ use std::{
 
 /// A request put aside. All that is kept of it is in here.
 pub struct Parked {
-    /// The request.
-    pub exchange: Exchange,
+    kept: Kept,
     waiting: Waiting,
     charge: Charge,
     asked: Instant,
+}
+
+#[expect(clippy::large_enum_variant, reason = "the common case is the large one")]
+enum Kept {
+    Unsent(Unsent),
+    /// Tried in vain. Rare, so as it is.
+    Tried(Box<Exchange>),
+}
+
+/// A request of which nothing was sent, without what can be made anew.
+struct Unsent {
+    head: PackedHead,
+    framing: Framing,
+    rx: DownRx,
+    tx: DownTx,
+    version: Version,
+    upgrade: Option<Upgrade>,
+    expects: bool,
+    trailers: bool,
+    connection: Rc<Connection>,
+    plan: Plan,
+    ticket: Ticket,
+    began: Began,
 }
 
 /// How waiting ended, if not with a failure.
@@ -32,7 +55,7 @@ pub enum Granted {
     /// A slot.
     Slot(Slot),
     /// New routes have another rule for it: the head as it came.
-    Reroute(RequestHead),
+    Reroute(Box<RequestHead>),
 }
 
 impl Parked {
@@ -48,45 +71,52 @@ impl Parked {
         };
         let mut charge = backend.charge();
         let window = core.shared.limits.h2_stream_window as usize;
-        let kept = park(&mut exchange.down, &core.buffers) + exchange.unread_of_http2(window);
+        if let DownRx::H1(rx) = &mut exchange.down.rx {
+            rx.park();
+        }
+        let read = retained(&exchange.down.rx) + exchange.unread_of_http2(window);
+        let kept = PackedHead::bytes_of(&exchange.down.head) + read;
         let entered = charge.grow(kept as u64).and_then(|()| backend.enqueue(&mut exchange.ticket, asked));
         match entered {
-            Ok(waiting) => Ok(Box::new(Self { exchange, waiting, charge, asked })),
+            Ok(waiting) => Ok(Box::new(Self { kept: Kept::of(core, exchange), waiting, charge, asked })),
             Err(refusal) => Err((exchange, refusal.into())),
         }
     }
 
-    /// Waits until there is a slot, the client leaves, the time is over, or new routes lead elsewhere.
-    pub async fn wait(&mut self, core: &Rc<Core>, tools: &mut Tools<'_>) -> Result<Granted, Fault> {
-        let granted = loop {
-            match poll_fn(|cx| self.poll(core, tools, cx)).await {
-                // a byte was sent already: it stays with its rule
-                Ok(Waited::Reroute) if self.exchange.record.attempts > 0 => {}
-                Ok(Waited::Reroute) => {
-                    if let Some(original) = self.exchange.plan.leads_elsewhere(core, &self.exchange.down) {
-                        break Ok(Granted::Reroute(original));
-                    }
-                }
-                Ok(Waited::Slot(slot)) => break Ok(Granted::Slot(slot)),
-                Ok(Waited::Refused(refusal)) => break Err(refusal.into()),
-                Err(failure) => break Err(failure.into()),
-            }
-        };
-        let waited = self.asked.elapsed();
-        let record = &mut self.exchange.record;
-        record.waited = Some(waited);
-        record.backend.iter().for_each(|series| series.waited(end_of(&granted), waited));
-        granted
+    /// Ready once there is a slot, the client has left, the time is over, or new routes lead elsewhere.
+    pub fn poll(&mut self, core: &Core, tools: &mut Tools<'_>, cx: &mut Context<'_>) -> Poll<Result<Granted, Fault>> {
+        loop {
+            let waited = std::task::ready!(self.poll_waited(core, tools, cx));
+            return Poll::Ready(match waited {
+                Ok(Waited::Reroute) => match self.kept.leads_elsewhere(core) {
+                    Some(original) => Ok(Granted::Reroute(original)),
+                    None => continue,
+                },
+                Ok(Waited::Slot(slot)) => Ok(Granted::Slot(slot)),
+                Ok(Waited::Refused(refusal)) => Err(refusal.into()),
+                Err(failure) => Err(failure.into()),
+            });
+        }
     }
 
-    /// The request, out of line: its place and what it was charged are given back.
-    pub fn leave(self) -> Exchange {
-        let Self { exchange, waiting, charge, .. } = self;
+    /// The request, out of line: its place and what it was charged are given back, and its wait is noted.
+    pub fn leave(self, core: &Core, granted: &Result<Granted, Fault>) -> Exchange {
+        let Self { kept, waiting, charge, asked } = self;
         drop((waiting, charge));
+        let mut exchange = kept.back(core);
+        let waited = asked.elapsed();
+        let record = &mut exchange.record;
+        record.waited = Some(waited);
+        record.backend.iter().for_each(|series| series.waited(end_of(granted), waited));
         exchange
     }
 
-    fn poll(&mut self, core: &Core, tools: &mut Tools<'_>, cx: &mut Context<'_>) -> Poll<Result<Waited, Failure>> {
+    fn poll_waited(
+        &mut self,
+        core: &Core,
+        tools: &mut Tools<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Waited, Failure>> {
         // only to be woken when draining starts: its limit is asked for below
         let _ = tools.ear.poll_rung(cx);
         let limit = earlier(Some(self.waiting.deadline()), core.bell.until());
@@ -97,15 +127,62 @@ impl Parked {
         if is_over {
             return Poll::Ready(Err(Failure::Draining));
         }
-        let down = &mut self.exchange.down;
-        let before = retained(&down.rx);
-        if down.rx.poll_gone(cx, core.shared.limits.spool_bytes).is_ready() || down.tx.poll_gone(cx).is_ready() {
+        let (rx, tx) = self.kept.halves();
+        let before = retained(rx);
+        if rx.poll_gone(cx, core.shared.limits.spool_bytes).is_ready() || tx.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Failure::ClientGone));
         }
-        let more = retained(&down.rx).saturating_sub(before);
+        let more = retained(rx).saturating_sub(before);
         match self.charge.grow(more as u64) {
             Ok(()) => Poll::Pending,
             Err(refusal) => Poll::Ready(Err(refusal.failure)),
+        }
+    }
+}
+
+impl Kept {
+    fn of(core: &Core, exchange: Exchange) -> Self {
+        if exchange.record.attempts > 0 {
+            let mut exchange = exchange;
+            // shrinking in place would leave each request alone on a page of its own
+            core.buffers.give(exchange.down.head.fields.compact());
+            return Self::Tried(Box::new(exchange));
+        }
+        let (down, plan, ticket, began) = exchange.into_unsent();
+        let Down { head, framing, rx, tx, version, upgrade, expects, trailers, arrived: _, connection } = down;
+        let spent = head;
+        let head = PackedHead::of(&spent);
+        core.buffers.give_spent(spent.fields);
+        let unsent =
+            Unsent { head, framing, rx, tx, version, upgrade, expects, trailers, connection, plan, ticket, began };
+        Self::Unsent(unsent)
+    }
+
+    fn back(self, core: &Core) -> Exchange {
+        let unsent = match self {
+            Self::Unsent(unsent) => unsent,
+            Self::Tried(exchange) => return *exchange,
+        };
+        let Unsent { head, framing, rx, tx, version, upgrade, expects, trailers, connection, plan, ticket, began } =
+            unsent;
+        let head = head.unpack(core.buffers.take_spent());
+        let arrived = began.arrived();
+        let down = Down { head, framing, rx, tx, version, upgrade, expects, trailers, arrived, connection };
+        Exchange::unsent(core, down, plan, ticket, Record::of(began))
+    }
+
+    fn halves(&mut self) -> (&mut DownRx, &mut DownTx) {
+        match self {
+            Self::Unsent(unsent) => (&mut unsent.rx, &mut unsent.tx),
+            Self::Tried(exchange) => (&mut exchange.down.rx, &mut exchange.down.tx),
+        }
+    }
+
+    fn leads_elsewhere(&self, core: &Core) -> Option<Box<RequestHead>> {
+        match self {
+            Self::Unsent(unsent) => unsent.plan.leads_elsewhere(core, unsent.connection.port, &unsent.head),
+            // a byte was sent already: it stays with its rule
+            Self::Tried(_) => None,
         }
     }
 }
@@ -119,18 +196,28 @@ fn end_of(granted: &Result<Granted, Fault>) -> WaitEnd {
     }
 }
 
-/// Gives back what a waiting request does not need; says how many bytes it keeps.
-fn park(down: &mut Down, buffers: &Buffers) -> usize {
-    buffers.give(down.head.fields.compact());
-    if let DownRx::H1(rx) = &mut down.rx {
-        rx.park();
-    }
-    down.head.fields.retained() + retained(&down.rx)
-}
-
 fn retained(rx: &DownRx) -> usize {
     match rx {
         DownRx::H1(rx) => rx.retained(),
         DownRx::H2(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There may be very many. What is larger belongs into `Tried`, or can be made anew.
+    #[test]
+    fn a_request_that_waits_is_small() {
+        let parts = [
+            ("head", size_of::<PackedHead>()),
+            ("halves", size_of::<DownRx>() + size_of::<DownTx>()),
+            ("plan", size_of::<Plan>()),
+            ("ticket", size_of::<Ticket>()),
+            ("began", size_of::<Began>()),
+            ("place", size_of::<Waiting>() + size_of::<Charge>()),
+        ];
+        assert!(size_of::<Parked>() <= 576, "{} B; of them {parts:?}", size_of::<Parked>());
     }
 }

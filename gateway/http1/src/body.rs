@@ -10,8 +10,8 @@ use headgate_message::{Fields, Framing};
 use std::ops::Range;
 
 /// Bytes of extensions in one chunk's line, and in all of one body: nobody uses them, some hide messages in them.
-const EXTENSION_BYTES: usize = 256;
-const EXTENSIONS_BYTES: usize = 16 * 1024;
+const EXTENSION_BYTES: u16 = 256;
+const EXTENSIONS_BYTES: u16 = 16 * 1024;
 const SIZE_DIGITS: u8 = 16;
 
 /// The decoder of one body.
@@ -19,9 +19,15 @@ const SIZE_DIGITS: u8 = 16;
 pub struct BodyDecoder {
     state: State,
     /// Bytes that extensions may still have.
-    extensions_left: usize,
-    /// The trailer section so far. Empty, without a buffer, for a body that ends with the usual empty line.
-    trailers: Vec<u8>,
+    extensions_left: u16,
+    // boxed: `None` for a body that ends with the usual empty line, and there may be very many decoders of requests that wait
+    trailers: Option<Box<Trailers>>,
+}
+
+/// A trailer section so far.
+#[derive(Debug, Default)]
+struct Trailers {
+    text: Vec<u8>,
     scan: Scan,
 }
 
@@ -38,7 +44,7 @@ enum State {
     /// In a chunk's extensions; bytes that they may still have.
     Extension {
         bytes: u64,
-        left: usize,
+        left: u16,
     },
     /// After the CR of a chunk's line.
     SizeEnd(u64),
@@ -82,7 +88,7 @@ impl BodyDecoder {
             None if framing.is_chunked() => State::Size { bytes: 0, digits: 0 },
             None => State::UntilClose,
         };
-        Self { state, extensions_left: EXTENSIONS_BYTES, trailers: Vec::new(), scan: Scan::default() }
+        Self { state, extensions_left: EXTENSIONS_BYTES, trailers: None }
     }
 
     /// Whether the body has ended.
@@ -187,19 +193,20 @@ impl BodyDecoder {
 
     /// Collects the trailer section until it has ended; says how many bytes belong to it.
     fn trailers(&mut self, input: &[u8]) -> Result<(usize, Option<Fields>), Malformed> {
-        if self.trailers.is_empty() && input.starts_with(b"\r\n") {
+        if self.trailers.is_none() && input.starts_with(b"\r\n") {
             self.state = State::End;
             return Ok((2, None));
         }
-        let before = self.trailers.len();
+        let Trailers { text, scan } = &mut **self.trailers.get_or_insert_default();
+        let before = text.len();
         let room = HeadLimits::TRAILERS.bytes + 1 - before;
-        self.trailers.extend_from_slice(&input[..input.len().min(room)]);
-        let end = self.scan.end(&self.trailers, First::Field, &HeadLimits::TRAILERS).map_err(as_trailers)?;
-        let Some(range) = end else { return Ok((self.trailers.len() - before, None)) };
-        self.trailers.truncate(range.end);
+        text.extend_from_slice(&input[..input.len().min(room)]);
+        let end = scan.end(text, First::Field, &HeadLimits::TRAILERS).map_err(as_trailers)?;
+        let Some(range) = end else { return Ok((text.len() - before, None)) };
+        text.truncate(range.end);
         self.state = State::End;
         let used = range.end - before;
-        let fields = trailer_fields(std::mem::take(&mut self.trailers))?;
+        let fields = trailer_fields(std::mem::take(text))?;
         Ok((used, Some(fields).filter(|fields| !fields.is_empty())))
     }
 }

@@ -96,6 +96,11 @@ impl Fields {
         self.list.push(Field { name, value });
     }
 
+    /// Where name and value of each field lie in the buffer, in order.
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (Span, Span)> + '_ {
+        self.list.iter().map(|field| (field.name, field.value))
+    }
+
     /// Adds a field at the end. `name` must be a lower-case token and `value` free of CR, LF and NUL.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         debug_assert!(is_token(name.as_bytes()) && is_value(value), "{name}: {value:?}");

@@ -7,12 +7,14 @@ mod fields;
 mod framing;
 mod head;
 mod method;
+mod packed;
 mod target;
 
 pub use fields::{Fields, Span, is_token, is_value};
 pub use framing::{BadFraming, Framing};
 pub use head::{Chunk, Part, RequestHead, ResponseHead, Version};
 pub use method::Method;
+pub use packed::PackedHead;
 pub use target::{Authority, BadTarget, Target, canonical_path, check_query, split_authority};
 
 pub use headgate_config::Scheme;

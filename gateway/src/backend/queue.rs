@@ -3,6 +3,8 @@
 //! An entry stays stored until its owner takes it out, but may leave the line before (it was served or refused and its owner has
 //! not looked yet), so the owner's [`Key`] is always good and needs no generation.
 
+use crate::places::Places;
+
 /// Where an entry is stored. Whoever got it from [`Line::insert`] owns the entry and must [`Line::remove`] it once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key(u32);
@@ -22,11 +24,10 @@ struct Entry<T> {
     value: T,
 }
 
-/// A line, front first, in a slab: neighbours know each other by index.
+/// A line, front first: neighbours know each other by their numbers.
 #[derive(Debug)]
 pub struct Line<T> {
-    slab: Vec<Option<Entry<T>>>,
-    free: Vec<u32>,
+    entries: Places<Entry<T>>,
     front: u32,
     back: u32,
     len: usize,
@@ -34,7 +35,7 @@ pub struct Line<T> {
 
 impl<T> Default for Line<T> {
     fn default() -> Self {
-        Self { slab: Vec::new(), free: Vec::new(), front: NONE, back: NONE, len: 0 }
+        Self { entries: Places::default(), front: NONE, back: NONE, len: 0 }
     }
 }
 
@@ -55,14 +56,7 @@ impl<T> Line<T> {
         let before = self.place(arrival);
         let behind = if before == NONE { self.front } else { self.entry(before).behind };
         let entry = Entry { arrival, before, behind, in_line: true, value };
-        let at = match self.free.pop() {
-            Some(at) => at,
-            None => {
-                self.slab.push(None);
-                u32::try_from(self.slab.len() - 1).expect("the queue's count is bounded far below 2^32")
-            }
-        };
-        self.slab[at as usize] = Some(entry);
+        let at = self.entries.insert(entry);
         *self.behind_of(before) = at;
         *self.before_of(behind) = at;
         self.len += 1;
@@ -126,21 +120,15 @@ impl<T> Line<T> {
     /// Takes an entry out of line and store.
     pub fn remove(&mut self, key: Key) -> T {
         self.leave(key);
-        let entry = self.slab[key.0 as usize].take().expect("a key is good until its one removal");
-        self.free.push(key.0);
-        // After a burst nothing of it stays behind.
-        if self.free.len() == self.slab.len() {
-            (self.slab, self.free) = (Vec::new(), Vec::new());
-        }
-        entry.value
+        self.entries.remove(key.0).value
     }
 
     fn entry(&self, at: u32) -> &Entry<T> {
-        self.slab[at as usize].as_ref().expect("a key is good until its one removal")
+        self.entries.get(at)
     }
 
     fn entry_mut(&mut self, at: u32) -> &mut Entry<T> {
-        self.slab[at as usize].as_mut().expect("a key is good until its one removal")
+        self.entries.get_mut(at)
     }
 
     fn behind_of(&mut self, at: u32) -> &mut u32 {
@@ -202,13 +190,5 @@ mod tests {
                 assert_eq!(line.len(), model.len());
             }
         }
-    }
-
-    #[test]
-    fn gives_memory_back_when_the_last_is_gone() {
-        let mut line = Line::default();
-        let keys: Vec<_> = (0..1_000).map(|n| line.insert(Arrival(n), n)).collect();
-        keys.into_iter().for_each(|key| assert!(line.remove(key) < 1_000));
-        assert_eq!((line.slab.capacity(), line.free.capacity()), (0, 0));
     }
 }

@@ -69,15 +69,15 @@ struct Terms {
 #[derive(Debug)]
 struct Waiter {
     tried: Tried,
-    waker: Option<Waker>,
-    rerouted: bool,
-    answer: Option<Given>,
+    fate: Fate,
 }
 
 #[derive(Debug)]
-enum Given {
+enum Fate {
+    Waits { waker: Option<Waker>, rerouted: bool },
     Slot(Arc<Row>),
-    Refused(Refusal),
+    // shared: all of a line are refused for one reason
+    Refused(Arc<Refusal>),
 }
 
 /// A cold start that is ready and not yet reported.
@@ -156,13 +156,13 @@ impl State {
     /// Gives what is free to those who wait, in order, and answers all where nothing will come.
     pub fn hand_out(&mut self) {
         if let Some(refusal) = self.refusal_of_all() {
-            return self.refuse_all(&refusal);
+            return self.refuse_all(refusal);
         }
         while let Some((key, row)) = self.next_pair() {
             self.line.leave(key);
             row.endpoint.count();
             self.note_dispatched();
-            self.answer(key, Given::Slot(row));
+            self.answer(key, Fate::Slot(row));
         }
     }
 
@@ -185,7 +185,7 @@ impl State {
             .line
             .front()
             .is_none_or(|front| ticket.arrival.is_some_and(|arrival| arrival < self.line.arrival(front)));
-        match passes_none.then(|| self.free_row(ticket.tried)).flatten() {
+        match passes_none.then(|| self.free_row(&ticket.tried)).flatten() {
             Some(row) => {
                 row.endpoint.count();
                 self.note_dispatched();
@@ -209,7 +209,7 @@ impl State {
             return Err(self.refusal(Failure::GatewayFull));
         }
         self.effects.demand |= self.line.is_empty() && self.terms.scales.is_some();
-        let waiter = Waiter { tried: ticket.tried, waker: None, rerouted: false, answer: None };
+        let waiter = Waiter { tried: ticket.tried.clone(), fate: Fate::Waits { waker: None, rerouted: false } };
         Ok(self.line.insert(ticket.arrive(), waiter))
     }
 
@@ -231,22 +231,21 @@ impl State {
 
     /// What became of a waiter; one that got an answer is gone afterwards. `timed_out`: it will not wait longer.
     pub fn look(&mut self, key: Key, waker: &Waker, timed_out: bool) -> Progress {
-        let waiter = self.line.get_mut(key);
-        if waiter.answer.is_some() {
-            let answer = self.line.remove(key).answer;
-            return match answer.expect("seen above") {
-                Given::Slot(row) => Progress::Slot(row),
-                Given::Refused(refusal) => Progress::Refused(refusal),
+        let Fate::Waits { waker: kept, rerouted } = &mut self.line.get_mut(key).fate else {
+            return match self.line.remove(key).fate {
+                Fate::Slot(row) => Progress::Slot(row),
+                Fate::Refused(refusal) => Progress::Refused(Refusal::clone(&refusal)),
+                Fate::Waits { .. } => Progress::Waits,
             };
-        }
+        };
         if timed_out {
             self.line.remove(key);
             return Progress::Refused(self.refusal(self.timeout()));
         }
-        if std::mem::take(&mut waiter.rerouted) {
+        if std::mem::take(rerouted) {
             return Progress::Rerouted;
         }
-        match &mut waiter.waker {
+        match kept {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
@@ -255,7 +254,7 @@ impl State {
 
     /// A waiter died. The slot that it may have had is free again, for the head of the line.
     pub fn abandon(&mut self, key: Key) {
-        if let Some(Given::Slot(row)) = self.line.remove(key).answer {
+        if let Fate::Slot(row) = self.line.remove(key).fate {
             row.endpoint.uncount();
         }
     }
@@ -282,9 +281,10 @@ impl State {
         let mut next = self.line.front();
         while let Some(key) = next {
             next = self.line.behind(key);
-            let waiter = self.line.get_mut(key);
-            waiter.rerouted = true;
-            self.effects.wakes.extend(waiter.waker.take());
+            if let Fate::Waits { waker, rerouted } = &mut self.line.get_mut(key).fate {
+                *rerouted = true;
+                self.effects.wakes.extend(waker.take());
+            }
         }
     }
 
@@ -380,17 +380,18 @@ impl State {
         }
     }
 
-    fn refuse_all(&mut self, refusal: &Refusal) {
+    fn refuse_all(&mut self, refusal: Refusal) {
+        let refusal = Arc::new(refusal);
         while let Some(key) = self.line.front() {
             self.line.leave(key);
-            self.answer(key, Given::Refused(refusal.clone()));
+            self.answer(key, Fate::Refused(Arc::clone(&refusal)));
         }
     }
 
-    fn answer(&mut self, key: Key, given: Given) {
-        let waiter = self.line.get_mut(key);
-        waiter.answer = Some(given);
-        self.effects.wakes.extend(waiter.waker.take());
+    fn answer(&mut self, key: Key, fate: Fate) {
+        if let Fate::Waits { waker, .. } = std::mem::replace(&mut self.line.get_mut(key).fate, fate) {
+            self.effects.wakes.extend(waker);
+        }
     }
 
     fn timeout(&self) -> Failure {
@@ -403,8 +404,8 @@ impl State {
         let mut next = self.line.front();
         for _ in 0..LOOKED_AT_BEHIND_HEAD {
             let key = next?;
-            let tried = self.line.get(key).tried;
-            match self.free_row(tried) {
+            let tried = self.line.get(key).tried.clone();
+            match self.free_row(&tried) {
                 Some(row) => return Some((key, row)),
                 None if tried.is_empty() => return None,
                 None => next = self.line.behind(key),
@@ -414,7 +415,7 @@ impl State {
     }
 
     /// An endpoint that bears one more, other than those tried unless all in service were.
-    fn free_row(&mut self, tried: Tried) -> Option<Arc<Row>> {
+    fn free_row(&mut self, tried: &Tried) -> Option<Arc<Row>> {
         if let Some(ramp) = &self.ramp
             && !ramp.has_room(self.roster.iter().map(|row| row.in_flight()).sum())
         {

@@ -2,7 +2,10 @@
 
 use super::{CoreId, EndpointId, queue::Arrival};
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -39,23 +42,25 @@ impl Ticket {
     }
 }
 
-/// The endpoints that a request tried in vain; 0 is none.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tried([u64; TRIED_KEPT]);
+/// The endpoints that a request tried in vain, the newest first; 0 is none. Allocates only where there is one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tried(Option<Arc<[u64; TRIED_KEPT]>>);
 
 impl Tried {
-    pub fn is_empty(self) -> bool {
-        self.0[0] == 0
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
-    pub fn has(self, endpoint: EndpointId) -> bool {
-        self.0.contains(&endpoint.0)
+    pub fn has(&self, endpoint: EndpointId) -> bool {
+        self.0.as_ref().is_some_and(|tried| tried.contains(&endpoint.0))
     }
 
     fn push(&mut self, endpoint: EndpointId) {
-        if !self.has(endpoint) {
-            self.0.rotate_right(1);
-            self.0[0] = endpoint.0;
+        if self.has(endpoint) {
+            return;
         }
+        let tried = Arc::make_mut(self.0.get_or_insert_default());
+        tried.rotate_right(1);
+        tried[0] = endpoint.0;
     }
 }

@@ -20,26 +20,28 @@ const SPOOL_SLACK_BYTES: usize = 1024;
 /// Answers up to this size leave in one write, head included.
 const COALESCED_BYTES: usize = 16 * 1024;
 
-/// Reads one message's body, or an answer with its heads.
+/// Reads one message's body. Small: a request that waits keeps it.
 pub struct H1Rx {
     io: SharedIo,
     buffers: Rc<Buffers>,
     buf: Vec<u8>,
     at: usize,
-    stage: Stage,
-    asks: Option<Asks>,
-    outcome: AnswerFacts,
+    decoder: BodyDecoder,
+    is_answer: bool,
 }
 
-enum Stage {
-    Heads(HeadReader),
-    Body(BodyDecoder),
-    Ended,
+/// Reads an endpoint's answer: its heads, then its body.
+pub struct H1Answer {
+    body: H1Rx,
+    /// `None` once the final head came.
+    heads: Option<Heads>,
+    facts: AnswerFacts,
 }
 
-/// What the answer answers; `None` in `H1Rx` for a client's side.
-struct Asks {
-    head: bool,
+/// Heads that are awaited, and what of the request decides how they are read.
+struct Heads {
+    reader: HeadReader,
+    to_head: bool,
     upgrade: Option<Box<str>>,
 }
 
@@ -50,55 +52,94 @@ struct AnswerFacts {
     upgraded: Option<Upgrade>,
 }
 
+impl H1Answer {
+    /// The answer to a request.
+    pub fn new(io: SharedIo, buffers: Rc<Buffers>, limits: HeadLimits, outgoing: &Outgoing<'_>) -> Self {
+        let heads = Heads {
+            reader: HeadReader::new(limits),
+            to_head: outgoing.head.method == headgate_message::Method::Head,
+            upgrade: outgoing.upgrade.map(Into::into),
+        };
+        let decoder = BodyDecoder::new(Framing::NONE);
+        let body = H1Rx { io, buffers, buf: Vec::new(), at: 0, decoder, is_answer: true };
+        Self { body, heads: Some(heads), facts: AnswerFacts::default() }
+    }
+
+    /// The next part.
+    pub async fn recv(&mut self) -> Result<Part<'_>, Fault> {
+        while self.heads.is_some() {
+            if let Some(part) = self.next_head()? {
+                return Ok(part);
+            }
+            match poll_fn(|cx| self.body.poll_fill(cx)).await {
+                Ok(1..) => {}
+                Ok(_) => return Err(Failure::UpstreamClosedEarly.into()),
+                Err(_) => return Err(Failure::UpstreamReset.into()),
+            }
+        }
+        self.body.recv().await
+    }
+
+    fn next_head(&mut self) -> Result<Option<Part<'static>>, Fault> {
+        let (Some(heads), body) = (&mut self.heads, &mut self.body) else { return Ok(None) };
+        if body.buf.is_empty() {
+            return Ok(None);
+        }
+        let asked = Asked { head: heads.to_head, upgrade: heads.upgrade.as_deref() };
+        let spent = || body.buffers.take_spent();
+        let read = heads.reader.response(&mut body.buf, asked, spent).map_err(|why| fault_of(why, true))?;
+        let Some(response) = read else { return Ok(None) };
+        if response.head.is_interim() {
+            return Ok(Some(Part::Interim(response.head)));
+        }
+        self.facts = AnswerFacts {
+            declared_length: response.declared_length,
+            keep_alive: response.keep_alive,
+            upgraded: response.upgraded,
+        };
+        body.decoder = BodyDecoder::new(response.framing);
+        self.heads = None;
+        Ok(Some(Part::Final(response.head, response.framing)))
+    }
+
+    pub(super) fn declared_length(&self) -> Option<u64> {
+        self.facts.declared_length
+    }
+
+    /// The protocol that starts after a 101, named in its head's fields.
+    pub fn upgraded(&self) -> Option<Upgrade> {
+        self.facts.upgraded
+    }
+
+    /// Whether the endpoint's connection can carry another exchange.
+    pub fn is_reusable(&self) -> bool {
+        let is_whole = self.heads.is_none() && self.body.is_ended();
+        self.facts.keep_alive && is_whole && self.body.at == self.body.buf.len()
+    }
+
+    /// The stream and what was read of it and not used.
+    pub fn into_parts(self) -> (SharedIo, Vec<u8>) {
+        self.body.into_parts()
+    }
+}
+
 impl H1Rx {
     /// The body of a client's request, of which `buf` may hold the start.
     pub fn of_client(io: SharedIo, buffers: Rc<Buffers>, buf: Vec<u8>, framing: Framing) -> Self {
-        let decoder = BodyDecoder::new(framing);
-        let stage = if decoder.is_done() { Stage::Ended } else { Stage::Body(decoder) };
-        Self { io, buffers, buf, at: 0, stage, asks: None, outcome: AnswerFacts::default() }
-    }
-
-    /// The answer of an endpoint.
-    pub fn of_endpoint(io: SharedIo, buffers: Rc<Buffers>, limits: HeadLimits, outgoing: &Outgoing<'_>) -> Self {
-        let asks = Asks {
-            head: outgoing.head.method == headgate_message::Method::Head,
-            upgrade: outgoing.upgrade.map(Into::into),
-        };
-        Self {
-            io,
-            buffers,
-            buf: Vec::new(),
-            at: 0,
-            stage: Stage::Heads(HeadReader::new(limits)),
-            asks: Some(asks),
-            outcome: AnswerFacts::default(),
-        }
+        Self { io, buffers, buf, at: 0, decoder: BodyDecoder::new(framing), is_answer: false }
     }
 
     /// The next part.
     pub async fn recv(&mut self) -> Result<Part<'_>, Fault> {
         loop {
-            match &mut self.stage {
-                Stage::Heads(_) => {
-                    if let Some(part) = self.next_head()? {
-                        return Ok(part);
-                    }
-                }
-                Stage::Body(decoder) => {
-                    let step = decoder.next(&self.buf[self.at..]).map_err(|why| fault_of(why, self.asks.is_some()))?;
-                    let base = self.at;
-                    self.at += step.used;
-                    match step.found {
-                        Found::Data(range) => return Ok(self.lend(range, base)),
-                        Found::Trailers(fields) => return Ok(Part::Trailers(fields)),
-                        Found::End => self.stage = Stage::Ended,
-                        Found::More => {}
-                    }
-                }
-                Stage::Ended => return Ok(Part::End),
-            }
-            if matches!(self.stage, Stage::Ended) {
-                continue;
+            let step = self.decoder.next(&self.buf[self.at..]).map_err(|why| fault_of(why, self.is_answer))?;
+            let base = self.at;
+            self.at += step.used;
+            match step.found {
+                Found::Data(range) => return Ok(self.lend(range, base)),
+                Found::Trailers(fields) => return Ok(Part::Trailers(fields)),
+                Found::End => return Ok(Part::End),
+                Found::More => {}
             }
             match poll_fn(|cx| self.poll_fill(cx)).await {
                 Ok(1..) => {}
@@ -110,28 +151,6 @@ impl H1Rx {
 
     fn lend(&self, range: Range<usize>, base: usize) -> Part<'_> {
         Part::Data(Chunk::Lent(&self.buf[base + range.start..base + range.end]))
-    }
-
-    fn next_head(&mut self) -> Result<Option<Part<'static>>, Fault> {
-        let (Stage::Heads(reader), Some(asks)) = (&mut self.stage, &self.asks) else { return Ok(None) };
-        if self.buf.is_empty() {
-            return Ok(None);
-        }
-        let asked = Asked { head: asks.head, upgrade: asks.upgrade.as_deref() };
-        let buffers = &self.buffers;
-        let read = reader.response(&mut self.buf, asked, || buffers.take_spent()).map_err(|why| fault_of(why, true))?;
-        let Some(response) = read else { return Ok(None) };
-        if response.head.is_interim() {
-            return Ok(Some(Part::Interim(response.head)));
-        }
-        self.outcome = AnswerFacts {
-            declared_length: response.declared_length,
-            keep_alive: response.keep_alive,
-            upgraded: response.upgraded,
-        };
-        let decoder = BodyDecoder::new(response.framing);
-        self.stage = if decoder.is_done() { Stage::Ended } else { Stage::Body(decoder) };
-        Ok(Some(Part::Final(response.head, response.framing)))
     }
 
     /// Reads more; 0 is the end. What was used is let go of first.
@@ -161,25 +180,14 @@ impl H1Rx {
 
     /// The connection broke: that is the end of no message, however it is delimited.
     fn broken(&self) -> Failure {
-        match (&self.stage, self.asks.is_some()) {
-            (_, false) => Failure::ClientGone,
-            (Stage::Heads(_), true) => Failure::UpstreamReset,
-            (_, true) => Failure::UpstreamTruncated,
-        }
+        if self.is_answer { Failure::UpstreamTruncated } else { Failure::ClientGone }
     }
 
     fn end_of_stream(&mut self) -> Result<(), Fault> {
-        let is_answer = self.asks.is_some();
-        match &mut self.stage {
-            Stage::Heads(_) => Err(Failure::UpstreamClosedEarly.into()),
-            Stage::Body(decoder) if is_answer => {
-                decoder.finish_at_eof().map_err(|_| Fault::from(Failure::UpstreamTruncated))?;
-                self.stage = Stage::Ended;
-                Ok(())
-            }
-            Stage::Body(_) => Err(Failure::ClientGone.into()),
-            Stage::Ended => Ok(()),
+        if !self.is_answer {
+            return Err(Failure::ClientGone.into());
         }
+        self.decoder.finish_at_eof().map_err(|_| Failure::UpstreamTruncated.into())
     }
 
     /// Ready when the client has left. Reads ahead up to `spool` bytes; behind a larger upload the end does not show.
@@ -221,25 +229,7 @@ impl H1Rx {
 
     /// Whether the message has been read to its end.
     pub fn is_ended(&self) -> bool {
-        match &self.stage {
-            Stage::Ended => true,
-            Stage::Body(decoder) => decoder.is_done(),
-            Stage::Heads(_) => false,
-        }
-    }
-
-    pub(super) fn declared_length(&self) -> Option<u64> {
-        self.outcome.declared_length
-    }
-
-    /// The protocol that starts after a 101, named in its head's fields.
-    pub fn upgraded(&self) -> Option<Upgrade> {
-        self.outcome.upgraded
-    }
-
-    /// Whether the endpoint's connection can carry another exchange.
-    pub fn is_reusable(&self) -> bool {
-        self.outcome.keep_alive && self.is_ended() && self.at == self.buf.len()
+        self.decoder.is_done()
     }
 
     /// The stream and what was read of it and not used.
@@ -251,7 +241,7 @@ impl H1Rx {
     pub fn take_parts(&mut self) -> (SharedIo, Vec<u8>) {
         self.buf.drain(..self.at);
         self.at = 0;
-        self.stage = Stage::Ended;
+        self.decoder = BodyDecoder::new(Framing::NONE);
         (self.io.clone(), std::mem::take(&mut self.buf))
     }
 

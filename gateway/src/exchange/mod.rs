@@ -3,7 +3,7 @@
 mod http1;
 mod http2;
 
-pub use http1::{H1Rx, H1Tx, fault_of};
+pub use http1::{H1Answer, H1Rx, H1Tx, fault_of};
 pub use http2::{H2DownTx, H2Response, H2Rx, H2UpTx, head_of_request, request_of};
 
 use crate::{backend::Refusal, failure::Failure, io::SharedIo};
@@ -215,7 +215,7 @@ impl UpTx {
 /// Reads what an endpoint sends.
 pub enum UpRx {
     /// HTTP/1.
-    H1(H1Rx),
+    H1(H1Answer),
     /// HTTP/2, before and after its head.
     H2(H2Response),
 }

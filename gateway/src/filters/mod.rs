@@ -42,6 +42,16 @@ pub struct Applied {
     origin: Option<Box<str>>,
 }
 
+/// What filters of most requests keep: nothing.
+pub static NOTHING_APPLIED: Applied = Applied { mirrors: Vec::new(), origin: None };
+
+impl Applied {
+    /// In a box if there is anything, since most requests have nothing and are many while they wait.
+    pub fn boxed(self) -> Option<Box<Self>> {
+        (self.origin.is_some() || !self.mirrors.is_empty()).then(|| Box::new(self))
+    }
+}
+
 /// Makes filters fit for `apply_request` and `apply_response`: names lower-case, values trimmed, and each that cannot be applied
 /// replaced by [`Filter::Unsupported`] with the reason, so that its rule answers 500 and nothing else changes.
 /// Call it when a Table is compiled.

@@ -1,8 +1,8 @@
 //! A client's HTTP/1 connection: heads become requests, one after the other. Never reads a request before the last one is over, or after one whose end is in doubt.
 
-use super::{Connection, linger};
+use super::{Connection, Pause, linger};
 use crate::{
-    core::Core,
+    core::{Core, Counted},
     deadline::Timer,
     drain::Ear,
     exchange::{DownRx, DownTx, Fault, H1Rx, H1Tx, fault_of},
@@ -25,7 +25,8 @@ use std::{
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What a connection is while nothing happens on it: small, since there may be very many.
-struct Http1 {
+pub struct Http1 {
+    core: Counted,
     io: SharedIo,
     connection: Rc<Connection>,
     read: Vec<u8>,
@@ -33,82 +34,66 @@ struct Http1 {
     ear: Ear,
 }
 
-/// Why the active part of a connection ended.
-enum Pause {
-    /// Nothing came for a while.
-    Quiet,
-    /// The request waits for its backend.
-    Parked(Box<Parked>),
-    /// The connection is over.
-    Over,
-}
-
-/// Serves a connection of which `read` was read already.
-///
-/// The future of a request at work is some kilobytes large. It lives in a box that a connection keeps from request to request and
-/// gives back while it is quiet or its request waits, so that those cost only themselves and a busy connection allocates nothing.
-pub async fn serve(core: Rc<Core>, io: SharedIo, connection: Connection, read: Vec<u8>) {
-    let ear = Ear::new(&core.bell);
-    let mut http1 = Http1 { io, connection: Rc::new(connection), read, timer: Timer::default(), ear };
-    let mut resumed = None;
-    loop {
-        let pause = Box::pin(http1.work(&core, resumed.take())).await;
-        match pause {
-            Pause::Over => return core.buffers.give(http1.read),
-            Pause::Quiet => {
-                if !http1.rest(&core).await {
-                    return;
-                }
-            }
-            Pause::Parked(mut parked) => {
-                let granted = parked.wait(&core, &mut http1.tools()).await;
-                resumed = Some((parked, granted));
-            }
-        }
-    }
-}
-
-type Resumed = (Box<Parked>, Result<Granted, Fault>);
-
 impl Http1 {
+    /// A connection of which `read` was read already.
+    pub fn new(core: Counted, io: SharedIo, connection: Connection, read: Vec<u8>) -> Self {
+        let ear = Ear::new(&core.bell);
+        Self { core, io, connection: Rc::new(connection), read, timer: Timer::default(), ear }
+    }
+
+    /// Serves request after request until nothing comes for a while, one must wait, or the connection is over (`None`).
+    ///
+    /// This future is some kilobytes large. It lives in a box that a connection keeps from request to request and gives back while it is
+    /// quiet or its request waits, so that those cost only themselves and a busy connection allocates nothing.
+    pub async fn work(self) -> Option<Pause> {
+        self.go_on(None).await
+    }
+
+    /// The same, first with a request that has waited.
+    pub async fn resume(self, parked: Box<Parked>, granted: Result<Granted, Fault>) -> Option<Pause> {
+        self.go_on(Some((parked, granted))).await
+    }
+
+    /// Waits with the request of this connection.
+    pub fn poll_parked(&mut self, parked: &mut Parked, cx: &mut Context<'_>) -> Poll<Result<Granted, Fault>> {
+        let mut tools = Tools { timer: &mut self.timer, ear: &self.ear };
+        parked.poll(&self.core, &mut tools, cx)
+    }
+
     fn tools(&mut self) -> Tools<'_> {
         Tools { timer: &mut self.timer, ear: &self.ear }
     }
 
-    /// Serves request after request until there is a reason to pause.
-    async fn work(&mut self, core: &Rc<Core>, resumed: Option<Resumed>) -> Pause {
-        let mut served = match resumed {
-            Some((parked, granted)) => {
-                let mut tools = self.tools();
-                Some(proxy::resume(core, *parked, granted, &mut tools).await)
-            }
+    async fn go_on(mut self, waited: Option<(Box<Parked>, Result<Granted, Fault>)>) -> Option<Pause> {
+        let core = Rc::clone(&self.core);
+        let mut served = match waited {
+            Some((parked, granted)) => Some(proxy::resume(&core, *parked, granted, &mut self.tools()).await),
             None => None,
         };
         loop {
             match served.take() {
                 None => {}
-                Some(Served::Parked(parked)) => return Pause::Parked(parked),
-                Some(Served::Done(left)) => match recover(core, left).await {
+                Some(Served::Parked(parked)) => return Some((self, Some(parked))),
+                Some(Served::Done(left)) => match recover(&core, left).await {
                     Recovered::Next(buffer) => self.read = buffer,
                     Recovered::Close => {
                         Box::pin(linger(&self.io)).await;
-                        return Pause::Over;
+                        return None;
                     }
-                    Recovered::Spent => return Pause::Over,
+                    Recovered::Spent => return None,
                 },
             }
-            let request = match self.next_request(core).await {
+            let request = match self.next_request(&core).await {
                 Next::Request(request) => request,
                 Next::Refused(fault) => {
-                    Box::pin(self.refuse(core, fault)).await;
-                    return Pause::Over;
+                    Box::pin(self.refuse(&core, fault)).await;
+                    return None;
                 }
-                Next::Quiet => return Pause::Quiet,
-                Next::Over => return Pause::Over,
+                Next::Quiet => return Some((self, None)),
+                Next::Over => return None,
             };
-            let down = self.down(core, request);
-            let mut tools = self.tools();
-            served = Some(proxy::serve(core, down, &mut tools).await);
+            let down = self.down(&core, request);
+            served = Some(proxy::serve(&core, down, &mut self.tools()).await);
         }
     }
 
@@ -163,12 +148,17 @@ impl Http1 {
         }
     }
 
+    /// Until when it may be quiet, from now on.
+    pub fn rests_until(&self) -> Instant {
+        Instant::now() + self.core.shared.limits.keep_alive_idle.saturating_sub(QUIET)
+    }
+
     /// Waits for the first byte of the next request as cheaply as can be; false if the connection is over.
-    async fn rest(&mut self, core: &Core) -> bool {
-        let limit = Instant::now() + core.shared.limits.keep_alive_idle.saturating_sub(QUIET);
-        let (io, read, ear) = (&self.io, &mut self.read, &self.ear);
-        let filled = poll_fn(|cx| poll_fill(core, io, read, Some(ear), cx));
-        matches!(self.timer.bound(|| Some(limit), filled).await, Some(Ok(1..)))
+    pub fn poll_rest(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<bool> {
+        if let Poll::Ready(filled) = poll_fill(&self.core, &self.io, &mut self.read, Some(&self.ear), cx) {
+            return Poll::Ready(matches!(filled, Ok(1..)));
+        }
+        self.timer.poll_expired(cx, Some(until)).map(|()| false)
     }
 
     async fn refuse(&self, core: &Rc<Core>, fault: Fault) {

@@ -1,21 +1,28 @@
 //! A client's HTTP/2 connection: streams become requests. Never more streams, bytes or control frames than the limits say.
 
-use super::Connection;
+use super::{Connection, Pause};
 use crate::{
-    core::Core,
+    core::{Core, Counted},
     deadline::{Timer, earlier},
     drain::Ear,
-    exchange::{DownRx, DownTx, H2DownTx, H2Rx, head_of_request},
+    exchange::{DownRx, DownTx, Fault, H2DownTx, H2Rx, head_of_request},
     io::Io,
     meter::Metered,
     proxy::{self, Down, Served, Tools},
+    wait::{Granted, Parked},
 };
 use bytes::Bytes;
 use headgate_message::Version;
-use std::{cell::Cell, future::poll_fn, rc::Rc, task::Poll, time::Instant};
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
-/// Serves a connection whose first bytes, the preface included, may have been read already.
-pub async fn serve(core: Rc<Core>, io: Io, connection: Connection, first: Vec<u8>) {
+/// Serves a connection whose first bytes, the preface included, may have been read already. It never pauses: it always listens.
+pub async fn serve(core: Counted, io: Io, connection: Connection, first: Vec<u8>) -> Option<Pause> {
     let limits = &core.shared.limits;
     let mut builder = h2::server::Builder::new();
     builder
@@ -29,7 +36,7 @@ pub async fn serve(core: Rc<Core>, io: Io, connection: Connection, first: Vec<u8
     let metered = Metered::new(io, first, limits);
     let stall = metered.stall();
     let handshake = tokio::time::timeout(limits.head_timeout, builder.handshake::<_, Bytes>(metered));
-    let Ok(Ok(mut streams)) = handshake.await else { return };
+    let Ok(Ok(mut streams)) = handshake.await else { return None };
 
     let ear = Ear::new(&core.bell);
     let connection = Rc::new(connection);
@@ -70,58 +77,112 @@ pub async fn serve(core: Rc<Core>, io: Io, connection: Connection, first: Vec<u8
             }
         })
         .await;
-        let Some(Ok((request, respond))) = next else { return };
-        let (core, connection) = (core.clone(), connection.clone());
-        let (one, quiet_since) = (served.clone(), quiet_since.clone());
-        tokio::task::spawn_local(async move {
-            stream(core, &connection, request, respond).await;
-            quiet_since.set(Instant::now());
-            drop(one);
-        });
+        let Some(Ok((request, respond))) = next else { return None };
+        let stream = Stream {
+            core: Rc::clone(&core),
+            timer: Timer::default(),
+            ear: Ear::new(&core.bell),
+            quiet_since: quiet_since.clone(),
+            _served: served.clone(),
+        };
+        match down_of(&core, &connection, request, respond) {
+            Ok(down) => drop(tokio::task::spawn_local(stream.serve(down))),
+            Err((tx, fault)) => drop(tokio::task::spawn_local(stream.refuse(connection.clone(), tx, fault))),
+        }
     }
 }
 
-async fn stream(
+/// What a stream is while its request waits: small, since there may be very many.
+pub struct Stream {
     core: Rc<Core>,
+    timer: Timer,
+    ear: Ear,
+    quiet_since: Rc<Cell<Instant>>,
+    _served: Rc<()>,
+}
+
+impl Stream {
+    /// Serves its request. While that is at work it lives in a box, as in `http1.rs`.
+    pub fn serve(self, down: Down) -> impl Future<Output = ()> {
+        let mut work = Box::pin(self.work(Work::Begins(down)));
+        async move {
+            loop {
+                let Some((mut stream, mut parked)) = work.await else { return };
+                let granted = poll_fn(|cx| stream.poll_parked(&mut parked, cx)).await;
+                work = Box::pin(stream.work(Work::Waited(parked, granted)));
+            }
+        }
+    }
+
+    /// Works until the request is over or must wait.
+    async fn work(mut self, work: Work) -> Option<(Self, Box<Parked>)> {
+        let core = Rc::clone(&self.core);
+        let mut tools = self.tools();
+        let served = match work {
+            Work::Begins(down) => proxy::serve(&core, down, &mut tools).await,
+            Work::Waited(parked, granted) => proxy::resume(&core, *parked, granted, &mut tools).await,
+        };
+        match served {
+            Served::Done(left) => {
+                core.buffers.give_spent(left.head.fields);
+                None
+            }
+            Served::Parked(parked) => Some((self, parked)),
+        }
+    }
+
+    async fn refuse(self, connection: Rc<Connection>, mut tx: DownTx, fault: Fault) {
+        proxy::refuse(&self.core, &connection, &mut tx, Version::Http2, fault, Instant::now()).await;
+    }
+
+    fn poll_parked(&mut self, parked: &mut Parked, cx: &mut Context<'_>) -> Poll<Result<Granted, Fault>> {
+        let mut tools = Tools { timer: &mut self.timer, ear: &self.ear };
+        parked.poll(&self.core, &mut tools, cx)
+    }
+
+    fn tools(&mut self) -> Tools<'_> {
+        Tools { timer: &mut self.timer, ear: &self.ear }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.quiet_since.set(Instant::now());
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "the common case is the large one, and is not to allocate")]
+enum Work {
+    Begins(Down),
+    Waited(Box<Parked>, Result<Granted, Fault>),
+}
+
+/// The request of a stream, or what to refuse it with.
+fn down_of(
+    core: &Core,
     connection: &Rc<Connection>,
     request: http::Request<h2::RecvStream>,
     respond: h2::server::SendResponse<Bytes>,
-) {
-    let arrived = Instant::now();
+) -> Result<Down, (DownTx, Fault)> {
     let is_head = request.method() == http::Method::HEAD;
     let expects = request.headers().get(http::header::EXPECT).is_some_and(|v| v.as_bytes() == b"100-continue");
     let trailers = request.headers().get(http::header::TE).is_some_and(|v| v.as_bytes() == b"trailers");
-    let mut tx = DownTx::H2(H2DownTx::new(respond, is_head));
-    let (head, framing) =
-        match head_of_request(&request, connection.scheme, &core.shared.limits, core.buffers.take_spent()) {
-            Ok(head) => head,
-            Err(fault) => {
-                return Box::pin(proxy::refuse(&core, connection, &mut tx, Version::Http2, fault, arrived)).await;
-            }
-        };
-    let rx = DownRx::H2(H2Rx::of_client(request.into_body()));
-    let down = Down {
+    let tx = DownTx::H2(H2DownTx::new(respond, is_head));
+    let spent = core.buffers.take_spent();
+    let (head, framing) = match head_of_request(&request, connection.scheme, &core.shared.limits, spent) {
+        Ok(head) => head,
+        Err(fault) => return Err((tx, fault)),
+    };
+    Ok(Down {
         head,
         framing,
-        rx,
+        rx: DownRx::H2(H2Rx::of_client(request.into_body())),
         tx,
         version: Version::Http2,
         upgrade: None,
         expects,
         trailers,
-        arrived,
+        arrived: Instant::now(),
         connection: connection.clone(),
-    };
-    let (mut timer, ear) = (Timer::default(), Ear::new(&core.bell));
-    let mut tools = Tools { timer: &mut timer, ear: &ear };
-    let mut served = Box::pin(proxy::serve(&core, down, &mut tools)).await;
-    loop {
-        match served {
-            Served::Done(left) => return core.buffers.give_spent(left.head.fields),
-            Served::Parked(mut parked) => {
-                let granted = parked.wait(&core, &mut tools).await;
-                served = Box::pin(proxy::resume(&core, *parked, granted, &mut tools)).await;
-            }
-        }
-    }
+    })
 }

@@ -10,16 +10,18 @@ pub use accept::{Inventory, Opened, Place, accept_loop};
 
 use crate::{
     carry::{self, Failed, Incoming},
-    core::Core,
+    core::Counted,
     deadline::Timer,
     drain::Ear,
     io::{Io, SharedIo},
+    wait::Parked,
 };
 use headgate_config::{Protocol, Scheme};
 use hello::Hello;
 use std::{
+    future::{Future, poll_fn},
     net::SocketAddr,
-    rc::Rc,
+    pin::Pin,
     sync::Arc,
     task::Poll,
     time::{Duration, Instant},
@@ -44,28 +46,65 @@ pub struct Connection {
 /// The first bytes of HTTP/2 by prior knowledge (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What a connection does while it is at work; then it pauses, or is over. In a box of its own, which a pause gives back.
+type Work = Pin<Box<dyn Future<Output = Option<Pause>>>>;
+
+/// A connection of HTTP/1 on which nothing happens: its request waits, or there is none.
+type Pause = (http1::Http1, Option<Box<Parked>>);
+
 /// Serves an accepted socket to its end.
-pub async fn serve(core: Rc<Core>, socket: TcpStream, port: u16) {
-    let (Ok(client), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
+///
+/// What is awaited here is small, since there may be very many that wait. So it is no `async fn`, which would keep its arguments twice.
+pub fn serve(core: Counted, socket: TcpStream, port: u16) -> impl Future<Output = ()> {
+    // in a box of its own, which is gone once it is known what is spoken
+    let begins = Box::pin(begin(core, socket, port));
+    async move {
+        let Some(mut work) = begins.await else { return };
+        loop {
+            let Some((mut http1, parked)) = work.await else { return };
+            work = match parked {
+                Some(mut parked) => {
+                    let granted = poll_fn(|cx| http1.poll_parked(&mut parked, cx)).await;
+                    Box::pin(http1.resume(parked, granted))
+                }
+                None => {
+                    let rests_until = http1.rests_until();
+                    if !poll_fn(|cx| http1.poll_rest(rests_until, cx)).await {
+                        return;
+                    }
+                    Box::pin(http1.work())
+                }
+            };
+        }
+    }
+}
+
+async fn begin(core: Counted, socket: TcpStream, port: u16) -> Option<Work> {
+    let (Ok(client), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return None };
     let _ = socket.set_nodelay(true);
     let connection = Connection { client, port, public_port: local.port(), scheme: Scheme::Http, opened_for: None };
     match core.protocol(port) {
-        // boxed: the handshake, and what is passed on, would make the future of every plain connection larger
-        Protocol::Https | Protocol::Tls => Box::pin(serve_tls(core, socket, connection)).await,
-        Protocol::Tcp => Box::pin(carry::serve(&core, Incoming::plain(socket, client, port))).await,
+        Protocol::Https | Protocol::Tls => serve_tls(core, socket, connection).await,
+        Protocol::Tcp => {
+            carry::serve(&core, Incoming::plain(socket, client, port)).await;
+            None
+        }
         Protocol::Http | Protocol::Udp => sniff(core, SharedIo::new(Io::Tcp(socket)), connection).await,
     }
 }
 
-async fn serve_tls(core: Rc<Core>, mut socket: TcpStream, connection: Connection) {
+async fn serve_tls(core: Counted, mut socket: TcpStream, connection: Connection) -> Option<Work> {
     let started = Instant::now();
     let limit = core.shared.limits.tls_handshake;
     let Connection { client, port, .. } = connection;
-    let told = |failed: Failed| carry::refused(&core, client, port, started, failed);
-    let Ok(read) = tokio::time::timeout(limit, hello::read(&core, &mut socket)).await else { return };
+    let told = |failed: Failed| {
+        carry::refused(&core, client, port, started, failed);
+        None
+    };
+    let Ok(read) = tokio::time::timeout(limit, hello::read(&core, &mut socket)).await else { return None };
     let Hello { name, bytes, accepted } = match read {
         Ok(Some(hello)) => hello,
-        Ok(None) => return,
+        Ok(None) => return None,
         Err(fault) => return told(Failed { name: None, fault }),
     };
     let way = match tls::way(&core, port, name.as_ref()) {
@@ -80,7 +119,8 @@ async fn serve_tls(core: Rc<Core>, mut socket: TcpStream, connection: Connection
     core.buffers.give(bytes);
     let (config, opened_for) = match way {
         tls::Way::Through => {
-            return carry::serve(&core, Incoming::tls_as_it_came(socket, read, client, port, name)).await;
+            carry::serve(&core, Incoming::tls_as_it_came(socket, read, client, port, name)).await;
+            return None;
         }
         tls::Way::Requests(config, opened_for) => (config, Some(opened_for)),
         tls::Way::Ended(config) => (config, None),
@@ -90,45 +130,48 @@ async fn serve_tls(core: Rc<Core>, mut socket: TcpStream, connection: Connection
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(fault)) => return told(Failed { name, fault }),
-        Err(_) => return,
+        Err(_) => return None,
     };
     let Some(opened_for) = opened_for else {
-        return carry::serve(&core, Incoming::tls_ended(stream, client, port, name)).await;
+        carry::serve(&core, Incoming::tls_ended(stream, client, port, name)).await;
+        return None;
     };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
     let connection = Connection { scheme: Scheme::Https, opened_for: Some(opened_for), ..connection };
     let io = Io::TlsServer(Box::new(stream));
-    if is_http2 {
-        http2::serve(core, io, connection, Vec::new()).await;
+    Some(if is_http2 {
+        Box::pin(http2::serve(core, io, connection, Vec::new()))
     } else {
-        http1::serve(core, SharedIo::new(io), connection, Vec::new()).await;
-    }
+        Box::pin(http1::Http1::new(core, SharedIo::new(io), connection, Vec::new()).work())
+    })
 }
 
 /// Reads until it is certain whether HTTP/2 is spoken: one differing byte is enough, so no request waits for 24 bytes.
-async fn sniff(core: Rc<Core>, io: SharedIo, connection: Connection) {
+async fn sniff(core: Counted, io: SharedIo, connection: Connection) -> Option<Work> {
     let mut read = core.buffers.take();
     let mut timer = Timer::default();
     let ear = Ear::new(&core.bell);
     let started = Instant::now();
     let limit = core.shared.limits.keep_alive_idle;
     loop {
-        let fill = std::future::poll_fn(|cx| match ear.poll_rung(cx) {
+        let fill = poll_fn(|cx| match ear.poll_rung(cx) {
             Poll::Ready(()) => Poll::Ready(Ok(0)),
             Poll::Pending => io.poll_fill(cx, &mut read),
         });
         let filled = timer.bound(|| Some(started + limit), fill).await;
         match filled {
             Some(Ok(1..)) => {}
-            _ => return core.buffers.give(read),
+            _ => {
+                core.buffers.give(read);
+                return None;
+            }
         }
         let seen = read.len().min(PREFACE.len());
         if read[..seen] != PREFACE[..seen] {
-            return http1::serve(core, io, connection, read).await;
+            return Some(Box::pin(http1::Http1::new(core, io, connection, read).work()));
         }
         if seen == PREFACE.len() {
-            let Some(io) = io.into_io() else { return };
-            return Box::pin(http2::serve(core, io, connection, read)).await;
+            return Some(Box::pin(http2::serve(core, io.into_io()?, connection, read)));
         }
     }
 }
@@ -138,16 +181,33 @@ async fn linger(io: &SharedIo) {
     const LINGER: Duration = Duration::from_millis(500);
     const LINGER_BYTES_MAX: usize = 256 * 1024;
     let drained = async {
-        let _ = std::future::poll_fn(|cx| io.poll_shutdown(cx)).await;
+        let _ = poll_fn(|cx| io.poll_shutdown(cx)).await;
         let mut trash = Vec::with_capacity(16 * 1024);
         let mut total = 0;
         while total < LINGER_BYTES_MAX {
             trash.clear();
-            match std::future::poll_fn(|cx| io.poll_fill(cx, &mut trash)).await {
+            match poll_fn(|cx| io.poll_fill(cx, &mut trash)).await {
                 Ok(read @ 1..) => total += read,
                 _ => return,
             }
         }
     };
     let _ = tokio::time::timeout(LINGER, drained).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future<A, F>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Tokio adds about 104 bytes to a future and rounds up to 128.
+    #[test]
+    fn a_connection_whose_request_waits_is_a_small_task() {
+        let connection = future(|(core, socket, port)| serve(core, socket, port));
+        let stream = future(|(stream, down)| http2::Stream::serve(stream, down));
+        assert!(connection <= 152 && stream <= 152, "{connection} {stream}");
+    }
 }

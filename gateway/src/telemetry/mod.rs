@@ -9,7 +9,7 @@ mod record;
 pub use access_log::LogFormat;
 pub use counters::{BackendSeries, RuleSeries, WaitEnd};
 pub use metrics::BackendGauges;
-pub use record::{Record, Spoken};
+pub use record::{Began, Record, Spoken};
 
 use access_log::{Lane, Pen, Writer};
 use counters::{Folded, Histogram, PortSeries, Series};

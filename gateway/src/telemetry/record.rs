@@ -3,7 +3,7 @@
 use super::counters::{BackendSeries, RuleSeries};
 use crate::{exchange::Fault, failure::Failure};
 use headgate_config as config;
-use headgate_message::{Method, RequestHead, Span, Version};
+use headgate_message::{Method, RequestHead, Version};
 use std::{
     cell::RefCell,
     net::{IpAddr, SocketAddr},
@@ -47,21 +47,20 @@ impl Spoken {
     }
 }
 
-/// One request, or one connection that is carried and not read. Made when its head is complete, told once when all is over.
+/// What is known of a request when it begins, and where it goes: all that one that waits, of which nothing was sent, has of a record.
 #[derive(Debug)]
-pub struct Record {
+pub struct Began {
     arrived: Instant,
     pub(super) unix_ms: u64,
-    pub(super) total: Duration,
     pub(super) port: u16,
     pub(super) spoken: Spoken,
     pub(super) method: Option<Method>,
     // Host, path, agent and id: the head may be rewritten, or spent, before the record is told.
     text: Vec<u8>,
-    host: Span,
-    path: Span,
-    agent: Span,
-    id: Span,
+    host: Part,
+    path: Part,
+    agent: Part,
+    id: Part,
     /// Who asks, once the hops are sorted out.
     pub client: IpAddr,
     /// The version of the routes that it was routed by.
@@ -70,6 +69,14 @@ pub struct Record {
     pub rule: Option<Arc<RuleSeries>>,
     /// Where it went, or waited.
     pub backend: Option<Arc<BackendSeries>>,
+}
+
+/// One request, or one connection that is carried and not read. Made when its head is complete, told once when all is over.
+#[derive(Debug)]
+pub struct Record {
+    /// How it began.
+    pub began: Began,
+    pub(super) total: Duration,
     /// The last endpoint it was sent to.
     pub endpoint: Option<SocketAddr>,
     /// Tries, the first included.
@@ -94,48 +101,47 @@ pub struct Record {
     pub first_byte: Option<Duration>,
 }
 
+/// A slice of the text, whose parts together are far below 64 KiB.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    start: u16,
+    len: u16,
+}
+
+impl Part {
+    fn of(self, text: &[u8]) -> &[u8] {
+        &text[usize::from(self.start)..usize::from(self.start) + usize::from(self.len)]
+    }
+}
+
 impl Record {
     /// Of a request whose head is complete, received on `port` over `version` at `arrived`.
     pub fn begin(peer: IpAddr, port: u16, head: &RequestHead, version: Version, arrived: Instant) -> Self {
-        let mut record = Self::new(peer, port, Spoken::Http(version), arrived);
-        record.method = Some(head.method.clone());
-        record.host = record.keep(head.authority().as_bytes(), PATH_BYTES_MAX);
-        record.path = record.keep(head.path().as_bytes(), PATH_BYTES_MAX);
-        record.agent = record.keep(head.fields.get("user-agent").unwrap_or_default(), AGENT_BYTES_MAX);
-        record
+        let mut began = Began::new(peer, port, Spoken::Http(version), arrived);
+        began.method = Some(head.method.clone());
+        began.host = began.keep(head.authority().as_bytes(), PATH_BYTES_MAX);
+        began.path = began.keep(head.path().as_bytes(), PATH_BYTES_MAX);
+        began.agent = began.keep(head.fields.get("user-agent").unwrap_or_default(), AGENT_BYTES_MAX);
+        Self::of(began)
     }
 
     /// Of bytes that made no head.
     pub fn headless(peer: IpAddr, port: u16, version: Version, arrived: Instant) -> Self {
-        Self::new(peer, port, Spoken::Http(version), arrived)
+        Self::of(Began::new(peer, port, Spoken::Http(version), arrived))
     }
 
     /// Of a connection that is carried, or of the datagrams of one client, with the server name that was asked for, if any.
     pub fn carried(peer: IpAddr, port: u16, spoken: Spoken, name: &str, arrived: Instant) -> Self {
-        let mut record = Self::new(peer, port, spoken, arrived);
-        record.host = record.keep(name.as_bytes(), PATH_BYTES_MAX);
-        record
+        let mut began = Began::new(peer, port, spoken, arrived);
+        began.host = began.keep(name.as_bytes(), PATH_BYTES_MAX);
+        Self::of(began)
     }
 
-    fn new(peer: IpAddr, port: u16, spoken: Spoken, arrived: Instant) -> Self {
-        let age = arrived.elapsed().as_millis() as u64;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+    /// Of a request of which nothing was sent yet.
+    pub fn of(began: Began) -> Self {
         Self {
-            arrived,
-            unix_ms: now.saturating_sub(age),
+            began,
             total: Duration::ZERO,
-            port,
-            spoken,
-            method: None,
-            text: SPARES.with_borrow_mut(Vec::pop).unwrap_or_default(),
-            host: Span::default(),
-            path: Span::default(),
-            agent: Span::default(),
-            id: Span::default(),
-            client: peer.to_canonical(),
-            routes: config::Version::default(),
-            rule: None,
-            backend: None,
             endpoint: None,
             attempts: 0,
             status: 0,
@@ -156,6 +162,61 @@ impl Record {
         self.detail = fault.detail.as_deref().map(Into::into);
     }
 
+    /// The answer's head came.
+    pub fn head_came(&mut self, now: Instant) {
+        self.first_byte = Some(now.saturating_duration_since(self.arrived));
+    }
+
+    /// All is over.
+    pub fn end(&mut self, now: Instant) {
+        self.total = now.saturating_duration_since(self.arrived);
+    }
+
+    /// The status for log and metrics: 499 where the client left before it got one.
+    pub(super) fn logged_status(&self) -> u16 {
+        match (self.status, self.failure) {
+            (0, Some(failure)) => failure.row().status,
+            (status, _) => status,
+        }
+    }
+}
+
+impl std::ops::Deref for Record {
+    type Target = Began;
+
+    fn deref(&self) -> &Began {
+        &self.began
+    }
+}
+
+impl std::ops::DerefMut for Record {
+    fn deref_mut(&mut self) -> &mut Began {
+        &mut self.began
+    }
+}
+
+impl Began {
+    fn new(peer: IpAddr, port: u16, spoken: Spoken, arrived: Instant) -> Self {
+        let age = arrived.elapsed().as_millis() as u64;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
+        Self {
+            arrived,
+            unix_ms: now.saturating_sub(age),
+            port,
+            spoken,
+            method: None,
+            text: SPARES.with_borrow_mut(Vec::pop).unwrap_or_default(),
+            host: Part::default(),
+            path: Part::default(),
+            agent: Part::default(),
+            id: Part::default(),
+            client: peer.to_canonical(),
+            routes: config::Version::default(),
+            rule: None,
+            backend: None,
+        }
+    }
+
     pub(super) fn is_carried(&self) -> bool {
         !matches!(self.spoken, Spoken::Http(_))
     }
@@ -170,19 +231,14 @@ impl Record {
         std::str::from_utf8(self.id.of(&self.text)).unwrap_or_default()
     }
 
-    /// Milliseconds since 1970 at which its head was complete.
+    /// When its head was complete.
+    pub fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// The same in milliseconds since 1970.
     pub fn unix_ms(&self) -> u64 {
         self.unix_ms
-    }
-
-    /// The answer's head came.
-    pub fn head_came(&mut self, now: Instant) {
-        self.first_byte = Some(now.saturating_duration_since(self.arrived));
-    }
-
-    /// All is over.
-    pub fn end(&mut self, now: Instant) {
-        self.total = now.saturating_duration_since(self.arrived);
     }
 
     pub(super) fn host(&self) -> &[u8] {
@@ -197,22 +253,14 @@ impl Record {
         self.agent.of(&self.text)
     }
 
-    /// The status for log and metrics: 499 where the client left before it got one.
-    pub(super) fn logged_status(&self) -> u16 {
-        match (self.status, self.failure) {
-            (0, Some(failure)) => failure.row().status,
-            (status, _) => status,
-        }
-    }
-
-    fn keep(&mut self, bytes: &[u8], most: usize) -> Span {
+    fn keep(&mut self, bytes: &[u8], most: usize) -> Part {
         let start = self.text.len();
         self.text.extend_from_slice(&bytes[..bytes.len().min(most)]);
-        Span::new(start, self.text.len())
+        Part { start: start as u16, len: (self.text.len() - start) as u16 }
     }
 }
 
-impl Drop for Record {
+impl Drop for Began {
     fn drop(&mut self) {
         let mut text = std::mem::take(&mut self.text);
         text.clear();
