@@ -8,7 +8,7 @@
 //! counter of its own core's seat, and its own thread's `arc_swap` slot. Of the three shared atomics that a request may spend it spends none.
 //! A backend with a concurrency bound is exact per gateway: one lock to enter, one to leave.
 //!
-//! Memory: a seat (128 bytes) per endpoint and core; an idle backend about 0.5 KiB; a waiting request about 200 bytes (its entry in line and its [`Waiting`]), besides its own task.
+//! Memory: a seat (128 bytes) per endpoint and core; an idle backend about 0.5 KiB; a waiting request about 100 bytes (its entry in line and its [`Waiting`]), besides its own task.
 
 mod activation;
 mod balance;
