@@ -42,7 +42,7 @@ use told::Told;
   headgate explain --request-id 0198c2f4a1b2
   headgate explain --gateway infra/web --request-id 0198c2f4a1b2")]
 pub struct Args {
-    /// What is asked for; http:// can be left out
+    /// What is asked for; http:// can be left out, and tls://, tcp:// and udp:// ask for what is not read
     #[arg(required_unless_present = "request_id")]
     url: Option<String>,
     /// The method; GET, or POST with --data

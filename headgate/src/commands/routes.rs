@@ -9,7 +9,7 @@ use crate::{
     reach::block_on,
 };
 use headgate_cluster::pods::Unsaid;
-use headgate_config::{PathMatch, ValueMatch, ValueTest};
+use headgate_config::{PathMatch, Protocol, ValueMatch, ValueTest};
 use headgate_controller::{
     assemble::Assembly,
     report::{Report, Sight},
@@ -235,6 +235,9 @@ fn namespace_of(rule: &Value) -> Option<&str> {
 #[derive(Deserialize)]
 struct Row {
     port: u16,
+    /// Of a gateway of an earlier version nothing, which served no others.
+    #[serde(default = "http")]
+    protocol: Protocol,
     listener: String,
     host: String,
     path: PathMatch,
@@ -255,6 +258,10 @@ struct Arm {
     backend: Option<String>,
     percent: f64,
     invalid: Option<String>,
+}
+
+fn http() -> Protocol {
+    Protocol::Http
 }
 
 impl Listing {
@@ -289,8 +296,12 @@ impl Row {
     fn cells(&self, wide: bool) -> Vec<String> {
         let mut cells = vec![
             self.host.clone(),
-            self.port.to_string(),
-            path(&self.path),
+            match self.protocol {
+                Protocol::Http | Protocol::Https => self.port.to_string(),
+                other => format!("{} {}", self.port, other.as_str()),
+            },
+            // what is carried is not read
+            if self.protocol.is_http() { path(&self.path) } else { "-".to_owned() },
             also(self.method.as_deref(), &self.headers, &self.queries, wide),
             self.rule.clone(),
         ];
