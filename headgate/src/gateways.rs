@@ -1,10 +1,13 @@
 //! The gateways of a cluster as `routes` and `explain` ask them: which Gateways there are, and their Pods. It repeats what they say.
 
-use crate::reach::{AdminPod, ClusterArgs, Reach, ground};
+use crate::{
+    commands::status::{sight, unread},
+    reach::{AdminPod, ClusterArgs, Reach, ground},
+};
 use headgate_cluster::{kinds::Kind, look::Looked, pods::Unsaid};
 use headgate_controller::{
     cluster::Ground,
-    report::{GatewayRow, Report, Sight},
+    report::{GatewayRow, Report},
     sources::cluster::ClusterContent,
 };
 use serde::de::DeserializeOwned;
@@ -64,13 +67,18 @@ impl Fleet {
         // without the right to look for controllers, those of a new installation are assumed
         let ground = ground(&reach.controllers().await.unwrap_or_default());
         let wanted = |kind: &Kind| ["GatewayClass", "Gateway", "Pod"].contains(&kind.kind) || wants(kind);
-        let looked = reach.look(None, wanted).await;
-        if let Some(unread) = looked.unread.iter().find(|unread| unread.kind.kind.starts_with("Gateway")) {
-            return Err(format!("{} cannot be listed: {}", unread.kind.plural, unread.why));
+        let named = args.gateway.as_deref().and_then(|name| name.split_once('/')).map(|(namespace, _)| namespace);
+        let usual = named.or(only_in).unwrap_or(&reach.namespace).to_owned();
+        let is_unread = |looked: &Looked| looked.unread.iter().any(|unread| unread.kind.kind != "GatewayClass");
+        let mut looked = reach.look(None, wanted).await;
+        if is_unread(&looked) {
+            // who has rights in one namespace only
+            looked = reach.look(Some(&usual), wanted).await;
         }
-        let sight =
-            Sight { objects: &looked.objects, controller_name: &ground.settings.controller_name, namespace: None };
-        let usual = only_in.unwrap_or(&reach.namespace).to_owned();
+        if is_unread(&looked) {
+            return Err(unread(&looked).join("; "));
+        }
+        let sight = sight(&looked, &ground, None);
         let rows = Report::of(&sight).gateways;
         let is_wanted =
             |row: &GatewayRow| match args.gateway.as_deref().map(|name| name.split_once('/').unwrap_or((&usual, name)))

@@ -9,6 +9,7 @@ mod health;
 mod interrupts;
 mod limits_args;
 mod logging;
+mod model;
 mod offline;
 mod output;
 mod reach;
@@ -45,6 +46,7 @@ enum Command {
     Routes(commands::routes::Args),
     Explain(commands::explain::Args),
     Status(commands::status::Args),
+    Diff(commands::diff::Args),
     Echo(commands::echo::Args),
     Completion(commands::completion::Args),
     Version(commands::version::Args),
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Routes(args) => commands::routes::run(args),
         Command::Explain(args) => commands::explain::run(args),
         Command::Status(args) => commands::status::run(args),
+        Command::Diff(args) => commands::diff::run(args),
         Command::Echo(args) => commands::echo::run(args),
         Command::Completion(args) => commands::completion::run(args, Cli::command()),
         Command::Version(args) => commands::version::run(args),

@@ -7,8 +7,10 @@ use headgate_cluster::{
     kinds::Kind,
     look::{self, Looked},
     pods::{Unsaid, exchange},
+    read::{self, Got},
 };
 use headgate_controller::cluster::Ground;
+use headgate_translate::kinds::ObjectRef;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::path::PathBuf;
@@ -76,6 +78,11 @@ impl Reach {
     pub async fn controllers(&self) -> Result<Vec<AdminPod>, String> {
         let pods = look::controllers(&self.client).await?;
         Ok(pods.iter().filter_map(|pod| serde_json::to_value(pod).ok()).map(|pod| AdminPod::of(&pod)).collect())
+    }
+
+    /// One Secret or ConfigMap.
+    pub async fn get_object(&self, name: &ObjectRef) -> Got {
+        read::get(&self.client, name).await
     }
 
     /// Who leads the controllers of a namespace.

@@ -9,6 +9,7 @@ pub mod look;
 mod object;
 mod pace;
 pub mod pods;
+pub mod read;
 mod said_once;
 pub mod scale;
 pub mod status;
@@ -56,6 +57,11 @@ pub async fn client_of(access: &Access) -> Result<(Client, String), String> {
     let namespace = config.default_namespace.clone();
     let client = Client::try_from(config).map_err(|error| told(&error))?;
     Ok((client, namespace))
+}
+
+/// The time of objects that are made now.
+pub fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 /// What is wrong with a kubeconfig; its errors name their causes themselves.

@@ -43,6 +43,16 @@ pub struct Unread {
     pub is_forbidden: bool,
 }
 
+impl Unread {
+    /// As rights name it: `gateways.gateway.networking.k8s.io`.
+    pub fn resource(&self) -> String {
+        match self.kind.group {
+            "" => self.kind.plural.to_owned(),
+            group => format!("{}.{group}", self.kind.plural),
+        }
+    }
+}
+
 /// Lists all kinds that `wants` takes; those with a namespace in that one only, if one is given. Of a kind without a definition there
 /// is nothing, and that is no fault.
 pub async fn look(client: &Client, namespace: Option<&str>, wants: impl Fn(&Kind) -> bool) -> Looked {
@@ -93,7 +103,7 @@ pub async fn leader(client: &Client, namespace: &str) -> Result<Option<String>, 
     Ok(holder.filter(|holder| !holder.is_empty()))
 }
 
-async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Problem> {
+pub(crate) async fn in_time<T>(answer: impl Future<Output = kube::Result<T>>) -> Result<T, Problem> {
     let late = || Problem::Failed((format!("no answer within {} s", ANSWER_MOST.as_secs()), false));
     tokio::time::timeout(ANSWER_MOST, answer).await.map_err(|_| late())?.map_err(Problem::of)
 }
@@ -130,7 +140,8 @@ async fn served(client: &Client, kind: &Kind) -> Option<&'static str> {
     versions.find(|wanted| is_served.iter().any(|version| version.served && version.name == *wanted))
 }
 
-enum Problem {
+/// Why an answer is none.
+pub(crate) enum Problem {
     NotFound,
     Failed(Failed),
 }

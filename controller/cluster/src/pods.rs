@@ -34,12 +34,12 @@ pub async fn exchange(
     request: &str,
 ) -> Result<Vec<u8>, Unsaid> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let answer = tokio::time::timeout(ANSWER_MOST, forwarded(&pods, pod, port, request)).await;
+    let answer = tokio::time::timeout(ANSWER_MOST, forwarded(&pods, namespace, pod, port, request)).await;
     answer.unwrap_or_else(|_| Err(Unsaid::Unreachable(format!("no answer within {} s", ANSWER_MOST.as_secs()))))
 }
 
-async fn forwarded(pods: &Api<Pod>, pod: &str, port: u16, request: &str) -> Result<Vec<u8>, Unsaid> {
-    let mut forwarder = pods.portforward(pod, &[port]).await.map_err(|error| refused(&error))?;
+async fn forwarded(pods: &Api<Pod>, namespace: &str, pod: &str, port: u16, request: &str) -> Result<Vec<u8>, Unsaid> {
+    let mut forwarder = pods.portforward(pod, &[port]).await.map_err(|error| refused(&error, namespace))?;
     let unreachable = |why: &dyn std::fmt::Display| Unsaid::Unreachable(why.to_string());
     let failed = forwarder.take_error(port);
     let mut stream = forwarder.take_stream(port).ok_or_else(|| unreachable(&"no stream"))?;
@@ -61,13 +61,17 @@ async fn forwarded(pods: &Api<Pod>, pod: &str, port: u16, request: &str) -> Resu
     }
 }
 
-fn refused(error: &kube::Error) -> Unsaid {
+fn forbidden(namespace: &str) -> Unsaid {
+    Unsaid::Forbidden(format!("not allowed: that needs get and create on pods/portforward in namespace {namespace}"))
+}
+
+fn refused(error: &kube::Error, namespace: &str) -> Unsaid {
     let text = with_causes(error);
     match error {
-        kube::Error::Api(status) if status.code == 403 => Unsaid::Forbidden(status.message.clone()),
+        kube::Error::Api(status) if status.code == 403 => forbidden(namespace),
         // the answer to a handshake of a WebSocket has a status and no text
         kube::Error::UpgradeConnection(UpgradeConnectionError::ProtocolSwitch(status)) if status.as_u16() == 403 => {
-            Unsaid::Forbidden("not allowed: needs get and create on pods/portforward".into())
+            forbidden(namespace)
         }
         _ => Unsaid::Unreachable(text),
     }

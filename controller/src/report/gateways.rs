@@ -1,6 +1,7 @@
 //! Gateways as rows: what they listen on, where they are found, and which Pods serve them. Never what their routes say.
 
 use super::{Ours, Sight, kubernetes, replicas, status_of, whole};
+use crate::sources::cluster::ClusterObject;
 use headgate_provision::GATEWAY_NAME_LABEL;
 use headgate_translate::kinds::Object;
 use serde::Serialize;
@@ -24,8 +25,8 @@ pub struct GatewayRow {
     pub listeners: usize,
     /// How many of them are programmed.
     pub listeners_programmed: usize,
-    /// How many routes are attached to them.
-    pub attached_routes: u64,
+    /// How many routes it has accepted.
+    pub routes: usize,
     /// How many Pods it is to have.
     pub wanted: u64,
     /// How many of them are ready.
@@ -87,7 +88,7 @@ pub(super) fn rows(sight: &Sight<'_>, ours: &Ours) -> Vec<GatewayRow> {
             addresses: status["addresses"].as_array().into_iter().flatten().filter_map(address).collect(),
             listeners: gateway.listeners.len(),
             listeners_programmed: listeners.iter().filter(is_programmed).count(),
-            attached_routes: listeners.iter().filter_map(|listener| listener["attachedRoutes"].as_u64()).sum(),
+            routes: sight.all().filter(|route| is_accepted(route, sight.controller_name, object)).count(),
             ..GatewayRow::default()
         };
         row.look_at_workload(sight, &headgate_provision::name(&gateway.meta.name, &gateway.class));
@@ -111,6 +112,19 @@ impl GatewayRow {
             }
         }
     }
+}
+
+/// Whether a route is accepted by a Gateway.
+fn is_accepted(route: &ClusterObject, controller: &str, gateway: &ClusterObject) -> bool {
+    let mut entries = route.status["parents"].as_array().into_iter().flatten();
+    entries.any(|entry| {
+        let parent = &entry["parentRef"];
+        let namespace = parent["namespace"].as_str().unwrap_or(&route.name.namespace);
+        entry["controllerName"] == controller
+            && parent["kind"].as_str().unwrap_or("Gateway") == "Gateway"
+            && (namespace, parent["name"].as_str().unwrap_or_default()) == (&gateway.name.namespace, &gateway.name.name)
+            && status_of(&entry["conditions"], "Accepted") == "True"
+    })
 }
 
 fn is_of(pod: &Value, workload: &str) -> bool {

@@ -26,6 +26,8 @@ pub struct Sight<'a> {
     pub objects: &'a [Arc<ClusterObject>],
     /// Classes with this `controllerName` are ours.
     pub controller_name: &'a str,
+    /// The class that is ours where classes may not be read.
+    pub usual_class: &'a str,
     /// Only what is in this namespace, and classes.
     pub namespace: Option<&'a str>,
 }
@@ -104,6 +106,9 @@ impl Ours {
             {
                 ours.classes.insert(class.meta.name.clone());
             }
+        }
+        if !sight.all().any(|object| object.name.kind == "GatewayClass") {
+            ours.classes.insert(sight.usual_class.to_owned());
         }
         for object in sight.all() {
             if let Some(Object::Gateway(gateway)) = kubernetes(object)

@@ -141,6 +141,7 @@ impl Of<'_> {
         let parents = match kubernetes(self.object) {
             Some(Object::HTTPRoute(route)) => &route.parents,
             Some(Object::GRPCRoute(route)) => &route.parents,
+            Some(Object::TLSRoute(route) | Object::TCPRoute(route) | Object::UDPRoute(route)) => &route.parents,
             _ => return,
         };
         let object = self.object;

@@ -75,7 +75,7 @@ fn entry(controller: &str, conditions: &[Value]) -> Value {
 
 fn report(values: &[Value]) -> Report {
     let objects: Vec<_> = values.iter().cloned().map(object).collect();
-    Report::of(&Sight { objects: &objects, controller_name: OURS, namespace: None })
+    Report::of(&Sight { objects: &objects, controller_name: OURS, usual_class: "headgate", namespace: None })
 }
 
 fn refused(values: &[Value]) -> Vec<String> {
@@ -91,7 +91,7 @@ fn a_cluster_in_which_all_is_well_has_nothing_refused() {
     assert!(report.is_fine());
     let gateway = &report.gateways[0];
     assert_eq!((gateway.programmed.as_str(), &gateway.addresses[..]), ("True", &["10.99.0.1".to_owned()][..]));
-    assert_eq!((gateway.listeners_programmed, gateway.listeners, gateway.attached_routes), (1, 1, 2));
+    assert_eq!((gateway.listeners_programmed, gateway.listeners, gateway.routes), (1, 1, 1));
     assert_eq!((gateway.ready, gateway.wanted, gateway.pods.len()), (2, 2, 2));
     assert_eq!(gateway.versions(), "unknown", "no controller was asked");
 }
@@ -150,9 +150,24 @@ fn a_gateway_of_another_class_and_routes_to_it_are_nobodys_business() {
 }
 
 #[test]
+fn where_classes_may_not_be_read_the_usual_one_is_ours() {
+    assert_eq!(report(&[good_gateway()]).gateways.len(), 1);
+    let mut foreign = good_gateway();
+    foreign["spec"]["gatewayClassName"] = json!("other");
+    assert_eq!(report(&[foreign]).gateways.len(), 0);
+}
+
+#[test]
 fn a_namespace_shows_its_own_and_the_classes() {
     let objects: Vec<_> = [class(), good_gateway()].map(object).into();
-    let of = |namespace| Report::of(&Sight { objects: &objects, controller_name: OURS, namespace: Some(namespace) });
+    let of = |namespace| {
+        Report::of(&Sight {
+            objects: &objects,
+            controller_name: OURS,
+            usual_class: "headgate",
+            namespace: Some(namespace),
+        })
+    };
     assert_eq!((of("shop").gateways.len(), of("other").gateways.len(), of("other").classes.len()), (1, 0, 1));
 }
 

@@ -4,5 +4,6 @@
 mod edits;
 mod gateways;
 mod load;
+mod operator;
 mod outages;
 mod story;

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod completion;
 pub mod controller;
+pub mod diff;
 pub mod echo;
 pub mod explain;
 pub mod gateway;

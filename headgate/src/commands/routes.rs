@@ -1,23 +1,23 @@
 //! `routes`: every rule in the order in which it is tried, and where each function is found. From files, from a running gateway, or from the gateways of a cluster.
 
+use super::status::sight;
 use crate::{
     admin::{Admin, AdminArgs, Unanswered},
     exit,
     gateways::{Fleet, GatewayArgs},
+    model::Model,
     offline::{Offline, Source},
     output::{self, ListFormat},
-    reach::block_on,
+    reach::{Reach, block_on},
 };
 use headgate_cluster::pods::Unsaid;
-use headgate_config::{PathMatch, Protocol, ValueMatch, ValueTest};
-use headgate_controller::{
-    assemble::Assembly,
-    report::{Report, Sight},
-};
+use headgate_config::{PathMatch, Protocol, ValueMatch, ValueTest, Version};
+use headgate_controller::{assemble::Assembly, report::Report, sources::cluster::ClusterObject};
 use headgate_functions::kinds::FUNCTION_GROUP;
+use headgate_routing::Table;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 /// Show every rule in matching order, and each function's hostnames, paths and addresses
 ///
@@ -167,8 +167,14 @@ async fn in_cluster(args: &GatewayArgs) -> Result<Vec<(String, Listing)>, String
     let fleet = Fleet::find(args, None, |kind| kind.group == FUNCTION_GROUP).await?;
     let mut parts = Vec::new();
     for gateway in &fleet.gateways {
-        let (pod, [rules]) = fleet.ask(gateway, ["/routes"]).await.map_err(|why| unsaid(&gateway.name, &why))?;
-        let title = format!("Gateway {} (by Pod {pod})", gateway.name);
+        let (by, rules) = match fleet.ask(gateway, ["/routes"]).await {
+            Ok((pod, [rules])) => (format!("Pod {pod}"), rules),
+            Err(why) => {
+                eprintln!("note: {}; by objects:", unsaid(&gateway.name, &why));
+                ("objects".to_owned(), by_objects(args, &gateway.name).await?)
+            }
+        };
+        let title = format!("Gateway {} (by {by})", gateway.name);
         parts.push((title, Listing { rules, functions: Vec::new() }));
     }
     if let (Some((_, last)), None) = (parts.last_mut(), &args.gateway) {
@@ -177,28 +183,27 @@ async fn in_cluster(args: &GatewayArgs) -> Result<Vec<(String, Listing)>, String
     Ok(parts)
 }
 
+/// What a Gateway is to serve by the objects of its cluster, whatever its Pods do.
+async fn by_objects(args: &GatewayArgs, gateway: &str) -> Result<Vec<Value>, String> {
+    let model = Model::read(Reach::to(&args.cluster).await?).await?;
+    let outlook = model.expect(model.there()).await.outlook;
+    let snapshot = outlook.gateways.iter().find(|(name, _)| name.to_string() == gateway).map(|(_, snapshot)| snapshot);
+    let rows = snapshot.map(|snapshot| {
+        Table::compile(snapshot, Version::default(), None, |backend| backend.name.clone()).table.rules_in_order()
+    });
+    Ok(rows.unwrap_or_default().iter().filter_map(|row| serde_json::to_value(row).ok()).collect())
+}
+
 /// Why a Gateway could not be asked, with what to do.
 pub fn unsaid(gateway: &str, why: &Unsaid) -> String {
-    match why {
-        Unsaid::Forbidden(why) => format!(
-            "the gateways of {gateway} cannot be asked: {why}; needed are get and create on pods/portforward in its namespace"
-        ),
-        Unsaid::Unreachable(why) => format!("the gateways of {gateway} cannot be asked: {why}"),
-    }
+    format!("the gateways of {gateway} cannot be asked: {why}")
 }
 
 /// As their status says.
 fn functions_of(fleet: &Fleet) -> Vec<FunctionRow> {
-    let sight = Sight {
-        objects: &fleet.looked.objects,
-        controller_name: &fleet.ground.settings.controller_name,
-        namespace: None,
-    };
+    let sight = sight(&fleet.looked, &fleet.ground, None);
     let objects = fleet.looked.objects.iter().filter(|object| object.name.group == FUNCTION_GROUP);
-    let row = |(row, object): (
-        headgate_controller::report::FunctionRow,
-        &std::sync::Arc<headgate_controller::sources::cluster::ClusterObject>,
-    )| {
+    let row = |(row, object): (headgate_controller::report::FunctionRow, &Arc<ClusterObject>)| {
         let list =
             |pointer: &str| object.status.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
         let hosts = list("/route/hosts").iter().filter_map(Value::as_str).map(str::to_owned).collect();
@@ -229,6 +234,14 @@ fn live(admin: &Admin) -> Result<Listing, Unanswered> {
 /// Of a rule's name, `kind/namespace/route/index`.
 fn namespace_of(rule: &Value) -> Option<&str> {
     rule.get("rule")?.as_str()?.split('/').nth(1)
+}
+
+/// A rule as the table shows it: host, port, path, what else a request must have with its values, name, and where it goes.
+pub fn cells(rule: &Value) -> Option<Vec<String>> {
+    let mut cells = Row::deserialize(rule).ok()?.cells(true);
+    // without title and listener
+    cells.drain(5..7);
+    Some(cells)
 }
 
 /// A rule as the table shows it.

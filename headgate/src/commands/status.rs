@@ -9,6 +9,7 @@ use crate::{
     reach::{ClusterArgs, Reach, block_on},
 };
 use gather::Status;
+pub use gather::{sight, unread};
 use std::{io, process::ExitCode};
 
 /// Show how it stands with Headgate in a cluster: controllers, Gateways, functions, and everything that is refused

@@ -3,8 +3,20 @@
 use crate::program::headgate;
 use std::{collections::BTreeSet, fs, path::Path};
 
-const COMMANDS: [&str; 11] =
-    ["run", "controller", "gateway", "init", "check", "routes", "explain", "status", "echo", "completion", "version"];
+const COMMANDS: [&str; 12] = [
+    "run",
+    "controller",
+    "gateway",
+    "init",
+    "check",
+    "routes",
+    "explain",
+    "status",
+    "diff",
+    "echo",
+    "completion",
+    "version",
+];
 
 #[test]
 fn help_is_as_written() {

@@ -4,8 +4,11 @@ use crate::{
     health::{self, Health},
     reach::{AdminPod, Reach, ground},
 };
-use headgate_cluster::{kinds::Kind, look::Unread};
-use headgate_controller::report::{Report, Sight};
+use headgate_cluster::{kinds::Kind, look::Looked, pods::Unsaid};
+use headgate_controller::{
+    cluster::Ground,
+    report::{Report, Sight},
+};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -63,20 +66,35 @@ pub async fn gather(reach: &Reach, namespace: Option<&str>) -> Status {
         Vec::new()
     });
     let (looked, ground) = (reach.look(namespace, is_told_of).await, ground(&pods));
-    let sight = Sight { objects: &looked.objects, controller_name: &ground.settings.controller_name, namespace };
+    let sight = sight(&looked, &ground, namespace);
     status.report = Report::of(&sight);
-    status.unknown.extend(looked.unread.iter().map(unread));
+    status.unknown = unread(&looked);
     status.ask_controllers(reach, &pods).await;
     status.judge(sight.controller_name);
     status.tell_versions();
     status
 }
 
-fn unread(unread: &Unread) -> String {
-    let Unread { kind, why, is_forbidden } = unread;
-    let group = if kind.group.is_empty() { String::new() } else { format!(".{}", kind.group) };
-    let help = if *is_forbidden { "; see docs/cluster.md, rights of an operator" } else { "" };
-    format!("{}{group} cannot be listed: {why}{help}", kind.plural)
+/// What a look showed, as `Report` takes it.
+pub fn sight<'a>(looked: &'a Looked, ground: &'a Ground, namespace: Option<&'a str>) -> Sight<'a> {
+    Sight {
+        objects: &looked.objects,
+        controller_name: &ground.settings.controller_name,
+        usual_class: &ground.functions.class,
+        namespace,
+    }
+}
+
+/// One line for all kinds that this person may not list, and one for each that failed otherwise.
+pub fn unread(looked: &Looked) -> Vec<String> {
+    let (forbidden, failed): (Vec<_>, Vec<_>) = looked.unread.iter().partition(|unread| unread.is_forbidden);
+    let mut lines: Vec<String> = Vec::new();
+    if !forbidden.is_empty() {
+        let kinds: Vec<String> = forbidden.iter().map(|unread| unread.resource()).collect();
+        lines.push(format!("not allowed to list {}; docs/cluster.md has the rights of an operator", kinds.join(", ")));
+    }
+    lines.extend(failed.iter().map(|unread| format!("{} cannot be listed: {}", unread.resource(), unread.why)));
+    lines
 }
 
 impl Status {
@@ -102,7 +120,10 @@ impl Status {
             let health = match at.map(|at| asked.swap_remove(at).1) {
                 Some(Ok(health)) => Some(health),
                 Some(Err(why)) => {
-                    self.notes.push(format!("controller {} cannot be asked: {why}", pod.name));
+                    self.note(match why {
+                        Unsaid::Forbidden(why) => format!("controllers cannot be asked: {why}"),
+                        Unsaid::Unreachable(why) => format!("controller {} cannot be asked: {why}", pod.name),
+                    });
                     None
                 }
                 None => None,
@@ -114,15 +135,24 @@ impl Status {
         }
     }
 
+    /// Once, however often it is so.
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
     /// What is missing, and what controllers complain of.
     fn judge(&mut self, controller_name: &str) {
-        let can_tell = |part: &str, list: &[String]| !list.iter().any(|line| line.starts_with(part));
+        let can_tell = |part: &str, list: &[String]| !list.iter().any(|line| line.contains(part));
         if self.report.classes.is_empty() && can_tell("gatewayclasses", &self.unknown) {
             self.problems.push(format!(
                 "no GatewayClass has the controllerName {controller_name}: is Headgate installed, or under another name?"
             ));
         }
-        if !self.controllers.iter().any(|controller| controller.ready) && can_tell("controllers", &self.notes) {
+        if !self.controllers.iter().any(|controller| controller.ready)
+            && can_tell("controllers cannot be looked for", &self.notes)
+        {
             self.problems.push("no controller is ready: nothing that changes is served; see their Pods".into());
         }
         for controller in self.controllers.iter().filter(|controller| !controller.ready) {

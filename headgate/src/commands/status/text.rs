@@ -107,7 +107,7 @@ fn gateway(row: &GatewayRow) -> Vec<String> {
         row.programmed.clone(),
         if more > 0 { format!("{address} +{more}") } else { address },
         format!("{} of {}", row.listeners_programmed, row.listeners),
-        row.attached_routes.to_string(),
+        row.routes.to_string(),
         format!("{} of {} ready", row.ready, row.wanted),
         row.versions(),
     ]
@@ -129,5 +129,117 @@ fn refusal(out: &mut String, one: &Refusal) {
     let _ = writeln!(out, "{}{at}: {condition}{}", one.object, one.reason);
     if !one.message.is_empty() {
         let _ = writeln!(out, "  {}", one.message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::health::{Health, Statuses, Watch};
+    use headgate_controller::report::{ClassRow, PodRow, Report};
+
+    fn status() -> Status {
+        let pod = |version| PodRow { name: "p".into(), ready: true, version: Some(version), newest: Some(2) };
+        let gateway = GatewayRow {
+            namespace: "shop".into(),
+            name: "web".into(),
+            class: "headgate".into(),
+            programmed: "True".into(),
+            addresses: vec!["10.99.0.1".into(), "10.99.0.2".into()],
+            listeners: 2,
+            listeners_programmed: 1,
+            routes: 3,
+            wanted: 2,
+            ready: 2,
+            pods: vec![pod(2), pod(1)],
+        };
+        let function = FunctionRow {
+            namespace: "shop".into(),
+            name: "f".into(),
+            state: "Running".into(),
+            ..FunctionRow::default()
+        };
+        let watch = Watch { kind: "Service".into(), state: "failing".into(), ..Watch::default() };
+        let health = Health {
+            program: "0.1.0".into(),
+            synced: true,
+            watches: vec![watch, Watch::default()],
+            statuses: Statuses { written: 7, failed: 1, ..Statuses::default() },
+            ..Health::default()
+        };
+        let controller = |name: &str, health| Controller {
+            namespace: "sys".into(),
+            name: name.into(),
+            ready: true,
+            leads: name == "c1",
+            version: "0.1.0".into(),
+            health,
+        };
+        Status {
+            controllers: vec![controller("c1", Some(health)), controller("c2", None)],
+            report: Report {
+                classes: vec![ClassRow { name: "headgate".into(), accepted: "True".into() }],
+                gateways: vec![gateway],
+                functions: vec![function],
+                refused: Vec::new(),
+            },
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn what_is_there_stands_in_columns_and_all_is_well() {
+        let expected = "\
+GATEWAYCLASS   ACCEPTED
+headgate       True
+
+CONTROLLER   READY   LEADS   VERSION   WATCHES       STATUSES
+sys/c1       yes     yes     0.1.0     1 of 2 fail   7 written, 1 failed
+sys/c2       yes     no      0.1.0     unknown       unknown
+
+GATEWAY    PROGRAMMED   ADDRESS        LISTENERS   ROUTES   PODS           SERVE
+shop/web   True         10.99.0.1 +1   1 of 2      3        2 of 2 ready   1 of 2 current
+
+FUNCTION   STATE     REPLICAS               URL
+shop/f     Running   0 (starts on demand)
+
+all is well
+";
+        assert_eq!(text(&status(), false), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_comes_last_and_is_counted() {
+        let mut status = status();
+        status.report.refused = vec![Refusal {
+            object: "HTTPRoute shop/lost".into(),
+            namespace: "shop".into(),
+            at: "Gateway shop/web".into(),
+            condition: "ResolvedRefs".into(),
+            reason: "BackendNotFound".into(),
+            message: "Service shop/gone does not exist; name a Service and one of its ports".into(),
+        }];
+        status.problems = vec!["no controller leads in sys: statuses are not written".into()];
+        status.notes = vec!["controllers cannot be asked: not allowed".into()];
+        let told = text(&status, false);
+        let expected = "\
+HTTPRoute shop/lost (Gateway shop/web): ResolvedRefs: BackendNotFound
+  Service shop/gone does not exist; name a Service and one of its ports
+no controller leads in sys: statuses are not written
+
+note: controllers cannot be asked: not allowed
+1 is refused or not ready, 1 other problem
+";
+        assert!(told.ends_with(expected), "{told}");
+        assert!(text(&status, true).ends_with("\x1b[1;31m1 is refused or not ready, 1 other problem\x1b[0m\n"));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_all_clear() {
+        let mut status = status();
+        status.unknown = vec!["not allowed to list pods".into()];
+        assert!(text(&status, false).ends_with(
+            "unknown: not allowed to list pods\nnothing is known to be wrong, but not everything could be read\n"
+        ));
     }
 }
