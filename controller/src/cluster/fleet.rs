@@ -186,9 +186,8 @@ impl Fleets {
             addresses: one.seen.addresses.iter().map(|address| Address::of(address)).collect(),
             unusable: one.seen.unusable.clone(),
             ready: one.seen.ready.len(),
-            // without its Service nobody gets there, and no address says why
-            blocked: self.refused(one, |kind| kind == "Service"),
-            trouble: self.refused(one, |kind| kind != "PodDisruptionBudget").or_else(|| one.seen.trouble.clone()),
+            blocked: self.blocked(one),
+            trouble: one.seen.trouble.clone(),
             acknowledged: one.followers.generation(object, &one.seen.ready),
         }
     }
@@ -199,6 +198,13 @@ impl Fleets {
         let differs = |name: &ObjectRef| before.get(name) != self.refused.get(name);
         let touched = self.by_gateway.iter().filter(|(_, one)| one.manifests.keys().any(differs));
         touched.flat_map(|(name, one)| one.objects(name)).collect()
+    }
+
+    /// What the API server refuses and without which nobody is served: the Service always, for its ports may be others; the rest only
+    /// while no Pod is ready, for those that are go on serving.
+    fn blocked(&self, one: &One) -> Option<String> {
+        let nobody_serves = one.seen.ready.is_empty();
+        self.refused(one, |kind| kind == "Service" || (nobody_serves && kind != "PodDisruptionBudget"))
     }
 
     /// The first of a Gateway's objects of a kind that the API server refuses.

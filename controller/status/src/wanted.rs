@@ -189,8 +189,9 @@ fn judge(conditions: &mut [Condition], listeners: &mut [ListenerStatus], fleet: 
     };
     let generation = programmed.observed_generation;
     let Some((reason, message)) = obstacle(fleet, generation) else { return false };
-    *programmed =
-        Condition::wrong(ConditionType::Programmed, reason, format!("{message}; {}", reason.remedy()), generation);
+    // what is refused says itself what to do
+    let remedy = if fleet.blocked.is_some() { String::new() } else { format!("; {}", reason.remedy()) };
+    *programmed = Condition::wrong(ConditionType::Programmed, reason, format!("{message}{remedy}"), generation);
     let of_listeners = listeners.iter_mut().flat_map(|listener| &mut listener.conditions);
     for condition in of_listeners.filter(|c| c.kind == ConditionType::Programmed && c.status) {
         *condition = Condition::wrong(ConditionType::Programmed, Reason::Pending, message.clone(), generation);

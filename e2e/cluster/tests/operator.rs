@@ -216,3 +216,40 @@ async fn limited_rights(story: &Story) {
     std::fs::remove_file(file).unwrap();
     headgate(&["status", "--context", "no-such"], "").await.says(2, &["no-such"]);
 }
+
+const CONTROLLER_ROLE: &str = "clusterrole/headgate-controller:headgate-system";
+
+/// Gives the controllers these rights on Deployments, and gives back what they had.
+async fn rights_on_deployments(story: &Story, verbs: &str) -> String {
+    let role: Value = serde_json::from_str(&story.kubectl(&["get", CONTROLLER_ROLE, "-o", "json"]).await).unwrap();
+    let rules = role["rules"].as_array().unwrap();
+    let is_it = |rule: &Value| rule["resources"] == serde_json::json!(["deployments"]);
+    let at = rules.iter().position(is_it).expect("the chart has a rule for Deployments");
+    let patch = format!(r#"[{{"op":"replace","path":"/rules/{at}/verbs","value":{verbs}}}]"#);
+    story.kubectl(&["patch", CONTROLLER_ROLE, "--type=json", "--patch", &patch]).await;
+    rules[at]["verbs"].to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_says_which_right_its_controller_lacks_and_serves_once_it_has_it() {
+    let Some(story) = Story::begin("e2e-rights").await else { return };
+    let before = rights_on_deployments(&story, r#"["get","list","watch"]"#).await;
+    story.apply(&gateway(1)).await;
+    let message = ["get", "gateway/web", r#"--output=jsonpath={.status.conditions[?(@.type=="Programmed")].message}"#];
+    let lacks = "Deployment e2e-rights/web-headgate cannot be written: the controller may not patch deployments.apps in namespace e2e-rights";
+    let (mut said, mut status) = (String::new(), headgate(&["status", "-n", "e2e-rights"], "").await);
+    for _ in 0..300 {
+        said = story.kubectl(&message).await;
+        if said.starts_with(lacks) {
+            status = headgate(&["status", "-n", "e2e-rights"], "").await;
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // before anything is judged: the other stories need it
+    rights_on_deployments(&story, &before).await;
+    assert!(said.starts_with(lacks), "{said}");
+    status.says(1, &[lacks, "Gateway e2e-rights/web: Programmed: NoResources"]);
+    story.address("web").await;
+    story.until("all is well", async || headgate(&["status", "-n", "e2e-rights"], "").await.code == Some(0)).await;
+}
