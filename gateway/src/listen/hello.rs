@@ -9,11 +9,6 @@ use tokio::{
     net::TcpStream,
 };
 
-/// The alert that a server sends for a name that it does not serve: `unrecognized_name`, fatal (RFC 6066 §3, RFC 8446 §6).
-const UNRECOGNIZED_NAME: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x70];
-/// The alert for a client that sent no name where one is needed: `missing_extension`, fatal (RFC 8446 §6.2).
-const MISSING_EXTENSION: [u8; 7] = [0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x6d];
-
 /// What a client asks for.
 pub struct Hello {
     /// The name of the server, canonical; `None` where the client sent none, or what is no name.
@@ -63,12 +58,6 @@ fn feed(acceptor: &mut Acceptor, mut new: &[u8]) -> io::Result<()> {
         acceptor.read_tls(&mut new)?;
     }
     Ok(())
-}
-
-/// Tells a client why it is not served, as TLS has it.
-pub async fn refuse(socket: &mut TcpStream, failure: Failure) {
-    let alert = if failure == Failure::NoServerName { MISSING_EXTENSION } else { UNRECOGNIZED_NAME };
-    say(socket, &alert).await;
 }
 
 /// What cannot be said is lost: the connection ends all the same.

@@ -110,7 +110,8 @@ async fn serve_tls(core: Counted, mut socket: TcpStream, connection: Connection)
     let way = match tls::way(&core, port, name.as_ref()) {
         Ok(way) => way,
         Err(failure) => {
-            let _ = tokio::time::timeout(limit, hello::refuse(&mut socket, failure)).await;
+            // no alert: the official tests want a name that nobody serves to look like a port that nobody serves
+            Io::Tcp(socket).reset();
             return told(Failed { name, fault: failure.into() });
         }
     };

@@ -1,6 +1,7 @@
 //! What users see of routing: which rule takes a request, and what `explain` and `routes` say of it.
 
 mod attachment;
+mod carrying;
 mod explaining;
 mod given;
 mod invalid;
