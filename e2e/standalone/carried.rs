@@ -1,7 +1,11 @@
 //! Connections that are passed on and not read: TCPRoutes, and TLSRoutes by server name, whether TLS ends here or not. Every byte arrives, both ends learn of the end, and who is refused learns why.
 
 use headgate_e2e::{Authority, Function, Headgate, Origin, Script, Wire, backend, pattern, rules, until, within};
-use std::net::{SocketAddr, TcpListener};
+use nix::sys::signal::Signal;
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -237,4 +241,37 @@ async fn one_port_ends_tls_for_some_names_and_not_for_others() {
     let answer = wire.ask("GET / HTTP/1.1\r\nHost: sealed.example\r\n\r\n").await;
     assert_eq!((answer.status, answer.failure()), (421, Some("misdirected")));
     headgate.stop().await;
+}
+
+#[tokio::test]
+async fn silence_and_the_end_of_the_gateway_have_their_limits() {
+    let app = echo("app").await;
+    let port = free_port();
+    let files = [
+        ("app.yaml", backend("app", None, &[app])),
+        ("gateway.yaml", gateway(&[listener("tcp", port, "TCP", "")])),
+        ("route.yaml", transport("TCPRoute", "db", "tcp", None, &[("app", 1)])),
+    ];
+    let flags = ["--tunnel-idle", "500ms", "--drain-grace", "1s", "--log-format", "json"];
+    let mut headgate = Headgate::run_with(&flags, &files).await;
+    let mut silent = TcpStream::connect(at(port)).await.unwrap();
+    let mut read = Vec::new();
+    let _ = within("the end of a silent one", silent.read_to_end(&mut read)).await;
+    assert_eq!(read, b"app");
+    until("a line", async || headgate.access_log().contains("\"failure\":\"carried_idle\"")).await;
+
+    let mut busy = TcpStream::connect(at(port)).await.unwrap();
+    within("a name", busy.read_exact(&mut [0; 3])).await.unwrap();
+    headgate.signal(Signal::SIGTERM);
+    headgate.printed("draining").await;
+    let talking = async {
+        while busy.write_all(b"on and on").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("the end of the drain", talking).await;
+    assert!(headgate.exit().await.success());
+    let log = headgate.access_log();
+    let drained = log.lines().find(|line| line.contains("\"failure\":\"draining\"")).unwrap_or_else(|| panic!("{log}"));
+    assert!(!drained.contains("\"bytes_in\":9,"), "it was cut off at once: {drained}");
 }
