@@ -1,10 +1,10 @@
 //! Waiting for a backend that is cold or full. A request that waits is put aside: it keeps its exact size, and leaves with its client.
 
 use crate::{
-    backend::{Charge, Slot, Ticket, Waited, Waiting},
+    backend::{Arrival, Charge, CoreId, Slot, Ticket, Waited, Waiting},
     core::Core,
     deadline::earlier,
-    exchange::{DownRx, DownTx, Fault},
+    exchange::{DownRx, Fault, Halves},
     failure::Failure,
     listen::Connection,
     plan::Plan,
@@ -38,15 +38,14 @@ enum Kept {
 struct Unsent {
     head: PackedHead,
     framing: Framing,
-    rx: DownRx,
-    tx: DownTx,
+    halves: Halves,
     version: Version,
     upgrade: Option<Upgrade>,
     expects: bool,
     trailers: bool,
     connection: Rc<Connection>,
     plan: Plan,
-    ticket: Ticket,
+    arrival: Option<Arrival>,
     began: Began,
 }
 
@@ -74,7 +73,7 @@ impl Parked {
         if let DownRx::H1(rx) = &mut exchange.down.rx {
             rx.park();
         }
-        let read = retained(&exchange.down.rx) + exchange.unread_of_http2(window);
+        let read = exchange.down.rx.retained() + exchange.unread_of_http2(window);
         let kept = PackedHead::bytes_of(&exchange.down.head) + read;
         let entered = charge.grow(kept as u64).and_then(|()| backend.enqueue(&mut exchange.ticket, asked));
         match entered {
@@ -127,12 +126,11 @@ impl Parked {
         if is_over {
             return Poll::Ready(Err(Failure::Draining));
         }
-        let (rx, tx) = self.kept.halves();
-        let before = retained(rx);
-        if rx.poll_gone(cx, core.shared.limits.spool_bytes).is_ready() || tx.poll_gone(cx).is_ready() {
+        let before = self.kept.retained();
+        if self.kept.poll_gone(cx, core.shared.limits.spool_bytes).is_ready() {
             return Poll::Ready(Err(Failure::ClientGone));
         }
-        let more = retained(rx).saturating_sub(before);
+        let more = self.kept.retained().saturating_sub(before);
         match self.charge.grow(more as u64) {
             Ok(()) => Poll::Pending,
             Err(refusal) => Poll::Ready(Err(refusal.failure)),
@@ -153,8 +151,9 @@ impl Kept {
         let spent = head;
         let head = PackedHead::of(&spent);
         core.buffers.give_spent(spent.fields);
+        let (halves, arrival) = (Halves::of(rx, tx), ticket.place());
         let unsent =
-            Unsent { head, framing, rx, tx, version, upgrade, expects, trailers, connection, plan, ticket, began };
+            Unsent { head, framing, halves, version, upgrade, expects, trailers, connection, plan, arrival, began };
         Self::Unsent(unsent)
     }
 
@@ -163,18 +162,30 @@ impl Kept {
             Self::Unsent(unsent) => unsent,
             Self::Tried(exchange) => return *exchange,
         };
-        let Unsent { head, framing, rx, tx, version, upgrade, expects, trailers, connection, plan, ticket, began } =
+        let Unsent { head, framing, halves, version, upgrade, expects, trailers, connection, plan, arrival, began } =
             unsent;
         let head = head.unpack(core.buffers.take_spent());
+        let (rx, tx) = halves.apart();
         let arrived = began.arrived();
         let down = Down { head, framing, rx, tx, version, upgrade, expects, trailers, arrived, connection };
+        let ticket = Ticket::at(CoreId(core.id), plan.deadline, arrival);
         Exchange::unsent(core, down, plan, ticket, Record::of(began))
     }
 
-    fn halves(&mut self) -> (&mut DownRx, &mut DownTx) {
+    fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
         match self {
-            Self::Unsent(unsent) => (&mut unsent.rx, &mut unsent.tx),
-            Self::Tried(exchange) => (&mut exchange.down.rx, &mut exchange.down.tx),
+            Self::Unsent(unsent) => unsent.halves.poll_gone(cx, spool),
+            Self::Tried(exchange) => match exchange.down.rx.poll_gone(cx, spool) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => exchange.down.tx.poll_gone(cx),
+            },
+        }
+    }
+
+    fn retained(&self) -> usize {
+        match self {
+            Self::Unsent(unsent) => unsent.halves.retained(),
+            Self::Tried(exchange) => exchange.down.rx.retained(),
         }
     }
 
@@ -196,13 +207,6 @@ fn end_of(granted: &Result<Granted, Fault>) -> WaitEnd {
     }
 }
 
-fn retained(rx: &DownRx) -> usize {
-    match rx {
-        DownRx::H1(rx) => rx.retained(),
-        DownRx::H2(_) => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,12 +216,11 @@ mod tests {
     fn a_request_that_waits_is_small() {
         let parts = [
             ("head", size_of::<PackedHead>()),
-            ("halves", size_of::<DownRx>() + size_of::<DownTx>()),
+            ("halves", size_of::<Halves>()),
             ("plan", size_of::<Plan>()),
-            ("ticket", size_of::<Ticket>()),
             ("began", size_of::<Began>()),
             ("place", size_of::<Waiting>() + size_of::<Charge>()),
         ];
-        assert!(size_of::<Parked>() <= 576, "{} B; of them {parts:?}", size_of::<Parked>());
+        assert!(size_of::<Parked>() <= 488, "{} B; of them {parts:?}", size_of::<Parked>());
     }
 }

@@ -6,10 +6,11 @@ use std::{
     io,
     net::{SocketAddr, TcpStream},
     sync::{
-        Arc, Mutex, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{
             AtomicBool, AtomicU32, AtomicU64,
             Ordering::{Relaxed, SeqCst},
+            fence,
         },
     },
     time::{Duration, Instant},
@@ -143,30 +144,49 @@ impl Seat {
     }
 }
 
-/// An endpoint and its seat on each core.
+/// An endpoint and its seat on each core that ever sent it a request: most endpoints of many routes are asked by few cores, or by none.
 #[derive(Debug)]
 pub(super) struct Row {
     pub endpoint: Arc<Endpoint>,
-    pub seats: Box<[Arc<Seat>]>,
+    seats: Box<[OnceLock<Arc<Seat>>]>,
+    gate: Arc<Gate>,
+    backend: Weak<Backend>,
 }
 
 impl Row {
     pub fn new(endpoint: Arc<Endpoint>, cores: usize, gate: &Arc<Gate>, backend: &Weak<Backend>) -> Arc<Self> {
-        let seat = |_| {
+        let seats = (0..cores).map(|_| OnceLock::new()).collect();
+        Arc::new(Self { endpoint, seats, gate: Arc::clone(gate), backend: Weak::clone(backend) })
+    }
+
+    /// The seat of a core, which asks.
+    pub fn seat(&self, core: CoreId) -> &Arc<Seat> {
+        let seat = &self.seats[core.0];
+        match seat.get() {
+            Some(seat) => seat,
+            None => self.take_seat(seat),
+        }
+    }
+
+    #[cold]
+    fn take_seat<'s>(&self, seat: &'s OnceLock<Arc<Seat>>) -> &'s Arc<Seat> {
+        let made = seat.get_or_init(|| {
             Arc::new(Seat {
-                endpoint: Arc::clone(&endpoint),
-                gate: Arc::clone(gate),
-                backend: Weak::clone(backend),
+                endpoint: Arc::clone(&self.endpoint),
+                gate: Arc::clone(&self.gate),
+                backend: Weak::clone(&self.backend),
                 in_flight: AtomicU32::new(0),
             })
-        };
-        let seats = (0..cores).map(seat).collect();
-        Arc::new(Self { endpoint, seats })
+        });
+        // with the fence of `Gate::turn`: whoever shuts the gate sees this seat, or this core sees the gate shut
+        fence(SeqCst);
+        made
     }
 
     /// Requests in flight, over all cores.
     pub fn in_flight(&self) -> u32 {
-        self.seats.iter().map(|seat| seat.in_flight.load(SeqCst)).sum::<u32>() + self.endpoint.counted.load(Relaxed)
+        let seats = self.seats.iter().filter_map(OnceLock::get);
+        seats.map(|seat| seat.in_flight.load(SeqCst)).sum::<u32>() + self.endpoint.counted.load(Relaxed)
     }
 }
 

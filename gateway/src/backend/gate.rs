@@ -3,6 +3,7 @@
 use std::sync::atomic::{
     AtomicBool, AtomicU64,
     Ordering::{Relaxed, SeqCst},
+    fence,
 };
 
 /// A generation and whether it is open. Whoever goes through counts itself first, then looks whether the gate still says what it
@@ -34,6 +35,8 @@ impl Gate {
     pub fn turn(&self, open: bool) {
         let generation = (self.word.load(SeqCst) >> 1) + 1;
         self.word.store(generation << 1 | u64::from(open), SeqCst);
+        // what is read from here on is as new as what any core did that saw the gate as it was
+        fence(SeqCst);
     }
 
     pub fn is_starting(&self) -> bool {

@@ -8,7 +8,7 @@
 //! counter of its own core's seat, and its own thread's `arc_swap` slot. Of the three shared atomics that a request may spend it spends none.
 //! A backend with a concurrency bound is exact per gateway: one lock to enter, one to leave.
 //!
-//! Memory: a seat (128 bytes) per endpoint and core; an idle backend about 0.5 KiB; a waiting request about 100 bytes (its entry in line and its [`Waiting`]), besides its own task.
+//! Memory: a seat (128 bytes) per endpoint and core that asked it; an idle backend about 0.5 KiB; a waiting request about 100 bytes (its entry in line and its [`Waiting`]), besides its own task.
 
 mod activation;
 mod balance;
@@ -33,6 +33,7 @@ pub use demand::{Board, Demand};
 pub use endpoint::{CoreId, Endpoint, EndpointId};
 pub use members::EndpointReport;
 pub use probe::keep;
+pub use queue::Arrival;
 pub use refusal::Refusal;
 pub use registry::Registry;
 pub use slot::{EndpointFailure, Slot};
@@ -113,7 +114,7 @@ impl Backend {
             return Admission::Slot(slot);
         }
         match self.locked(Some(now), |state| state.admit(ticket)) {
-            Admitted::Slot(row) => Admission::Slot(Slot::counted(&row.seats[ticket.core.0])),
+            Admitted::Slot(row) => Admission::Slot(Slot::counted(row.seat(ticket.core))),
             Admitted::MustWait => Admission::MustWait,
             Admitted::Refused(refusal) => Admission::Refused(refusal),
         }
@@ -136,7 +137,7 @@ impl Backend {
         let untried = |at: usize| !ticket.tried.has(roster[at].endpoint.id);
         let chosen = balance::choose(roster.len(), dice, load, untried)
             .or_else(|| balance::choose(roster.len(), dice, load, |_| true))?;
-        Some((reading, Arc::clone(&roster[chosen].seats[ticket.core.0])))
+        Some((reading, Arc::clone(roster[chosen].seat(ticket.core))))
     }
 
     /// Counts the request, unless the gate was turned meanwhile: then the slot, dropped, takes the count back.

@@ -28,6 +28,16 @@ impl Ticket {
         Self { core, cap, arrival: None, tried: Tried::default() }
     }
 
+    /// The place in line, which is all that is kept of the ticket of a request that waits and tried nothing.
+    pub fn place(&self) -> Option<Arrival> {
+        self.arrival
+    }
+
+    /// The ticket again.
+    pub fn at(core: CoreId, cap: Option<Instant>, arrival: Option<Arrival>) -> Self {
+        Self { core, cap, arrival, tried: Tried::default() }
+    }
+
     /// The endpoint was tried and nothing came of it: another one is preferred from now on, and the place is at the front, for the request
     /// was admitted before all who wait now.
     pub fn exclude(&mut self, endpoint: EndpointId) {

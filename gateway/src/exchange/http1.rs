@@ -210,6 +210,11 @@ impl H1Rx {
         }
     }
 
+    /// The half that answers on the same stream.
+    pub(super) fn answering(&self, client: AnswersTo) -> H1Tx {
+        H1Tx::new(self.io.clone(), self.buffers.clone(), Kind::Answer(client))
+    }
+
     /// Gives an empty buffer back before a wait, and shrinks one that holds body.
     pub fn park(&mut self) {
         if self.at == self.buf.len() {
@@ -286,13 +291,13 @@ pub struct H1Tx {
 }
 
 enum Kind {
-    Answer(Client),
+    Answer(AnswersTo),
     Request,
 }
 
 /// What an answer's client and request say.
 #[derive(Clone, Copy)]
-struct Client {
+pub struct AnswersTo {
     version: Version,
     is_head: bool,
     keep_alive: bool,
@@ -301,7 +306,7 @@ struct Client {
 impl H1Tx {
     /// The answer to a client.
     pub fn to_client(io: SharedIo, buffers: Rc<Buffers>, version: Version, is_head: bool, keep_alive: bool) -> Self {
-        Self::new(io, buffers, Kind::Answer(Client { version, is_head, keep_alive }))
+        Self::new(io, buffers, Kind::Answer(AnswersTo { version, is_head, keep_alive }))
     }
 
     /// A request to an endpoint; its head is kept until the first flush.
@@ -312,6 +317,16 @@ impl H1Tx {
         tx.left = outgoing.framing.length().filter(|_| tx.form == BodyForm::Plain);
         tx.started = true;
         tx
+    }
+
+    /// What an answer of which nothing was given yet can be made of anew; `None` of any other half.
+    pub(super) fn unbegun(&self) -> Option<AnswersTo> {
+        match self.kind {
+            Kind::Answer(client) if !self.started && !self.writing && !self.aborted && self.out.is_empty() => {
+                Some(client)
+            }
+            _ => None,
+        }
     }
 
     fn new(io: SharedIo, buffers: Rc<Buffers>, kind: Kind) -> Self {
@@ -337,7 +352,7 @@ impl H1Tx {
     }
 
     pub(super) async fn interim(&mut self, head: ResponseHead) -> Result<(), Fault> {
-        let Kind::Answer(Client { version: Version::Http11, .. }) = self.kind else { return Ok(()) };
+        let Kind::Answer(AnswersTo { version: Version::Http11, .. }) = self.kind else { return Ok(()) };
         write_interim(self.out(), &head);
         self.buffers.give_spent(head.fields);
         self.flush().await

@@ -3,7 +3,7 @@
 mod http1;
 mod http2;
 
-pub use http1::{H1Answer, H1Rx, H1Tx, fault_of};
+pub use http1::{AnswersTo, H1Answer, H1Rx, H1Tx, fault_of};
 pub use http2::{H2DownTx, H2Response, H2Rx, H2UpTx, head_of_request, request_of};
 
 use crate::{backend::Refusal, failure::Failure, io::SharedIo};
@@ -61,6 +61,14 @@ impl DownRx {
         match self {
             Self::H1(rx) => rx.recv().await,
             Self::H2(rx) => rx.recv().await,
+        }
+    }
+
+    /// Bytes held that were read of it: of HTTP/2 none, they lie in its window.
+    pub fn retained(&self) -> usize {
+        match self {
+            Self::H1(rx) => rx.retained(),
+            Self::H2(_) => 0,
         }
     }
 
@@ -166,6 +174,63 @@ impl DownTx {
         match self {
             Self::H1(tx) => tx.abort(),
             Self::H2(tx) => tx.reset(h2::Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+/// A client's two halves while its answer has not begun, as small as can be: what a request that waits keeps of them.
+pub enum Halves {
+    /// HTTP/1: the writing half is made anew.
+    H1(H1Rx, AnswersTo),
+    /// HTTP/2.
+    H2(H2Rx, H2DownTx),
+    /// As they are.
+    Any(Box<(DownRx, DownTx)>),
+}
+
+impl Halves {
+    /// Puts both together.
+    pub fn of(rx: DownRx, tx: DownTx) -> Self {
+        match (rx, tx) {
+            (DownRx::H1(rx), DownTx::H1(tx)) => match tx.unbegun() {
+                Some(client) => Self::H1(rx, client),
+                None => Self::Any(Box::new((DownRx::H1(rx), DownTx::H1(tx)))),
+            },
+            (DownRx::H2(rx), DownTx::H2(tx)) => Self::H2(rx, tx),
+            (rx, tx) => Self::Any(Box::new((rx, tx))),
+        }
+    }
+
+    /// The halves.
+    pub fn apart(self) -> (DownRx, DownTx) {
+        match self {
+            Self::H1(rx, client) => {
+                let tx = rx.answering(client);
+                (DownRx::H1(rx), DownTx::H1(tx))
+            }
+            Self::H2(rx, tx) => (DownRx::H2(rx), DownTx::H2(tx)),
+            Self::Any(halves) => *halves,
+        }
+    }
+
+    /// Ready when the client has left; reads ahead up to `spool` bytes.
+    pub fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
+        match self {
+            Self::H1(rx, _) => rx.poll_gone(cx, spool),
+            Self::H2(_, tx) => tx.poll_gone(cx),
+            Self::Any(halves) => match halves.0.poll_gone(cx, spool) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => halves.1.poll_gone(cx),
+            },
+        }
+    }
+
+    /// Bytes that were read ahead.
+    pub fn retained(&self) -> usize {
+        match self {
+            Self::H1(rx, _) => rx.retained(),
+            Self::H2(..) => 0,
+            Self::Any(halves) => halves.0.retained(),
         }
     }
 }
