@@ -301,7 +301,7 @@ impl Core {
     /// The hop that a request of a connection came over.
     pub fn hop<'h>(&'h self, connection: &Connection, dice: &'h dyn Fn() -> u64) -> Hop<'h> {
         Hop {
-            peer: connection.client.ip(),
+            peer: connection.client,
             scheme: connection.scheme,
             port: connection.public_port,
             trusted: &self.shared.trusted,

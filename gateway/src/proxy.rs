@@ -376,7 +376,7 @@ impl Unplanned {
 fn begin(core: &Core, down: &mut Down) -> Record {
     core.shard.request_began();
     let connection = &down.connection;
-    let peer = connection.client.ip();
+    let peer = connection.client;
     let mut record = Record::begin(peer, connection.port, &down.head, down.version, down.arrived);
     let caller = forwarded::apply(&mut down.head, &core.hop(connection, &|| core.roll()));
     record.client = caller.client;
@@ -494,7 +494,7 @@ pub async fn refuse(
     arrived: Instant,
 ) {
     core.shard.request_began();
-    let mut record = Record::headless(connection.client.ip(), connection.port, version, arrived);
+    let mut record = Record::headless(connection.client, connection.port, version, arrived);
     record.set_request_id(RequestId::make(&|| core.roll()).as_str());
     record.failure = Some(fault.failure);
     record.detail = fault.detail.as_deref().map(Into::into);

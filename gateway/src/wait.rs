@@ -221,6 +221,6 @@ mod tests {
             ("began", size_of::<Began>()),
             ("place", size_of::<Waiting>() + size_of::<Charge>()),
         ];
-        assert!(size_of::<Parked>() <= 488, "{} B; of them {parts:?}", size_of::<Parked>());
+        assert!(size_of::<Parked>() <= 472, "{} B; of them {parts:?}", size_of::<Parked>());
     }
 }

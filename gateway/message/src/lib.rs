@@ -13,7 +13,7 @@ mod target;
 pub use fields::{Fields, Span, is_token, is_value};
 pub use framing::{BadFraming, Framing};
 pub use head::{Chunk, Part, RequestHead, ResponseHead, Version};
-pub use method::Method;
+pub use method::{Method, Token};
 pub use packed::PackedHead;
 pub use target::{Authority, BadTarget, Target, canonical_path, check_query, split_authority};
 

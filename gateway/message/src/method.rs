@@ -16,8 +16,12 @@ pub enum Method {
     Trace,
     Patch,
     /// Any other token.
-    Other(Box<str>),
+    Other(Box<Token>),
 }
+
+/// A method that is rare. In a box of its own, so that all others are small: there may be very many requests that wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token(Box<str>);
 
 impl Method {
     /// The method that bytes spell, if they are a token of at most 64 bytes.
@@ -33,7 +37,7 @@ impl Method {
             b"TRACE" => Self::Trace,
             b"PATCH" => Self::Patch,
             other if other.len() <= 64 && crate::fields::is_token(other) => {
-                Self::Other(std::str::from_utf8(other).ok()?.into())
+                Self::Other(Box::new(Token(std::str::from_utf8(other).ok()?.into())))
             }
             _ => return None,
         })
@@ -51,7 +55,7 @@ impl Method {
             Self::Options => "OPTIONS",
             Self::Trace => "TRACE",
             Self::Patch => "PATCH",
-            Self::Other(text) => text,
+            Self::Other(token) => &token.0,
         }
     }
 

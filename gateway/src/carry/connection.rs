@@ -12,7 +12,7 @@ use crate::{
     tunnel::{self, Carried, End, Ended},
 };
 use headgate_config::{HostName, Transport};
-use std::{net::SocketAddr, rc::Rc, time::Instant};
+use std::{net::IpAddr, rc::Rc, time::Instant};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -25,32 +25,26 @@ pub struct Incoming {
     is_sealed: bool,
     /// The server name.
     name: Option<HostName>,
-    client: SocketAddr,
+    client: IpAddr,
     port: u16,
     spoken: Spoken,
 }
 
 impl Incoming {
     /// Of a TCP listener.
-    pub fn plain(socket: TcpStream, client: SocketAddr, port: u16) -> Self {
+    pub fn plain(socket: TcpStream, client: IpAddr, port: u16) -> Self {
         let io = Io::Tcp(socket);
         Self { io, read: Vec::new(), is_sealed: false, name: None, client, port, spoken: Spoken::Tcp }
     }
 
     /// Of a TLS listener at which TLS has ended.
-    pub fn tls_ended(stream: TlsStream<TcpStream>, client: SocketAddr, port: u16, name: Option<HostName>) -> Self {
+    pub fn tls_ended(stream: TlsStream<TcpStream>, client: IpAddr, port: u16, name: Option<HostName>) -> Self {
         let io = Io::TlsServer(Box::new(stream));
         Self { io, read: Vec::new(), is_sealed: false, name, client, port, spoken: Spoken::Tls }
     }
 
     /// Of a TLS listener that passes through what came; `read` of it is the ClientHello.
-    pub fn tls_as_it_came(
-        socket: TcpStream,
-        read: Vec<u8>,
-        client: SocketAddr,
-        port: u16,
-        name: Option<HostName>,
-    ) -> Self {
+    pub fn tls_as_it_came(socket: TcpStream, read: Vec<u8>, client: IpAddr, port: u16, name: Option<HostName>) -> Self {
         Self { io: Io::Tcp(socket), read, is_sealed: true, name, client, port, spoken: Spoken::Tls }
     }
 }
@@ -64,10 +58,10 @@ pub struct Failed {
 }
 
 /// Tells of one.
-pub fn refused(core: &Core, client: SocketAddr, port: u16, arrived: Instant, failed: Failed) {
+pub fn refused(core: &Core, client: IpAddr, port: u16, arrived: Instant, failed: Failed) {
     core.shard.carrying_began();
     let name = failed.name.as_ref().map_or("", HostName::as_str);
-    let mut record = Record::carried(client.ip(), port, Spoken::Tls, name, arrived);
+    let mut record = Record::carried(client, port, Spoken::Tls, name, arrived);
     record.fail(&failed.fault);
     record.end(Instant::now());
     core.shard.tell_carried(record);
@@ -78,7 +72,7 @@ pub async fn serve(core: &Rc<Core>, incoming: Incoming) {
     core.shard.carrying_began();
     let arrived = Instant::now();
     let name = incoming.name.as_ref().map(HostName::to_string).unwrap_or_default();
-    let mut record = Record::carried(incoming.client.ip(), incoming.port, incoming.spoken, &name, arrived);
+    let mut record = Record::carried(incoming.client, incoming.port, incoming.spoken, &name, arrived);
     if let Err(fault) = carry(core, incoming, &name, &mut record).await {
         record.fail(&fault);
     }

@@ -20,7 +20,7 @@ use headgate_config::{Protocol, Scheme};
 use hello::Hello;
 use std::{
     future::{Future, poll_fn},
-    net::SocketAddr,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::Poll,
@@ -32,7 +32,7 @@ use tokio::net::TcpStream;
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// The other end.
-    pub client: SocketAddr,
+    pub client: IpAddr,
     /// The port of the listener, as the API has it.
     pub port: u16,
     /// The port that clients use for it.
@@ -82,6 +82,7 @@ pub fn serve(core: Counted, socket: TcpStream, port: u16) -> impl Future<Output 
 async fn begin(core: Counted, socket: TcpStream, port: u16) -> Option<Work> {
     let (Ok(client), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return None };
     let _ = socket.set_nodelay(true);
+    let client = client.ip();
     let connection = Connection { client, port, public_port: local.port(), scheme: Scheme::Http, opened_for: None };
     match core.protocol(port) {
         Protocol::Https | Protocol::Tls => serve_tls(core, socket, connection).await,

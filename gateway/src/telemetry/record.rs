@@ -14,6 +14,8 @@ use std::{
 /// Longer texts are cut, in bytes.
 const PATH_BYTES_MAX: usize = 2048;
 const AGENT_BYTES_MAX: usize = 256;
+/// Of an id that is made here.
+const ID_BYTES: usize = 32;
 /// Spent buffers that a core keeps, so that a warm request allocates none.
 const SPARES_MAX: usize = 256;
 
@@ -119,9 +121,12 @@ impl Record {
     pub fn begin(peer: IpAddr, port: u16, head: &RequestHead, version: Version, arrived: Instant) -> Self {
         let mut began = Began::new(peer, port, Spoken::Http(version), arrived);
         began.method = Some(head.method.clone());
+        let agent = head.fields.get("user-agent").unwrap_or_default();
+        // exactly, where no spare is left: that is where many wait
+        began.text.reserve_exact(head.authority().len() + head.path().len() + agent.len() + ID_BYTES);
         began.host = began.keep(head.authority().as_bytes(), PATH_BYTES_MAX);
         began.path = began.keep(head.path().as_bytes(), PATH_BYTES_MAX);
-        began.agent = began.keep(head.fields.get("user-agent").unwrap_or_default(), AGENT_BYTES_MAX);
+        began.agent = began.keep(agent, AGENT_BYTES_MAX);
         Self::of(began)
     }
 
