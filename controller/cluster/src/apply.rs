@@ -35,7 +35,7 @@ pub struct Applier {
     task: JoinHandle<()>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     plan: Mutex<Plan>,
     news: Notify,
@@ -43,9 +43,9 @@ struct Shared {
 }
 
 impl Applier {
-    /// Starts it.
-    pub fn start(client: Client) -> Self {
-        let shared = Arc::<Shared>::default();
+    /// Starts it. What belongs to functions is removed only if it `serves_functions`.
+    pub fn start(client: Client, serves_functions: bool) -> Self {
+        let shared = Arc::new(Shared { plan: Mutex::new(Plan::new(serves_functions)), news: Notify::new() });
         Self { task: tokio::spawn(run(client, shared.clone())), shared }
     }
 

@@ -52,8 +52,8 @@ pub struct Ground {
     pub settings: Settings,
     /// For what a Gateway gets.
     pub provision: headgate_provision::Settings,
-    /// For functions.
-    pub functions: headgate_functions::Defaults,
+    /// For functions; `None` where another installation in the cluster serves them, and nothing of them is looked at.
+    pub functions: Option<headgate_functions::Defaults>,
 }
 
 /// What is to be done.
@@ -94,6 +94,7 @@ pub struct Cluster {
     shares: Shares,
     fleets: Fleets,
     functions: Functions,
+    serves_functions: bool,
     /// As the scaler was told.
     targets: Vec<TargetSpec>,
     running: BTreeSet<Member>,
@@ -116,7 +117,8 @@ impl Cluster {
             translator: Translator::new(ground.settings),
             shares: Shares::default(),
             fleets: Fleets::new(ground.provision),
-            functions: Functions::new(ground.functions),
+            serves_functions: ground.functions.is_some(),
+            functions: Functions::new(ground.functions.unwrap_or_default()),
             targets: Vec::new(),
             running: BTreeSet::new(),
             done: Translation::default(),
@@ -150,6 +152,9 @@ impl Cluster {
     pub fn take(&mut self, changes: &[ObjectChange]) -> Option<BTreeSet<ObjectRef>> {
         self.stock.take(changes, &mut self.news);
         for change in changes {
+            if !self.serves_functions {
+                continue;
+            }
             self.functions.see(change);
             let name = change.name();
             if name.group == OF_GATEWAY_GROUP {

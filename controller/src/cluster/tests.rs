@@ -73,7 +73,7 @@ fn cluster() -> Cluster {
     Cluster::new(Ground {
         settings: Settings::default(),
         provision: headgate_provision::Settings::default(),
-        functions: headgate_functions::Defaults::default(),
+        functions: Some(headgate_functions::Defaults::default()),
     })
 }
 

@@ -2,7 +2,8 @@
 
 use crate::{
     load::Load,
-    story::{Story, backends, gateway, route, split},
+    objects::{backends, gateway, route, split},
+    story::Story,
 };
 
 const EDITS: usize = 20;

@@ -2,7 +2,8 @@
 
 use crate::{
     load::{Load, exactly},
-    story::{Story, backends, gateway, route, split},
+    objects::{backends, gateway, route, split},
+    story::Story,
 };
 
 #[tokio::test(flavor = "multi_thread")]

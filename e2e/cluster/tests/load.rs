@@ -1,4 +1,4 @@
-//! Load that never pauses, and counts what each request was answered. Half of its clients keep their connections for as long as they may; the others open one for each request. It repeats no request.
+//! Load that goes on until it is ended, and counts what each request was answered. Half of its clients keep their connections for as long as they may; the others open one for each request. It repeats no request.
 
 use crate::story::{ask, open, told};
 use std::{
@@ -8,8 +8,12 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 use tokio::task::JoinSet;
+
+/// Between two requests of a client: what is tested needs the machine too.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// How often each answer came, as [`told`] tells it.
 pub type Counts = BTreeMap<String, u64>;
@@ -22,16 +26,29 @@ pub struct Load {
 }
 
 impl Load {
-    /// Four clients.
-    pub fn begin(to: SocketAddr, host: &'static str) -> Self {
+    /// Four clients that ask for one host.
+    pub fn begin(to: SocketAddr, host: &str) -> Self {
+        Self::over(to, vec![host.to_owned()])
+    }
+
+    /// Four clients that ask for one host after the other. What is not answered 200 is counted by host.
+    pub fn over(to: SocketAddr, hosts: Vec<String>) -> Self {
         let mut load = Self { clients: JoinSet::new(), stop: Arc::default(), counts: Arc::default() };
-        for keeps in [true, false, true, false] {
-            let (stop, counts) = (load.stop.clone(), load.counts.clone());
+        for (client, keeps) in [true, false, true, false].into_iter().enumerate() {
+            let (stop, counts, hosts) = (load.stop.clone(), load.counts.clone(), hosts.clone());
             load.clients.spawn(async move {
                 let mut kept = None;
+                // each begins elsewhere
+                let mut at = client * hosts.len() / 4;
                 while !stop.load(Ordering::Relaxed) {
-                    let outcome = one(&mut kept, to, host, keeps).await;
+                    let host = &hosts[at % hosts.len()];
+                    at += 1;
+                    let mut outcome = one(&mut kept, to, host, keeps).await;
+                    if hosts.len() > 1 && !outcome.starts_with("200") {
+                        outcome = format!("{host}: {outcome}");
+                    }
                     *counts.lock().unwrap().entry(outcome).or_default() += 1;
+                    tokio::time::sleep(PAUSE).await;
                 }
             });
         }
@@ -46,6 +63,13 @@ impl Load {
     /// How many requests were answered or failed so far.
     pub fn total(&self) -> u64 {
         self.counts.lock().unwrap().values().sum()
+    }
+
+    /// Stops when each request that was begun has an outcome; a panic unless each was `wanted`.
+    pub async fn end_with_only(self, wanted: &str) -> u64 {
+        let counts = self.end().await;
+        assert!(counts.keys().all(|outcome| outcome == wanted) && !counts.is_empty(), "only {wanted:?}: {counts:?}");
+        counts[wanted]
     }
 
     /// Stops when each request that was begun has an outcome.

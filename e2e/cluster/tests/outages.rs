@@ -2,7 +2,8 @@
 
 use crate::{
     load::Load,
-    story::{Story, backends, gateway, route, split},
+    objects::{backends, gateway, route, split},
+    story::Story,
 };
 
 const SYSTEM: &str = "headgate-system";
@@ -12,7 +13,7 @@ const GATEWAY_PODS: &str = "gateway.networking.k8s.io/gateway-name=web";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gateways_serve_without_controllers_and_without_each_other() {
-    let Some(story) = Story::begin("e2e-outage").await else { return };
+    let Some(story) = Story::alone("e2e-outage").await else { return };
     let replicas =
         story.kubectl(&["--namespace", SYSTEM, "get", CONTROLLERS, "--output=jsonpath={.spec.replicas}"]).await;
     story.apply(&(backends() + &gateway(2) + &route(&split(1, &[("a", 1)])))).await;

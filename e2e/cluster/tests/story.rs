@@ -1,38 +1,72 @@
 //! One story in a cluster: a namespace of its own, kubectl, and waiting for what objects say. It decides nothing about routes.
 
+use crate::api::Api;
 use headgate_e2e::{Answer, Wire};
+use serde_json::Value;
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 use tokio::{
     io::AsyncWriteExt,
     net::TcpStream,
     process::Command,
-    sync::{Mutex, MutexGuard},
+    sync::{RwLock, RwLockReadGuard, RwLockWriteGuard},
     time::{Instant, timeout},
 };
 
 /// No condition takes longer, however busy the machine is.
-const PATIENCE: Duration = Duration::from_secs(180);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at a condition.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Stories take controllers away from each other, so one is told at a time.
-static ALONE: Mutex<()> = Mutex::const_new(());
+/// Stories that break what others need are told alone; the others beside each other.
+static CLUSTER: RwLock<()> = RwLock::const_new(());
+
+/// How long a story has the cluster.
+enum Turn {
+    Shared(#[expect(dead_code, reason = "it is held")] RwLockReadGuard<'static, ()>),
+    Alone(#[expect(dead_code, reason = "it is held")] RwLockWriteGuard<'static, ()>),
+}
 
 /// A story that is being told.
 pub struct Story {
     namespace: String,
-    _alone: MutexGuard<'static, ()>,
+    /// The API server, where kubectl takes too long.
+    pub api: Api,
+    began: Instant,
+    _turn: Turn,
+}
+
+/// What a story told leaves its namespace for others; one that failed is kept to look at.
+impl Drop for Story {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        println!("told in {:.0} s: {}", self.began.elapsed().as_secs_f64(), self.namespace);
+        let delete = ["delete", "namespace", &self.namespace, "--wait=false"];
+        let _ = std::process::Command::new("kubectl").args(delete).stdout(Stdio::null()).status();
+    }
 }
 
 impl Story {
-    /// An empty namespace; `None`, and a line that says so, where there is no cluster of `e2e/cluster`.
+    /// An empty namespace; `None`, and a line that says so, where there is no cluster of `e2e/cluster`. Others are told meanwhile.
     pub async fn begin(namespace: &str) -> Option<Self> {
+        Self::with(namespace, async || Turn::Shared(CLUSTER.read().await)).await
+    }
+
+    /// The same, and nobody else is told anything until it ends.
+    pub async fn alone(namespace: &str) -> Option<Self> {
+        Self::with(namespace, async || Turn::Alone(CLUSTER.write().await)).await
+    }
+
+    async fn with(namespace: &str, turn: impl AsyncFnOnce() -> Turn) -> Option<Self> {
         // both: KUBECONFIG alone could be a cluster that somebody lives on
         if ["KUBECONFIG", "CLUSTER"].iter().any(|name| std::env::var_os(name).is_none()) {
             println!("not run: {namespace}: there is no cluster here; `make cluster` makes one");
             return None;
         }
-        let story = Self { namespace: namespace.to_owned(), _alone: ALONE.lock().await };
+        let turn = turn().await;
+        let api = Api::new().await;
+        let story = Self { namespace: namespace.to_owned(), api, began: Instant::now(), _turn: turn };
         story.kubectl(&["delete", "namespace", namespace, "--ignore-not-found", "--timeout=120s"]).await;
         story.kubectl(&["create", "namespace", namespace]).await;
         Some(story)
@@ -53,8 +87,8 @@ impl Story {
         self.kubectl(&["patch", object, "--type=merge", "--patch", patch]).await;
     }
 
-    /// What kubectl prints, or what it complains of.
-    async fn run(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+    /// What kubectl prints with this on its standard input, or what it complains of.
+    pub async fn run(&self, arguments: &[&str], input: &str) -> Result<String, String> {
         let mut command = Command::new("kubectl");
         command.args(["--namespace", &self.namespace]).args(arguments).kill_on_drop(true);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -99,6 +133,52 @@ impl Story {
         SocketAddr::new(address.parse().unwrap_or_else(|_| panic!("{gateway} has the address {address:?}")), 80)
     }
 
+    /// Where functions are found, once there is one.
+    pub async fn functions(&self) -> SocketAddr {
+        let of = ["--namespace", "headgate-system"];
+        let gateway = "gateway/openfunction";
+        self.until("functions have a Gateway", async || {
+            let found = [&of[..], &["get", gateway, "--ignore-not-found", "--output=name"]].concat();
+            !self.kubectl(&found).await.is_empty()
+        })
+        .await;
+        let limit = format!("--timeout={}s", PATIENCE.as_secs());
+        self.kubectl(&[&of[..], &["wait", gateway, "--for=condition=Programmed", &limit]].concat()).await;
+        let path = "--output=jsonpath={.status.addresses[0].value}";
+        let address = self.kubectl(&[&of[..], &["get", gateway, path]].concat()).await;
+        SocketAddr::new(address.parse().unwrap_or_else(|_| panic!("{gateway} has the address {address:?}")), 80)
+    }
+
+    /// How many replicas of Deployments whose names begin like this are wanted or there, whichever is more.
+    pub async fn replicas(&self, namespace: &str, name: &str) -> u64 {
+        let all = self.api.list(&format!("/apis/apps/v1/namespaces/{namespace}/deployments")).await;
+        let of_name =
+            all.iter().filter(|one| one["metadata"]["name"].as_str().is_some_and(|own| own.starts_with(name)));
+        let count = |value: &Value| value.as_u64().unwrap_or_default();
+        of_name.map(|one| count(&one["spec"]["replicas"]).max(count(&one["status"]["replicas"]))).sum()
+    }
+
+    /// The image that was installed: of it `echo` is a function.
+    pub async fn image(&self) -> String {
+        let path = "--output=jsonpath={.spec.template.spec.containers[0].image}";
+        self.kubectl(&["--namespace", "headgate-system", "get", "deployment/headgate-controller", path]).await
+    }
+
+    /// Where each Pod of a Gateway is reached, without its Service.
+    pub async fn pods(&self, gateway: &str) -> Vec<SocketAddr> {
+        let path = format!("/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices", self.namespace);
+        let label = format!("?labelSelector=kubernetes.io/service-name%3D{gateway}-headgate");
+        let mut found = Vec::new();
+        for slice in self.api.list(&(path + &label)).await {
+            let port = u16::try_from(slice["ports"][0]["port"].as_u64().expect("a port")).unwrap();
+            let endpoints = slice["endpoints"].as_array().into_iter().flatten();
+            let ready = endpoints.filter(|endpoint| endpoint["conditions"]["ready"] == true);
+            let address = |endpoint: &Value| endpoint["addresses"][0].as_str().unwrap().parse().unwrap();
+            found.extend(ready.map(|endpoint| SocketAddr::new(address(endpoint), port)));
+        }
+        found
+    }
+
     /// Looks again until `holds`.
     pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
         let begun = Instant::now();
@@ -130,7 +210,7 @@ pub async fn open(to: SocketAddr) -> Result<Wire, String> {
 }
 
 /// One GET on a connection of its own.
-async fn ask_once(to: SocketAddr, host: &str) -> Result<Answer, String> {
+pub async fn ask_once(to: SocketAddr, host: &str) -> Result<Answer, String> {
     ask(&mut open(to).await?, host).await
 }
 
@@ -148,83 +228,4 @@ pub fn told(answer: &Answer) -> String {
     };
     let edit = answer.field("x-edit").map(|edit| format!(" edit {edit}")).unwrap_or_default();
     format!("{} {text}{edit}", answer.status)
-}
-
-/// Deployments and Services `a` and `b`, each of which answers its name.
-pub fn backends() -> String {
-    ["a", "b"].map(backend).concat()
-}
-
-fn backend(name: &str) -> String {
-    format!(
-        "
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {{name: {name}}}
-spec:
-  selector: {{matchLabels: {{app: {name}}}}}
-  template:
-    metadata: {{labels: {{app: {name}}}}}
-    spec:
-      containers:
-      - name: echo
-        image: headgate:echo
-        args: [echo, --text, {name}, --address, 0.0.0.0, --port, '8080']
-        readinessProbe: {{tcpSocket: {{port: 8080}}}}
----
-apiVersion: v1
-kind: Service
-metadata: {{name: {name}}}
-spec:
-  selector: {{app: {name}}}
-  ports: [{{port: 80, targetPort: 8080}}]
-"
-    )
-}
-
-/// The Gateway `web`, with so many Pods.
-pub fn gateway(replicas: u32) -> String {
-    format!(
-        "
----
-apiVersion: headgate.dev/v1alpha1
-kind: GatewayParameters
-metadata: {{name: web}}
-spec: {{replicas: {replicas}}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {{name: web}}
-spec:
-  gatewayClassName: headgate
-  infrastructure: {{parametersRef: {{group: headgate.dev, kind: GatewayParameters, name: web}}}}
-  listeners: [{{name: http, port: 80, protocol: HTTP}}]
-"
-    )
-}
-
-/// The HTTPRoute `shop` of the host `shop.example` with these rules, as JSON.
-pub fn route(rules: &str) -> String {
-    format!(
-        "
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: HTTPRoute
-metadata: {{name: shop}}
-spec:
-  parentRefs: [{{name: web}}]
-  hostnames: [shop.example]
-  rules: {rules}
-"
-    )
-}
-
-/// Rules that send to backends by weight, and name the edit in the answer.
-pub fn split(edit: usize, weights: &[(&str, u32)]) -> String {
-    let arm = |&(name, weight): &(&str, u32)| format!(r#"{{"name":"{name}","port":80,"weight":{weight}}}"#);
-    let arms = weights.iter().map(arm).collect::<Vec<_>>().join(",");
-    let set = format!(r#"{{"name":"x-edit","value":"{edit}"}}"#);
-    let filter = format!(r#"{{"type":"ResponseHeaderModifier","responseHeaderModifier":{{"set":[{set}]}}}}"#);
-    format!(r#"[{{"filters":[{filter}],"backendRefs":[{arms}]}}]"#)
 }

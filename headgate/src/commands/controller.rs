@@ -64,6 +64,9 @@ pub struct Args {
     /// The class of Gateways that functions make.
     #[arg(long, default_value = "headgate")]
     class: String,
+    /// Whether functions are served: by one installation of a cluster only.
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
+    functions: bool,
     /// Domain of functions that have no hostname of their own.
     #[arg(long, default_value = "example.com")]
     domain: String,
@@ -138,7 +141,7 @@ async fn controller(
         scaling,
         cluster: Cluster::new(ground(args, &material.trusted())),
         publisher,
-        applier: Applier::start(client.clone()),
+        applier: Applier::start(client.clone(), args.functions),
         writer: StatusWriter::start(client.clone(), &args.controller_name, &args.identity),
         accounts,
         shown,
@@ -320,7 +323,7 @@ pub fn ground(args: &Args, trusted: &str) -> Ground {
         make_gateways: false,
         ..Defaults::default()
     };
-    Ground { settings, provision: provision(args, trusted), functions }
+    Ground { settings, provision: provision(args, trusted), functions: args.functions.then_some(functions) }
 }
 
 fn provision(args: &Args, trusted: &str) -> headgate_provision::Settings {

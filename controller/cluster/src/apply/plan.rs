@@ -71,9 +71,15 @@ pub struct Plan {
     /// Why those that could not be written last were not, and whether that passes by itself.
     troubles: BTreeMap<ObjectRef, (Failure, String)>,
     leading: bool,
+    serves_functions: bool,
 }
 
 impl Plan {
+    /// Wants nothing yet, and knows of nothing.
+    pub fn new(serves_functions: bool) -> Self {
+        Self { serves_functions, ..Self::default() }
+    }
+
     /// See [`super::Applier::want`].
     pub fn want(&mut self, manifests: BTreeMap<ObjectRef, Arc<Value>>, gateways: BTreeSet<GatewayName>) {
         for (name, manifest) in &manifests {
@@ -239,14 +245,14 @@ impl Plan {
         }
     }
 
-    /// Whether an object that nobody wants is ours to remove: it belongs to a Gateway that we serve, or to a function. One whose
+    /// Whether an object that nobody wants is ours to remove: it belongs to a Gateway that we serve, or to a function, if we serve those. One whose
     /// Gateway is gone goes with it, and one of another controller's Gateway is that controller's.
     fn is_removable(&self, there: &ClusterObject) -> bool {
         let labels = there.made.as_ref().map_or(&Value::Null, |made| &made["metadata"]["labels"]);
         // Kubernetes gives our labels to what it makes itself: Pods, EndpointSlices
         let is_made_here = matches!(&*there.name.kind, "Deployment" | "Service" | "HTTPRoute" | "Gateway");
         let of_function = is_made_here && [FUNCTION_LABEL, OF_GATEWAY_LABEL].iter().any(|key| labels[*key].is_string());
-        of_function
+        (of_function && self.serves_functions)
             || there.owner.as_ref().is_some_and(|owner| {
                 let gateway = GatewayName { namespace: owner.namespace.clone(), name: owner.name.clone() };
                 owner.group == GATEWAY_GROUP && owner.kind == "Gateway" && self.gateways.contains(&gateway)

@@ -19,7 +19,7 @@ fn wanted(value: &Value) -> BTreeMap<ObjectRef, Arc<Value>> {
 
 fn there(kind: &str, version: &str, value: &Value) -> ObjectChange {
     let mut value = value.clone();
-    value["metadata"] = json!({"resourceVersion": version});
+    value["metadata"]["resourceVersion"] = json!(version);
     ObjectChange::Upsert(Arc::new(ClusterObject {
         name: name(kind),
         content: ClusterContent::Other(Arc::new(value.clone())),
@@ -52,7 +52,11 @@ fn works(plan: &mut Plan, now: Instant) -> Vec<String> {
 }
 
 fn leading() -> Plan {
-    let mut plan = Plan::default();
+    leading_with(true)
+}
+
+fn leading_with(functions: bool) -> Plan {
+    let mut plan = Plan::new(functions);
     plan.lead(true);
     plan
 }
@@ -91,6 +95,16 @@ fn what_nobody_wants_of_our_gateways_goes_once_and_nothing_of_others() {
     assert_eq!(works(&mut plan, now), ["delete PodDisruptionBudget"]);
     plan.see(&there("PodDisruptionBudget", "2", &json!({})));
     assert_eq!(works(&mut plan, now + Duration::from_secs(30)), [""; 0], "it is on its way");
+}
+
+#[test]
+fn what_functions_have_goes_only_where_functions_are_served() {
+    let of_function = json!({"metadata": {"labels": {FUNCTION_LABEL: "hello"}}});
+    for (serves_functions, expected) in [(true, vec!["delete Deployment"]), (false, vec![])] {
+        let mut plan = leading_with(serves_functions);
+        plan.see(&there("Deployment", "1", &of_function));
+        assert_eq!(works(&mut plan, Instant::now()), expected);
+    }
 }
 
 #[test]

@@ -1,0 +1,114 @@
+//! The API server is away, and its memory is: gateways serve on as if nothing were, a function that must be started says in time that it cannot be, and all is caught up with at once when the API server is back.
+
+use crate::{
+    load::Load,
+    objects::{backends, cold_function, gateway, route, split},
+    parts::{Stopped, crash, lasting},
+    story::{Story, ask_once, told},
+};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// From the API server's first answer until an edit is served and said.
+const CONVERGED: Duration = Duration::from_secs(5);
+/// How long requests may wait for the function of these stories.
+const WAIT: Duration = Duration::from_secs(3);
+const EDITS: [&str; 2] = ["200 a edit 1", "200 b edit 2"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_api_server_all_that_runs_goes_on() {
+    let Some(story) = Story::alone("e2e-away").await else { return };
+    let spare = gateway(1).replace("name: web", "name: spare");
+    let second = route(&split(1, &[("a", 1)])).replace("name: shop", "name: spare").replace("name: web", "name: spare");
+    let to = begin(&story, "e2e-away", &(spare + &second)).await;
+    let functions = functions_begin(&story, "e2e-away").await;
+    story.address("spare").await;
+    let spares = story.pods("spare").await;
+    story.until_answered(spares[0], "shop.example", EDITS[0]).await;
+    let pod = story.names("e2e-away", "pods", "gateway.networking.k8s.io/gateway-name=spare").await.remove(0);
+
+    let load = Load::begin(to, "shop.example");
+    let away = Stopped::killed("kube-apiserver");
+    let began = Instant::now();
+    let answer = ask_once(functions, "cold.e2e-away.functions.internal").await.expect("an answer");
+    let waited = began.elapsed();
+    println!("a function that cannot be started: {} after {waited:?}", answer.text().trim());
+    assert!([503, 504].contains(&answer.status) && answer.failure().is_some(), "{}", told(&answer));
+    assert!(waited < WAIT + Duration::from_secs(1), "{waited:?}");
+    assert!(answer.field("retry-after").is_some(), "when to come again");
+
+    // a gateway whose program crashes knows its routes again, though nobody is there to tell it
+    crash(pod.trim_start_matches("pod/"));
+    story.until_answered(spares[0], "shop.example", EDITS[0]).await;
+
+    let time = lasting(Duration::from_secs(20), Duration::from_secs(120));
+    tokio::time::sleep(time.saturating_sub(began.elapsed())).await;
+    away.start();
+    catches_up(&story, &load, "e2e-away").await;
+    story.until_answered(functions, "cold.e2e-away.functions.internal", "200 cold").await;
+    end(load, "an API server that was away").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_etcd_is_not_noticed() {
+    let Some(story) = Story::alone("e2e-etcd").await else { return };
+    let to = begin(&story, "e2e-etcd", "").await;
+    let load = Load::begin(to, "shop.example");
+    let away = Stopped::of("etcd");
+    tokio::time::sleep(lasting(Duration::from_secs(5), Duration::from_secs(60))).await;
+    away.start();
+    catches_up(&story, &load, "e2e-etcd").await;
+    end(load, "a restart of etcd").await;
+}
+
+/// The Gateway `web` with a route to `a`.
+async fn begin(story: &Story, namespace: &str, more: &str) -> SocketAddr {
+    story.apply(&(backends() + &gateway(2) + &route(&split(1, &[("a", 1)])) + more)).await;
+    let to = story.address("web").await;
+    for deployment in ["deployment/web-headgate", "deployment/a", "deployment/b"] {
+        story.rolled_out(namespace, deployment).await;
+    }
+    story.until_answered(to, "shop.example", EDITS[0]).await;
+    to
+}
+
+/// The function `cold`, which has been called once and has stopped again; where it is reached.
+async fn functions_begin(story: &Story, namespace: &str) -> SocketAddr {
+    story.apply(&cold_function("cold", &story.image().await, WAIT)).await;
+    let to = story.functions().await;
+    story.until_answered(to, &format!("cold.{namespace}.functions.internal"), "200 cold").await;
+    story.until("the function has stopped", async || story.replicas(namespace, "cold").await == 0).await;
+    to
+}
+
+/// The API server answers again; from then on an edit, and a new route, are served and said within a short time.
+async fn catches_up(story: &Story, load: &Load, namespace: &str) {
+    let path = format!("{}/shop", crate::api::routes(namespace));
+    story.until("the API server answers", async || story.api.ask(http::Method::GET, &path, None).await.is_ok()).await;
+    let back = Instant::now();
+    let rules: serde_json::Value = serde_json::from_str(&split(2, &[("b", 1)])).unwrap();
+    let patch = serde_json::json!({"spec": {"rules": rules}});
+    story
+        .until("the edit is taken", async || story.api.ask(http::Method::PATCH, &path, Some(&patch)).await.is_ok())
+        .await;
+    story.until("the edit is live", async || load.counts().contains_key(EDITS[1])).await;
+    let live = back.elapsed();
+    story
+        .until("the edit is said", async || {
+            let route = story.api.get(&path).await;
+            let condition = &route["status"]["parents"][0]["conditions"][0];
+            condition["observedGeneration"] == route["metadata"]["generation"]
+        })
+        .await;
+    let said = back.elapsed();
+    println!("back: an edit is live after {live:?}, and said after {said:?}");
+    assert!(live < CONVERGED && said < CONVERGED, "live after {live:?}, said after {said:?}");
+}
+
+async fn end(load: Load, what: &str) {
+    let counts = load.end().await;
+    println!("{what}: {counts:?}");
+    assert!(counts.keys().all(|outcome| EDITS.contains(&outcome.as_str())), "{counts:?}");
+}
