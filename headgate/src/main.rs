@@ -107,9 +107,10 @@ mod tests {
             "json",
         ];
         let ground = controller_ground(&words.map(str::to_owned)).expect("they are those of a controller");
+        let domain = ground.functions.map(|functions| functions.domain);
         assert_eq!(
-            (&*ground.settings.controller_name, &*ground.functions.domain, &*ground.provision.image),
-            ("a.io/b", "fn.example", "a:1")
+            (&*ground.settings.controller_name, domain.as_deref(), &*ground.provision.image),
+            ("a.io/b", Some("fn.example"), "a:1")
         );
         assert!(controller_ground(&["gateway".to_owned()]).is_none());
         assert!(controller_ground(&[]).is_none());

@@ -35,7 +35,7 @@ pub struct Applier {
     task: JoinHandle<()>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     plan: Mutex<Plan>,
     news: Notify,
@@ -45,7 +45,7 @@ struct Shared {
 impl Applier {
     /// Starts it. What belongs to functions is removed only if it `serves_functions`.
     pub fn start(client: Client, serves_functions: bool) -> Self {
-        let shared = Arc::new(Shared { plan: Mutex::new(Plan::new(serves_functions)), news: Notify::new() });
+        let shared = Arc::new(Shared { plan: Mutex::new(Plan::new(serves_functions)), ..Shared::default() });
         Self { task: tokio::spawn(run(client, shared.clone())), shared }
     }
 

@@ -18,6 +18,8 @@ pub const ANSWER_HOLDS: Duration = Duration::from_secs(10);
 const CONFLICT: Duration = Duration::from_millis(500);
 const FAILED: Duration = Duration::from_millis(200);
 const FAILED_MAX: Duration = Duration::from_secs(10);
+/// While nobody answers, little is lost by asking: what is to be said is to stand there soon after the API server is back.
+const UNAVAILABLE_MAX: Duration = Duration::from_secs(2);
 const REFUSED: Duration = Duration::from_secs(30);
 const REFUSED_MAX: Duration = Duration::from_secs(600);
 
@@ -66,7 +68,7 @@ impl Delay {
         let (first, most) = match failure {
             Failure::Conflict => (CONFLICT, FAILED_MAX),
             Failure::Refused => (REFUSED, REFUSED_MAX),
-            Failure::Unavailable => (FAILED, FAILED_MAX),
+            Failure::Unavailable => (FAILED, UNAVAILABLE_MAX),
         };
         let wait = doubled(first, self.failures, most).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
         self.retry = Some((failure, now + wait));

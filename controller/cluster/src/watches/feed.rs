@@ -22,8 +22,11 @@ const WATCH_SECONDS: u32 = 120;
 const LATE: Duration = Duration::from_secs(5);
 /// A watch that lasted this long says that the API server is well.
 const CALM: Duration = Duration::from_secs(5);
-/// The first and the longest pause after a failure.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The first and the longest pause after a failure. An API server that comes back refuses once more before it knows who may what, and
+/// all that changed is to be served within 5 s of its return.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(1_500));
+/// The longest pause that an API server may ask for.
+const PATIENCE_MOST: Duration = Duration::from_secs(10);
 const GONE: u16 = 410;
 
 /// What is told of a kind.
@@ -217,7 +220,7 @@ where
 
     fn fail(&mut self, failure: Failure, step: Step<K>) -> Event<K> {
         self.step = if failure.is_gone { Step::List } else { step };
-        self.pause = Some(pause(self.failures, fastrand::f64()).max(failure.patience.min(PAUSE.1)));
+        self.pause = Some(pause(self.failures, fastrand::f64()).max(failure.patience.min(PATIENCE_MOST)));
         self.failures = self.failures.saturating_add(1);
         Event::Failed(failure)
     }

@@ -25,7 +25,7 @@ const GETS_MOST: usize = 8;
 /// The longest wait for one.
 const ANSWER_MOST: Duration = Duration::from_secs(10);
 /// The first and the longest pause before one that could not be got is tried again.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 
 type Referred = Arc<BTreeSet<ObjectRef>>;
 

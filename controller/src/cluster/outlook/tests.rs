@@ -42,7 +42,7 @@ fn of(values: &[Value]) -> Outlook {
     let ground = Ground {
         settings: Settings::default(),
         provision: headgate_provision::Settings::default(),
-        functions: headgate_functions::Defaults::default(),
+        functions: Some(headgate_functions::Defaults::default()),
     };
     let objects: Vec<_> = values.iter().filter_map(|value| Some(Arc::new(read(value.clone(), None)?))).collect();
     outlook(ground, &objects, read, 0)
