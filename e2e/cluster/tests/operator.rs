@@ -1,6 +1,9 @@
 //! An operator looks into a cluster from the command line: what is well, what is refused and why, what files would change, which Pod answered. It sees what a person sees.
 
-use crate::story::{Story, backends, gateway, route, split};
+use crate::{
+    objects::{backends, gateway, route, split},
+    story::Story,
+};
 use headgate_e2e::binary;
 use serde_json::Value;
 use std::{path::PathBuf, process::Stdio, time::Duration};

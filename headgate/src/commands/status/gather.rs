@@ -80,7 +80,7 @@ pub fn sight<'a>(looked: &'a Looked, ground: &'a Ground, namespace: Option<&'a s
     Sight {
         objects: &looked.objects,
         controller_name: &ground.settings.controller_name,
-        usual_class: &ground.functions.class,
+        usual_class: ground.functions.as_ref().map_or("", |functions| &functions.class),
         namespace,
     }
 }
