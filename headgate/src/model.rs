@@ -52,7 +52,7 @@ fn is_read(kind: &Kind) -> bool {
     match kind.reading {
         Reading::Whole => kind.kind != "EndpointSlice",
         Reading::Ours => matches!(kind.kind, "Deployment" | "Pod"),
-        Reading::Referred | Reading::Metadata => false,
+        Reading::Referred | Reading::Scaled | Reading::Metadata => false,
     }
 }
 

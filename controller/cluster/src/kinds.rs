@@ -6,6 +6,9 @@ use kube::api::ApiResource;
 /// What our own objects carry (label selector).
 pub const OURS: &str = "app.kubernetes.io/managed-by=headgate";
 
+/// What does not (label selector).
+pub const NOT_OURS: &str = "app.kubernetes.io/managed-by!=headgate";
+
 /// How objects of a kind are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -15,6 +18,8 @@ pub enum Reading {
     Ours,
     /// Names and versions of all; those that others refer to are got one by one.
     Referred,
+    /// Those that are scaled as a policy says and that we did not make, and their Pods without `spec`.
+    Scaled,
     /// Metadata of all.
     Metadata,
 }
@@ -109,6 +114,9 @@ pub const KINDS: &[Kind] = &[
     builtin("", "ServiceAccount", "serviceaccounts", Reading::Ours),
     builtin("", "Pod", "pods", Reading::Ours),
     builtin("apps", "Deployment", "deployments", Reading::Ours),
+    builtin("apps", "Deployment", "deployments", Reading::Scaled),
+    builtin("apps", "StatefulSet", "statefulsets", Reading::Scaled),
+    builtin("", "Pod", "pods", Reading::Scaled),
     builtin("policy", "PodDisruptionBudget", "poddisruptionbudgets", Reading::Ours),
 ];
 
@@ -151,6 +159,6 @@ mod tests {
     #[test]
     fn ours_are_selected_by_the_label_that_they_get() {
         let (label, value) = headgate_translate::manifest::MANAGED_BY;
-        assert_eq!(OURS, format!("{label}={value}"));
+        assert_eq!((OURS, NOT_OURS), (&*format!("{label}={value}"), &*format!("{label}!={value}")));
     }
 }

@@ -46,7 +46,7 @@ pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&C
 }
 
 fn content(kind: &Kind, value: Value, before: Option<&ClusterObject>) -> (ClusterContent, Vec<Problem>) {
-    if matches!(kind.reading, Reading::Ours | Reading::Metadata) {
+    if matches!(kind.reading, Reading::Ours | Reading::Scaled | Reading::Metadata) {
         return (ClusterContent::Other(Arc::new(value)), Vec::new());
     }
     match decode_admitted(&value) {

@@ -1,11 +1,13 @@
 //! The writer of replicas and of what marks Pods and workloads for the scaler. One write each, never repeated here: the scaler asks again.
 
+use crate::kinds;
 use headgate_controller::scaling::cluster::{Action, Input, OWNER_ANNOTATION, Outcome};
 use headgate_functions::CLOSING_ANNOTATION;
-use k8s_openapi::api::{apps::v1::Deployment, autoscaling::v1::Scale, core::v1::Pod};
+use headgate_translate::kinds::ObjectRef;
+use k8s_openapi::api::{autoscaling::v1::Scale, core::v1::Pod};
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{DynamicObject, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -30,7 +32,7 @@ impl ScaleWriter {
         (Self { client, outcomes }, told)
     }
 
-    /// Starts a write; `workload` is the Deployment of the target. Actions that are no writes do nothing.
+    /// Starts a write; `workload` is the rest of the name of the target: the name of a Deployment, or a kind and a name. Actions that are no writes do nothing.
     pub fn write(&self, namespace: &str, workload: &str, action: Action) {
         let (writer, namespace, workload) = (self.clone(), namespace.to_owned(), workload.to_owned());
         tokio::spawn(async move { writer.carry_out(&namespace, &workload, action).await });
@@ -51,8 +53,10 @@ impl ScaleWriter {
             }
             Action::Stamp { target, owner } => {
                 let patch = json!({"metadata": {"annotations": {OWNER_ANNOTATION: owner}}});
-                let api: Api<Deployment> = Api::namespaced(self.client.clone(), namespace);
-                said(&target, workload, merged(&api, workload, &patch).await);
+                let (kind, name) = kind_and_name(workload);
+                let Some(resource) = kinds::resource(&ObjectRef::new("apps", kind, namespace, name)) else { return };
+                let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
+                said(&target, workload, merged(&api, name, &patch).await);
             }
             Action::Publish(_) | Action::Report(_) => {}
         }
@@ -61,7 +65,9 @@ impl ScaleWriter {
     /// Only if nobody has written meanwhile: the test fails with 422 otherwise.
     async fn set_replicas(&self, namespace: &str, workload: &str, from: u32, to: u32) -> Outcome {
         let patch = replicas_patch(from, to);
-        let path = format!("/apis/apps/v1/namespaces/{namespace}/deployments/{workload}/scale");
+        let (kind, name) = kind_and_name(workload);
+        let plural = if kind == "StatefulSet" { "statefulsets" } else { "deployments" };
+        let path = format!("/apis/apps/v1/namespaces/{namespace}/{plural}/{name}/scale");
         let request = http::Request::patch(path).header("content-type", "application/json-patch+json");
         let request = match request.body(patch.to_string().into_bytes()) {
             Ok(request) => request,
@@ -77,6 +83,11 @@ impl ScaleWriter {
             Err(_) => Outcome::Failed { reason: late() },
         }
     }
+}
+
+/// Of the rest of a target's name.
+fn kind_and_name(workload: &str) -> (&str, &str) {
+    workload.split_once('/').unwrap_or(("Deployment", workload))
 }
 
 /// A Scale without replicas has no field for them (autoscaling/v1, `omitempty`).

@@ -3,6 +3,7 @@
 mod feed;
 mod follow;
 mod refer;
+mod workloads;
 
 use crate::kinds::{KINDS, Kind, Reading};
 use headgate_controller::sources::cluster::ObjectChange;
@@ -98,7 +99,7 @@ struct News {
     kind: usize,
     health: Health,
     changes: Vec<ObjectChange>,
-    /// For kinds that are read by reference: all of this set is read, or known to be missing.
+    /// For kinds of which only some are read: all of this set is read, or known to be missing.
     referred: Option<Arc<BTreeSet<ObjectRef>>>,
 }
 
@@ -162,8 +163,8 @@ impl Watches {
         }
     }
 
-    /// Reads these Secrets and ConfigMaps from now on and no others, and waits until all of them are read or known to be missing, or
-    /// `limit` is over. Gives what came meanwhile.
+    /// Reads these Secrets, ConfigMaps and workloads, with the Pods of those, from now on and no others, and waits until all of them are
+    /// read or known to be missing, or `limit` is over. Gives what came meanwhile.
     pub async fn refer(&mut self, objects: BTreeSet<ObjectRef>, limit: Duration) -> Vec<ObjectChange> {
         let wanted = Arc::new(objects);
         self.refer.send_replace(wanted.clone());
@@ -176,7 +177,7 @@ impl Watches {
             }
         };
         if tokio::time::timeout(limit, settle).await.is_err() {
-            tracing::warn!("Secrets and ConfigMaps that are referred to could not all be read in time");
+            tracing::warn!("Secrets, ConfigMaps and workloads that are referred to could not all be read in time");
         }
         std::mem::take(&mut self.kept)
     }
@@ -197,7 +198,8 @@ impl Watches {
     }
 
     fn is_settled(&self, wanted: &Arc<BTreeSet<ObjectRef>>) -> bool {
-        let mut by_reference = self.watched.iter().filter(|one| one.kind.reading == Reading::Referred);
+        let is_by_reference = |kind: &Kind| matches!(kind.reading, Reading::Referred | Reading::Scaled);
+        let mut by_reference = self.watched.iter().filter(|one| is_by_reference(&one.kind));
         by_reference.all(|one| one.settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted)))
     }
 

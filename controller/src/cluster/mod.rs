@@ -7,9 +7,11 @@ mod fleet;
 mod followers;
 pub mod functions;
 pub mod outlook;
+pub mod policies;
 mod references;
 mod shares;
 mod stock;
+mod workloads;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +19,7 @@ mod tests;
 pub use fleet::Following;
 pub use references::referenced;
 pub use shares::{Shares, Touched};
+pub use workloads::workload_of_pod;
 
 use crate::{
     scaling::cluster::{Member, TargetSpec, TargetState, Workload},
@@ -31,10 +34,11 @@ use headgate_functions::kinds::OF_GATEWAY_GROUP;
 use headgate_status::{Wanted, fall_back};
 use headgate_translate::{
     Settings, Translation, Translator,
-    conditions::Status,
-    kinds::{GATEWAY_GROUP, ObjectRef},
+    conditions::{Reason, Status},
+    kinds::{GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef},
 };
 use imbl::{OrdMap, ordmap::DiffItem};
+use policies::{Among, Policies};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -95,6 +99,7 @@ pub struct Cluster {
     fleets: Fleets,
     functions: Functions,
     serves_functions: bool,
+    policies: Policies,
     /// As the scaler was told.
     targets: Vec<TargetSpec>,
     running: BTreeSet<Member>,
@@ -119,6 +124,7 @@ impl Cluster {
             fleets: Fleets::new(ground.provision),
             serves_functions: ground.functions.is_some(),
             functions: Functions::new(ground.functions.unwrap_or_default()),
+            policies: Policies::default(),
             targets: Vec::new(),
             running: BTreeSet::new(),
             done: Translation::default(),
@@ -147,11 +153,12 @@ impl Cluster {
     }
 
     /// Watches showed something: everything that there is, the first time. Nothing follows from it before [`Cluster::work`]. Gives the
-    /// Secrets and ConfigMaps that are to be read from now on, and no others, if they are others than before: those that exist must
+    /// Secrets, ConfigMaps and workloads that are to be read from now on, and no others, if they are others than before: those that exist must
     /// be shown before the work, or what needs them would be refused for a moment.
     pub fn take(&mut self, changes: &[ObjectChange]) -> Option<BTreeSet<ObjectRef>> {
         self.stock.take(changes, &mut self.news);
         for change in changes {
+            self.policies.see(change);
             if !self.serves_functions {
                 continue;
             }
@@ -186,7 +193,7 @@ impl Cluster {
         }
         news.said.extend(self.fleets.look(&self.stock, &news.gateways));
         let has_pods = has_routes || !news.gateways.is_empty();
-        outputs = self.scaling(planned, outputs, has_routes, has_pods);
+        outputs = self.scaling(planned, outputs, &mut news.said, has_routes, has_pods);
         outputs.extend(self.manifests());
         self.say(&news.said, &mut outputs);
         self.disown(&mut outputs);
@@ -195,6 +202,11 @@ impl Cluster {
 
     /// The scaler says something of a target.
     pub fn scaled(&mut self, state: TargetState, now_ms: u64) -> Vec<Output> {
+        if self.policies.has(&state.target) {
+            let policy = self.done.scaling.get(&state.target).map(|policy| policies::object(policy));
+            let is_news = self.policies.scaled(state);
+            return policy.filter(|_| is_news).map_or_else(Vec::new, |policy| self.said(&BTreeSet::from([policy])));
+        }
         if self.functions.scaled(state) { self.work(now_ms) } else { Vec::new() }
     }
 
@@ -204,6 +216,7 @@ impl Cluster {
         &mut self,
         planned: FunctionsOut,
         outputs: Vec<Output>,
+        said: &mut BTreeSet<ObjectRef>,
         has_routes: bool,
         has_pods: bool,
     ) -> Vec<Output> {
@@ -215,15 +228,21 @@ impl Cluster {
                 first.push(Output::Running(running));
             }
         }
-        if has_routes || planned.targets {
+        if has_routes || planned.targets || self.policies.is_changed() {
+            let users = |backend: &BackendName| self.shares.users(backend).cloned().collect();
             let mut targets = self.functions.targets().to_vec();
-            functions::with_gateways(&mut targets, |backend| self.shares.users(backend).cloned().collect());
+            functions::with_gateways(&mut targets, users);
+            let among = Among { objects: &self.stock.objects, done: &self.done, users: &users };
+            targets.extend(self.policies.targets(&among));
             if targets != self.targets {
                 self.targets.clone_from(&targets);
                 first.push(Output::Targets(targets));
             }
         }
-        first.extend(planned.workloads.into_iter().map(|(target, workload)| Output::Seen(target, workload)));
+        let (seen, policies) = self.policies.take_seen(&self.done);
+        said.extend(policies);
+        let workloads = planned.workloads.into_iter().chain(seen);
+        first.extend(workloads.map(|(target, workload)| Output::Seen(target, workload)));
         first.extend(planned.retries.into_iter().map(Output::Retry));
         first.extend(outputs);
         first
@@ -285,7 +304,8 @@ impl Cluster {
         }
         let gone = self.fleets.keep(&self.done.conditions, &self.stock, &self.done.snapshot);
         let mut touched = self.shares.take(&self.done.snapshot);
-        let (there, behind) = self.endpoint_changes(&before.endpoints, &touched);
+        let left = left_by_scaler(&before.snapshot, &self.done.snapshot);
+        let (there, behind) = self.endpoint_changes(&before.endpoints, &left, &touched);
         outputs.extend(there);
         let unpublished = self.fleets.unpublished(&self.stock);
         let rekeyed = self.rekeyed(&before.certificates);
@@ -307,14 +327,19 @@ impl Cluster {
         outputs.extend(gone.into_iter().map(Output::Forget));
     }
 
-    /// Endpoints of plain backends that differ: those to be told before the routes, and those behind.
+    /// Endpoints of plain backends that differ, those of backends that the scaler has `left` among them: those to be told before the routes, and those behind.
     /// A Gateway that is touched learns those that came to it in any case.
     fn endpoint_changes(
         &self,
         before: &OrdMap<ByName<Endpoints>, Arc<Endpoints>>,
+        left: &[BackendName],
         touched: &BTreeMap<GatewayName, Touched>,
     ) -> (Vec<Output>, Vec<Output>) {
         let (mut there, mut gone) = (Vec::new(), Vec::new());
+        for name in left {
+            let users = self.shares.users(name);
+            there.extend(users.map(|gateway| Output::Endpoints(gateway.clone(), self.endpoints(name))));
+        }
         for item in before.diff(&self.done.endpoints) {
             let (list, endpoints) = match item {
                 DiffItem::Add(_, one) | DiffItem::Update { new: (_, one), .. } => (&mut there, Endpoints::clone(one)),
@@ -389,8 +414,22 @@ impl Cluster {
                 let fleet = parent.map(|parent| self.fleets.fleet(&parent, name)).unwrap_or_default();
                 Wanted::listener_set(set, &fleet)
             }
-            Status::Route(_) | Status::Policy(_) => Wanted::Said(status),
+            Status::Policy(said) => match self.obstacle(name) {
+                Some((reason, message)) => Wanted::scaling_policy(said, reason, &message),
+                None => Wanted::Said(status),
+            },
+            Status::Route(_) => Wanted::Said(status),
         })
+    }
+
+    /// What keeps a ScalingPolicy that is in force from doing what it says.
+    fn obstacle(&self, name: &ObjectRef) -> Option<(Reason, String)> {
+        if name.group != HEADGATE_GROUP {
+            return None;
+        }
+        let policy = self.stock.objects.scaling_policies.get(&(name.namespace.clone(), name.name.clone()))?;
+        let in_force = self.done.scaling.get(&policy.workload.target(&name.namespace))?;
+        (in_force.meta.name == name.name).then(|| self.policies.obstacle(policy)).flatten()
     }
 
     /// Routes and policies whose status has entries of ours.
@@ -410,6 +449,17 @@ impl Cluster {
         let is_silent = |name: &ObjectRef| !self.done.conditions.contains_key(name);
         outputs.extend(shown.into_iter().filter(is_silent).map(|name| Output::Say(name, None)));
     }
+}
+
+/// Backends that scaled and do not any more: what the scaler told of their endpoints is not so for long.
+fn left_by_scaler(before: &Snapshot, now: &Snapshot) -> Vec<BackendName> {
+    let left = before.backends.diff(&now.backends).filter_map(|item| match item {
+        DiffItem::Update { old: (_, old), new: (_, new) } if old.scales.is_some() && new.scales.is_none() => {
+            Some(new.name.clone())
+        }
+        _ => None,
+    });
+    left.collect()
 }
 
 /// No endpoints.

@@ -1,12 +1,13 @@
-//! Which Secrets and ConfigMaps are referred to: only these are read from an API server. Never their content.
+//! Which Secrets, ConfigMaps and workloads are referred to: only these are read from an API server. Never their content.
 
 use headgate_translate::{
     Objects,
-    kinds::{Gateway, Listener, ObjectRef, ObjectReference},
+    kinds::{Gateway, Listener, ObjectRef, ObjectReference, WorkloadKind, WorkloadRef},
 };
 use std::collections::BTreeSet;
 
-/// The Secrets and ConfigMaps that Gateways, ListenerSets and policies name, whether or not they may.
+/// The Secrets and ConfigMaps that Gateways, ListenerSets and policies name, whether or not they may, and the workloads that policies
+/// scale.
 pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
     let mut found = BTreeSet::new();
     for gateway in objects.gateways.values() {
@@ -18,6 +19,12 @@ pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
     for policy in objects.backend_tls_policies.values() {
         let namespace = &policy.meta.namespace;
         found.extend(policy.validation.authorities.iter().filter_map(|one| target(one, namespace)));
+    }
+    for policy in objects.scaling_policies.values() {
+        let WorkloadRef { kind, name } = &policy.workload;
+        if !matches!(kind, WorkloadKind::Unknown(_)) {
+            found.insert(ObjectRef::new("apps", kind.as_str(), &policy.meta.namespace, name));
+        }
     }
     found
 }

@@ -79,6 +79,8 @@ impl Stock {
                     news.routes = true;
                 }
             }
+            // workloads that policies name, and their Pods, are no gateway's
+            ClusterContent::Other(_) if object.made.is_none() && is_workload(&object.name) => {}
             ClusterContent::Other(value) => self.upsert_other(&object.name, value, news),
             ClusterContent::Known(Content::OpenFunction(_)) | ClusterContent::Unreadable => {}
         }
@@ -125,6 +127,7 @@ impl Stock {
             news.gateways.insert(Belonging::Owned(gateway_name(owner)));
         }
         if let ("Pod", ClusterContent::Other(value)) = (&*object.name.kind, &object.content)
+            && object.made.is_some()
             && let Some(account) = value["spec"]["serviceAccountName"].as_str()
         {
             news.gateways.insert(Belonging::Account(object.name.namespace.clone(), account.to_owned()));
@@ -202,6 +205,10 @@ impl Stock {
 fn parent(set: &ListenerSet) -> GatewayName {
     let namespace = set.parent.namespace.as_ref().unwrap_or(&set.meta.namespace);
     GatewayName { namespace: namespace.clone(), name: set.parent.name.clone() }
+}
+
+fn is_workload(name: &ObjectRef) -> bool {
+    matches!(&*name.kind, "Pod" | "Deployment" | "StatefulSet")
 }
 
 fn is_gateway(name: &ObjectRef) -> bool {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 const API: &str = "gateway.networking.k8s.io/v1";
 
-fn object(value: &Value) -> ObjectChange {
+pub(super) fn object(value: &Value) -> ObjectChange {
     let (name, content) = match decode(value) {
         Outcome::Known(name, content, _) => (name, ClusterContent::Known(content)),
         _ => {
@@ -32,35 +32,35 @@ fn object(value: &Value) -> ObjectChange {
     }))
 }
 
-fn class() -> Value {
+pub(super) fn class() -> Value {
     json!({"apiVersion": API, "kind": "GatewayClass", "metadata": {"name": "headgate", "generation": 1},
         "spec": {"controllerName": "headgate.dev/gateway-controller"}})
 }
 
-fn gateway_at(generation: i64, hostname: Option<&str>) -> Value {
+pub(super) fn gateway_at(generation: i64, hostname: Option<&str>) -> Value {
     json!({"apiVersion": API, "kind": "Gateway",
         "metadata": {"name": "web", "namespace": "default", "uid": "u", "generation": generation},
         "spec": {"gatewayClassName": "headgate",
             "listeners": [{"name": "http", "port": 80, "protocol": "HTTP", "hostname": hostname}]}})
 }
 
-fn route(service: &str) -> Value {
+pub(super) fn route(service: &str) -> Value {
     json!({"apiVersion": API, "kind": "HTTPRoute", "metadata": {"name": "hello", "namespace": "default", "generation": 1},
         "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [{"name": service, "port": 80}]}]}})
 }
 
-fn service(name: &str) -> Value {
+pub(super) fn service(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
         "spec": {"ports": [{"port": 80, "targetPort": 8080}]}})
 }
 
-fn slice(service: &str, address: &str) -> Value {
+pub(super) fn slice(service: &str, address: &str) -> Value {
     json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
         "metadata": {"name": format!("{service}-1"), "namespace": "default", "labels": {"kubernetes.io/service-name": service}},
         "ports": [{"port": 8080}], "endpoints": [{"addresses": [address], "conditions": {"ready": true}}]})
 }
 
-fn changed(cluster: &mut Cluster, changes: &[ObjectChange]) -> Vec<Output> {
+pub(super) fn changed(cluster: &mut Cluster, changes: &[ObjectChange]) -> Vec<Output> {
     cluster.take(changes);
     cluster.work(0)
 }
@@ -69,7 +69,7 @@ fn web() -> GatewayName {
     GatewayName { namespace: "default".into(), name: "web".into() }
 }
 
-fn cluster() -> Cluster {
+pub(super) fn cluster() -> Cluster {
     Cluster::new(Ground {
         settings: Settings::default(),
         provision: headgate_provision::Settings::default(),

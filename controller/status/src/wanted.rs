@@ -116,6 +116,21 @@ impl Wanted {
         Self::Fields { status: json!(status), awaiting }
     }
 
+    /// Of a ScalingPolicy that is in force and cannot do what it says. Where what it names is not there or does not fit, it is not
+    /// accepted either.
+    pub fn scaling_policy(status: &PolicyStatus, reason: Reason, message: &str) -> Self {
+        let mut status = status.clone();
+        let is_of_policy = matches!(reason, Reason::TargetNotFound | Reason::Invalid);
+        for condition in status.ancestors.iter_mut().flat_map(|ancestor| &mut ancestor.conditions) {
+            let is_judged = condition.kind == ConditionType::Programmed
+                || (condition.kind == ConditionType::Accepted && is_of_policy);
+            if is_judged && condition.status {
+                *condition = Condition::wrong(condition.kind, reason, message, condition.observed_generation);
+            }
+        }
+        Self::Said(Arc::new(Status::Policy(status)))
+    }
+
     /// Of a Gateway: with its addresses, and whether it is programmed.
     pub fn gateway(status: &GatewayStatus, fleet: &Fleet) -> Self {
         let mut status = status.clone();

@@ -37,7 +37,7 @@ use tokio::net::TcpListener;
 
 /// How often the authority of the stream is looked at.
 const AUTHORITY_PERIOD: Duration = Duration::from_secs(3_600);
-/// How long the work on a change waits for Secrets and ConfigMaps that it refers to.
+/// How long the work on a change waits for Secrets, ConfigMaps and workloads that it refers to.
 const REFERRED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serve a cluster: watch its routes and functions, give each Gateway its own gateways, tell them what to serve, write status.
@@ -194,7 +194,7 @@ struct Machine {
 }
 
 impl Machine {
-    /// Takes in what watches showed, with the Secrets and ConfigMaps that it refers to.
+    /// Takes in what watches showed, with the Secrets, ConfigMaps and workloads that it refers to.
     async fn work(&mut self, batch: Vec<ObjectChange>, watches: &mut Watches) {
         let mut open = batch;
         loop {
@@ -312,7 +312,6 @@ pub fn ground(args: &Args, trusted: &str) -> Ground {
     let settings = Settings {
         controller_name: args.controller_name.clone(),
         cluster_domain: args.cluster_domain.clone(),
-        scales_services: false,
         ..Settings::default()
     };
     let functions = Defaults {

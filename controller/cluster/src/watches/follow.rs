@@ -3,7 +3,7 @@
 use super::{
     Context, Health, News,
     feed::{Event, feed},
-    refer,
+    refer, workloads,
 };
 use crate::{
     kinds::{KINDS, Kind, OURS, Reading},
@@ -111,6 +111,7 @@ impl Follower {
                 let events = feed(metadata(), None);
                 self.run(version, events.map(|event| event_of_metadata(event, &resource))).await
             }
+            Reading::Scaled => workloads::run(&self.context, self.at).await,
             Reading::Referred => refer::run(&self.context, self.at, feed(metadata(), None)).await,
         }
     }

@@ -3,7 +3,7 @@
 use super::sight::Sight;
 use crate::{
     scaling::{
-        cluster::{ServedBackend, TargetSpec},
+        cluster::{Advice, ServedBackend, StopOrder, TargetSpec},
         of_function::{self, Limits},
     },
     sources::cluster::ClusterObject,
@@ -204,6 +204,8 @@ fn spec(function: &Function, revision: &Revision, sight: &Sight) -> TargetSpec {
         bounds: of_function::bounds(function, revision),
         start_limit: start,
         drain_limit: drain,
+        stops: StopOrder::Marked,
+        advice: Advice::OfFunction,
         gateways: BTreeSet::new(),
     }
 }

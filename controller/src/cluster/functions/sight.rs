@@ -2,7 +2,8 @@
 
 use super::named;
 use crate::{
-    scaling::cluster::{OWNER_ANNOTATION, Scale, TargetState, Workload},
+    cluster::workloads::Workloads,
+    scaling::cluster::{TargetState, Workload},
     sources::cluster::{ClusterContent, ClusterObject},
 };
 use headgate_functions::{
@@ -16,29 +17,27 @@ use headgate_translate::{
 };
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap},
     sync::Arc,
 };
 
 /// Everything that is seen. Revisions are named by namespace and name.
 #[derive(Debug, Default)]
 pub(super) struct Sight {
+    workloads: Workloads,
+    /// Of each revision that has a Deployment: what that says of it.
     deployments: HashMap<Key, Deployment>,
-    pods: HashMap<Key, BTreeMap<String, PodSeen>>,
-    /// Of each Pod, by namespace and name: its revision.
-    pods_of: HashMap<Key, Key>,
     /// Of each revision: its function.
     functions: HashMap<Key, NamespacedName>,
     /// Of each function: its Deployments.
     revisions: HashMap<NamespacedName, BTreeSet<Key>>,
     /// Services and HTTPRoutes that functions were given.
     given: HashMap<ObjectRef, Given>,
-    states: HashMap<Key, TargetState>,
 }
 
 #[derive(Debug)]
 struct Deployment {
-    value: Arc<Value>,
+    is_leaving: bool,
     /// The uid of the Function that owns it.
     owner: String,
     record: Option<Revision>,
@@ -79,16 +78,17 @@ impl Sight {
         let owners = value["metadata"]["ownerReferences"].as_array().into_iter().flatten();
         let owner = owners.filter(|owner| owner["kind"] == "Function").find_map(|owner| owner["uid"].as_str());
         let owner = owner.unwrap_or_default().to_owned();
-        let deployment = Deployment { value: value.clone(), owner, record: revision(value, 0) };
-        self.deployments.insert(key.clone(), deployment);
+        let is_leaving = !value["metadata"]["deletionTimestamp"].is_null();
+        self.deployments.insert(key.clone(), Deployment { is_leaving, owner, record: revision(value, 0) });
+        self.workloads.set(key.clone(), value.clone());
         self.functions.insert(key.clone(), function.clone());
         self.revisions.entry(function.clone()).or_default().insert(key.clone());
         Noted { function: Some(function), workload: Some(key) }
     }
 
     fn forget_deployment(&mut self, key: Key) -> Noted {
-        self.states.remove(&key);
-        if self.deployments.remove(&key).is_none() {
+        self.deployments.remove(&key);
+        if !self.workloads.remove(&key) {
             return Noted::default();
         }
         let function = self.functions.get(&key).cloned();
@@ -101,7 +101,7 @@ impl Sight {
 
     /// A revision of which nothing is left is of no function.
     fn tidy(&mut self, key: &Key) {
-        if self.deployments.contains_key(key) || self.pods.contains_key(key) {
+        if self.workloads.knows(key) {
             return;
         }
         let function = self.functions.remove(key);
@@ -110,28 +110,16 @@ impl Sight {
 
     fn note_pod(&mut self, name: &ObjectRef, object: Option<&Arc<ClusterObject>>) -> Noted {
         let pod = (name.namespace.clone(), name.name.clone());
-        let known = self.pods_of.remove(&pod);
-        if let Some(key) = &known {
-            let rest = self.pods.get_mut(key).map(|pods| {
-                pods.remove(&pod.1);
-                pods.len()
-            });
-            if rest == Some(0) {
-                self.pods.remove(key);
-            }
-        }
         let now = object.and_then(|object| {
             let (value, function, revision) = of_revision(object)?;
             Some((PodSeen::of(value)?, function, (name.namespace.clone(), revision)))
         });
         let Some((seen, function, key)) = now else {
-            return Noted {
-                function: known.as_ref().and_then(|key| self.functions.get(key).cloned()),
-                workload: known,
-            };
+            let known = self.workloads.note_pod(pod, None);
+            let function = known.as_ref().and_then(|key| self.functions.get(key).cloned());
+            return Noted { function, workload: known };
         };
-        self.pods.entry(key.clone()).or_default().insert(seen.name.clone(), seen);
-        self.pods_of.insert(pod, key.clone());
+        self.workloads.note_pod(pod, Some((key.clone(), seen)));
         self.functions.insert(key.clone(), function.clone());
         Noted { function: Some(function), workload: Some(key) }
     }
@@ -149,16 +137,14 @@ impl Sight {
 
     /// What the scaler says; the function that it is about.
     pub fn scaled(&mut self, key: &Key, state: TargetState) -> Option<NamespacedName> {
-        let said = |state: &TargetState| (state.running, state.ready, state.broken.clone(), state.trouble.clone());
-        let before = self.states.insert(key.clone(), state);
-        let is_news = before.as_ref().map(said) != self.states.get(key).map(said);
+        let is_news = self.workloads.scaled(key, state);
         self.functions.get(key).filter(|_| is_news).cloned()
     }
 
     /// The records of a function in the API server. Those that belonged to another function of the same name are on their way out.
     pub fn records(&self, function: &NamespacedName, uid: &str) -> Vec<Revision> {
         let all = self.revisions.get(function).into_iter().flatten().filter_map(|key| self.deployments.get(key));
-        let own = all.filter(|one| one.owner == uid && one.value["metadata"]["deletionTimestamp"].is_null());
+        let own = all.filter(|one| one.owner == uid && !one.is_leaving);
         let mut records: Vec<Revision> = own.filter_map(|one| one.record.clone()).collect();
         records.sort_by(|a, b| (a.turn, &a.name).cmp(&(b.turn, &b.name)));
         records
@@ -166,7 +152,7 @@ impl Sight {
 
     /// A Deployment, whole.
     pub fn deployment(&self, key: &Key) -> Option<&Value> {
-        self.deployments.get(key).map(|deployment| &*deployment.value)
+        self.workloads.value(key)
     }
 
     /// The uid of a Service that a function was given.
@@ -182,9 +168,7 @@ impl Sight {
 
     /// What the scaler must know of a workload.
     pub fn workload(&self, key: &Key) -> Workload {
-        let deployment = self.deployment(key);
-        let pods = self.pods.get(key).map(|pods| pods.values().cloned().collect()).unwrap_or_default();
-        Workload { scale: deployment.map(scale), pods, trouble: deployment.and_then(trouble) }
+        self.workloads.workload(key)
     }
 
     /// Whether a revision does not start.
@@ -196,9 +180,8 @@ impl Sight {
     ///
     /// Requests are not counted here: whether a replica has something to do, and when it may stop, the scaler knows.
     pub fn seen(&self, key: &Key) -> Seen {
-        let pods = || self.pods.get(key).into_iter().flat_map(BTreeMap::values);
-        let state = self.states.get(key);
-        let replicas = self.deployment(key).map_or(0, |deployment| scale(deployment).replicas);
+        let pods = || self.workloads.pods(key);
+        let (state, replicas) = (self.workloads.state(key), self.workloads.replicas(key));
         let count = |pods: usize| u32::try_from(pods).unwrap_or(u32::MAX);
         let running = count(pods().count()).max(replicas).max(state.map_or(0, |state| state.running));
         let ready = count(pods().filter(|pod| pod.ready && pod.is_live()).count());
@@ -222,10 +205,12 @@ impl Sight {
         if self.seen(key).ready > 0 {
             return None;
         }
-        let of_pod = self.pods.get(key).into_iter().flat_map(BTreeMap::values).filter(|pod| pod.is_live());
-        let of_pod = of_pod.filter_map(|pod| pod.trouble.as_ref()).map(Trouble::line).next();
-        let of_deployment = || self.deployment(key).and_then(trouble).map(|trouble| trouble.line());
-        of_pod.or_else(of_deployment).or_else(|| self.states.get(key)?.trouble.clone())
+        self.workloads.trouble(key)
+    }
+
+    /// The function of a revision.
+    pub fn function(&self, key: &Key) -> Option<&NamespacedName> {
+        self.functions.get(key)
     }
 }
 
@@ -235,23 +220,4 @@ fn of_revision(object: &Arc<ClusterObject>) -> Option<(&Arc<Value>, NamespacedNa
     let label = |key: &str| value["metadata"]["labels"][key].as_str();
     let function = NamespacedName::new(object.name.namespace.clone(), label(FUNCTION_LABEL)?);
     Some((value, function, label(REVISION_LABEL)?.to_owned()))
-}
-
-fn scale(deployment: &Value) -> Scale {
-    let metadata = &deployment["metadata"];
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    Scale {
-        uid: text(&metadata["uid"]),
-        version: metadata["resourceVersion"].as_str().and_then(|text| text.parse().ok()).unwrap_or_default(),
-        replicas: deployment["spec"]["replicas"].as_u64().and_then(|many| u32::try_from(many).ok()).unwrap_or(1),
-        scaled_by: metadata["annotations"][OWNER_ANNOTATION].as_str().map(str::to_owned),
-    }
-}
-
-/// Why a Deployment makes no Pods.
-fn trouble(deployment: &Value) -> Option<Trouble> {
-    let mut conditions = deployment["status"]["conditions"].as_array().into_iter().flatten();
-    let failure = conditions.find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True")?;
-    let text = |key: &str| failure[key].as_str().unwrap_or_default().to_owned();
-    Some(Trouble { reason: text("reason"), message: text("message"), is_fatal: true })
 }

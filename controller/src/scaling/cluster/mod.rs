@@ -54,8 +54,45 @@ pub struct TargetSpec {
     pub start_limit: Duration,
     /// How long requests in flight may hold a Pod that is closing.
     pub drain_limit: Duration,
+    /// Which of its Pods Kubernetes stops when there are to be fewer.
+    pub stops: StopOrder,
+    /// What people are told where a Pod does not become ready in time.
+    pub advice: Advice,
     /// The Gateways whose routes lead to it: their Pods get its endpoints, and must have left a Pod before that stops.
     pub gateways: BTreeSet<GatewayName>,
+}
+
+/// Which Pods stop when a workload is to have fewer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StopOrder {
+    /// Of a Deployment: those that are not ready, then those that are marked.
+    #[default]
+    Marked,
+    /// Of a StatefulSet: the one with the highest ordinal, which is the end of its name.
+    LastOrdinal,
+}
+
+/// What a Pod needs to become ready, for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Advice {
+    /// A function is told its port.
+    #[default]
+    OfFunction,
+    /// Another workload has a port of its own.
+    OfWorkload,
+}
+
+impl Advice {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::OfFunction => {
+                "it must listen on the port in the variable PORT, on all addresses, and its readiness probe must succeed"
+            }
+            Self::OfWorkload => {
+                "it must listen on the port that its Service names, on all addresses, and its readiness probe must succeed"
+            }
+        }
+    }
 }
 
 /// A Service port, and where its Pods listen.

@@ -1,13 +1,14 @@
 //! One target of a cluster: what is seen of it, what is wanted, and the next step towards that. It never writes and never waits.
 
 use super::{
-    Action, Counts, OWNER, OWNER_OTHER, Outcome, Report, Scale, TargetSpec, TargetState, Workload,
+    Action, Counts, OWNER, OWNER_OTHER, Outcome, Report, Scale, StopOrder, TargetSpec, TargetState, Workload,
     gateways::{Gateways, Leaving},
 };
 use crate::scaling::{Autoscaler, Backoff, Desired, Observation, Reason};
 use headgate_config::{Activation, Endpoint, Endpoints, GatewayName, Probe};
 use headgate_functions::PodSeen;
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     time::{Duration, Instant},
@@ -37,6 +38,8 @@ const CUT_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Target {
     spec: TargetSpec,
+    /// A watch has said what there is, which may be nothing. Before that nobody is told of endpoints: there may be some already.
+    is_seen: bool,
     scale: Option<Scale>,
     /// There has been no such object since then.
     missing_since: Option<Instant>,
@@ -137,6 +140,11 @@ impl Pod {
         self.seen.is_live() && self.closing.is_none()
     }
 
+    /// The end of the name of a StatefulSet's Pod.
+    fn ordinal(&self) -> u32 {
+        self.seen.name.rsplit('-').next().and_then(|end| end.parse().ok()).unwrap_or_default()
+    }
+
     /// It is to be stopped, and could still be opened.
     fn is_leaving(&self) -> bool {
         self.seen.is_live() && self.closing.is_some() && self.cut_at.is_none()
@@ -163,6 +171,7 @@ impl Target {
     pub fn new(now: Instant, spec: TargetSpec) -> Self {
         Self {
             spec,
+            is_seen: false,
             scale: None,
             missing_since: Some(now),
             pods: BTreeMap::new(),
@@ -229,6 +238,7 @@ impl Target {
 /// What a watch shows.
 impl Target {
     pub fn see(&mut self, now: Instant, leading: bool, workload: Workload, actions: &mut Vec<Action>) {
+        self.is_seen = true;
         self.trouble = workload.trouble.as_ref().map(headgate_functions::Trouble::line);
         self.see_scale(now, leading, workload.scale, actions);
         self.see_pods(now, workload.pods);
@@ -475,10 +485,7 @@ impl Target {
             pod.is_slow = true;
             let reason = match &pod.seen.trouble {
                 Some(trouble) => trouble.line(),
-                None => format!(
-                    "was not ready within {} s: it must listen on the port in the variable PORT, on all addresses, and its readiness probe must succeed",
-                    limit.as_secs()
-                ),
+                None => format!("was not ready within {} s: {}", limit.as_secs(), self.spec.advice.as_str()),
             };
             self.backoff.hopeless(now, &reason);
             if leading {
@@ -567,15 +574,16 @@ impl Target {
             Some(write) if write.is_pending => write.cuts.clone(),
             _ => Vec::new(),
         };
-        let mut names: Vec<String> = Vec::new();
-        for (name, pod) in self.pods.iter_mut().filter(|(name, pod)| pod.is_leaving() && !bound.contains(name)) {
-            if missing == 0 {
-                break;
+        let leaving = self.pods.iter().filter(|(name, pod)| pod.is_leaving() && !bound.contains(name));
+        let mut names: Vec<(u32, String)> = leaving.map(|(name, pod)| (self.turn(pod), name.clone())).collect();
+        names.sort();
+        names.truncate(missing as usize);
+        missing -= u32::try_from(names.len()).unwrap_or(missing);
+        let names: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
+        for name in &names {
+            if let Some(pod) = self.pods.get_mut(name) {
+                (pod.closing, pod.asked) = (None, Some((false, now)));
             }
-            missing -= 1;
-            pod.closing = None;
-            pod.asked = Some((false, now));
-            names.push(name.clone());
         }
         actions.extend(names.iter().filter_map(|name| Some(self.mark(self.pods.get(name)?, false))));
         let tries_one = self.backoff.is_careful() && self.live() > 0;
@@ -588,7 +596,16 @@ impl Target {
         }
     }
 
-    /// Closes what serves least: not ready before ready, as Kubernetes stops them, then idle before busy and young before old.
+    /// Where the workload itself has an order, the later it stops the less; otherwise all are equal.
+    fn turn(&self, pod: &Pod) -> u32 {
+        match self.spec.stops {
+            StopOrder::Marked => 0,
+            StopOrder::LastOrdinal => pod.ordinal(),
+        }
+    }
+
+    /// Closes what serves least: not ready before ready, as Kubernetes stops them, then idle before busy and young before old. Of a
+    /// workload with an order, the last.
     fn shrink(&mut self, now: Instant, gateways: &Gateways, of: &BTreeSet<GatewayName>, actions: &mut Vec<Action>) {
         let excess = self.live().saturating_sub(self.desired.replicas).saturating_sub(self.absent());
         if excess == 0 || !gateways.are_heard(of) {
@@ -599,7 +616,7 @@ impl Target {
         open.sort_by_key(|name| {
             let pod = &self.pods[*name];
             let in_flight = pod.seen.ip.map_or(0, |ip| gateways.in_flight(&self.spec.name, ip));
-            (pod.seen.ready, pod.is_ready, in_flight, std::cmp::Reverse(pod.first_seen))
+            (Reverse(self.turn(pod)), pod.seen.ready, pod.is_ready, in_flight, Reverse(pod.first_seen))
         });
         let chosen: Vec<String> = open.into_iter().take(excess as usize).cloned().collect();
         for name in chosen {
@@ -630,7 +647,13 @@ impl Target {
         }
         let overdue = leaving.iter().any(|pod| self.is_overdue(now, pod));
         let (ready, unready) = (|pod: &&Pod| pod.seen.ready, |pod: &&Pod| !pod.seen.ready);
-        let might_take_another = open.iter().any(unready) && (surplus > 0 || leaving.iter().any(ready));
+        let might_take_another = match self.spec.stops {
+            StopOrder::Marked => open.iter().any(unready) && (surplus > 0 || leaving.iter().any(ready)),
+            StopOrder::LastOrdinal => {
+                let first = leaving.iter().map(|pod| pod.ordinal()).min();
+                open.iter().any(|pod| first.is_some_and(|first| pod.ordinal() > first))
+            }
+        };
         if (might_take_another || absent > surplus) && !overdue {
             return;
         }
@@ -717,6 +740,9 @@ impl Target {
     }
 
     fn publish(&mut self, gateways: &Gateways, actions: &mut Vec<Action>) {
+        if !self.is_seen {
+            return;
+        }
         let activation = self.activation();
         let endpoints = self.spec.backends.iter().map(|served| Endpoints {
             backend: served.backend.clone(),

@@ -32,6 +32,8 @@ fn spec(bounds: Bounds) -> TargetSpec {
         bounds,
         start_limit: 30 * SECOND,
         drain_limit: 60 * SECOND,
+        stops: StopOrder::Marked,
+        advice: Advice::OfFunction,
         gateways: BTreeSet::from([gateway()]),
     }
 }

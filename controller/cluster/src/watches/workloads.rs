@@ -1,0 +1,197 @@
+//! Workloads that ScalingPolicies name, and their Pods: followed in the namespaces of those policies, and nothing kept of any other. It never takes a failed list for an empty one.
+
+use super::{
+    Context, Health, News,
+    feed::{Event, feed},
+    follow::Deaf,
+};
+use crate::{
+    kinds::{KINDS, Kind, NOT_OURS},
+    object,
+};
+use futures_util::{
+    StreamExt,
+    stream::{self, AbortHandle, BoxStream, SelectAll},
+};
+use headgate_controller::{
+    cluster::workload_of_pod,
+    sources::cluster::{ClusterObject, ObjectChange},
+};
+use headgate_translate::kinds::ObjectRef;
+use kube::{Api, api::DynamicObject};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
+
+type Referred = Arc<BTreeSet<ObjectRef>>;
+
+/// One namespace that is followed.
+struct Followed {
+    /// What is followed there.
+    workloads: BTreeSet<ObjectRef>,
+    /// Ends the feed.
+    abort: AbortHandle,
+    /// Which of the feeds of this namespace it is: what an earlier one still says is not heard.
+    turn: u64,
+    is_listed: bool,
+    is_failing: bool,
+    told: HashMap<ObjectRef, Arc<ClusterObject>>,
+}
+
+struct Reader<'c> {
+    context: &'c Context,
+    at: usize,
+    kind: &'static Kind,
+    namespaces: BTreeMap<String, Followed>,
+    feeds: SelectAll<BoxStream<'static, (String, u64, Event<DynamicObject>)>>,
+    turn: u64,
+    /// The set that was last said to be read.
+    settled: Option<Referred>,
+}
+
+/// Runs until nobody listens.
+pub(super) async fn run(context: &Context, at: usize) -> Result<(), Deaf> {
+    let mut referred = context.referred.clone();
+    let (namespaces, feeds) = (BTreeMap::new(), SelectAll::new());
+    let mut reader = Reader { context, at, kind: &KINDS[at], namespaces, feeds, turn: 0, settled: None };
+    loop {
+        let wanted = referred.borrow_and_update().clone();
+        reader.turn_to(&wanted).await?;
+        tokio::select! {
+            Some((namespace, turn, event)) = reader.feeds.next() => reader.hear(&namespace, turn, event).await?,
+            changed = referred.changed() => changed.map_err(|_| Deaf)?,
+        }
+    }
+}
+
+impl Reader<'_> {
+    /// Follows what is wanted, forgets the rest, and says once all is read.
+    async fn turn_to(&mut self, wanted: &Referred) -> Result<(), Deaf> {
+        let mut by_namespace: BTreeMap<&str, BTreeSet<ObjectRef>> = BTreeMap::new();
+        for workload in wanted.iter().filter(|one| one.group == "apps") {
+            by_namespace.entry(&workload.namespace).or_default().insert(workload.clone());
+        }
+        let gone: Vec<String> =
+            self.namespaces.keys().filter(|name| !by_namespace.contains_key(name.as_str())).cloned().collect();
+        let left = gone.iter().filter_map(|name| self.namespaces.remove(name));
+        let changes: Vec<ObjectChange> = left
+            .flat_map(|followed| {
+                followed.abort.abort();
+                followed.told.into_keys().map(ObjectChange::Remove)
+            })
+            .collect();
+        for (namespace, workloads) in by_namespace {
+            if self.namespaces.get(namespace).is_none_or(|followed| followed.workloads != workloads) {
+                self.follow(namespace, workloads);
+            }
+        }
+        let is_read = self.namespaces.values().all(|followed| followed.is_listed);
+        let is_news = is_read && !self.settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted));
+        if is_news {
+            self.settled = Some(wanted.clone());
+        }
+        if !is_news && changes.is_empty() {
+            return Ok(());
+        }
+        self.tell(changes, is_news.then(|| wanted.clone())).await
+    }
+
+    /// Lists a namespace and watches it from then on. What was told of it stays until it is listed.
+    fn follow(&mut self, namespace: &str, workloads: BTreeSet<ObjectRef>) {
+        self.turn += 1;
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.context.client.clone(), namespace, &self.kind.resource("v1"));
+        let (events, abort) = stream::abortable(feed(api, Some(NOT_OURS)));
+        let (name, turn) = (namespace.to_owned(), self.turn);
+        self.feeds.push(events.map(move |event| (name.clone(), turn, event)).boxed());
+        let before = self.namespaces.remove(namespace);
+        let told = before.map_or_else(HashMap::new, |before| {
+            before.abort.abort();
+            before.told
+        });
+        let followed = Followed { workloads, abort, turn, is_listed: false, is_failing: false, told };
+        self.namespaces.insert(namespace.to_owned(), followed);
+    }
+
+    async fn hear(&mut self, namespace: &str, turn: u64, event: Event<DynamicObject>) -> Result<(), Deaf> {
+        let kind = self.kind;
+        let Some(followed) = self.namespaces.get_mut(namespace).filter(|followed| followed.turn == turn) else {
+            return Ok(());
+        };
+        let mut changes = Vec::new();
+        followed.is_failing = false;
+        match event {
+            Event::All(objects) => {
+                let now: HashMap<_, _> =
+                    objects.into_iter().filter_map(|object| followed.read(kind, object, &mut changes)).collect();
+                let gone = followed.told.keys().filter(|name| !now.contains_key(*name)).cloned();
+                changes.extend(gone.map(ObjectChange::Remove));
+                (followed.told, followed.is_listed) = (now, true);
+            }
+            Event::Alive => {}
+            Event::Apply(object) => {
+                let name = object::name_of(kind, &object);
+                match followed.read(kind, object, &mut changes) {
+                    Some((name, read)) => drop(followed.told.insert(name, read)),
+                    // it has left its workload
+                    None => changes.extend(followed.told.remove(&name).map(|_| ObjectChange::Remove(name))),
+                }
+            }
+            Event::Delete(object) => {
+                let name = object::name_of(kind, &object);
+                changes.extend(followed.told.remove(&name).map(|_| ObjectChange::Remove(name)));
+            }
+            Event::Failed(failure) => {
+                followed.is_failing = true;
+                let why = format!("in namespace {namespace}: {}", failure.why);
+                return self.send(Health::failing(&why), changes, None).await;
+            }
+        }
+        self.tell(changes, None).await
+    }
+
+    async fn tell(&mut self, changes: Vec<ObjectChange>, referred: Option<Referred>) -> Result<(), Deaf> {
+        let is_failing = self.namespaces.values().any(|followed| followed.is_failing);
+        let health = if is_failing { Health::failing("some namespaces cannot be watched") } else { Health::Synced };
+        self.send(health, changes, referred).await
+    }
+
+    async fn send(
+        &mut self,
+        health: Health,
+        changes: Vec<ObjectChange>,
+        referred: Option<Referred>,
+    ) -> Result<(), Deaf> {
+        self.context.news.send(News { kind: self.at, health, changes, referred }).await.map_err(|_| Deaf)
+    }
+}
+
+impl Followed {
+    /// The object, if it is one that is followed; a change too, unless it is known just so.
+    fn read(
+        &self,
+        kind: &'static Kind,
+        mut object: DynamicObject,
+        changes: &mut Vec<ObjectChange>,
+    ) -> Option<(ObjectRef, Arc<ClusterObject>)> {
+        let name = object::name_of(kind, &object);
+        if kind.kind == "Pod" {
+            // what it runs nobody asks, and it is most of it
+            object.data.as_object_mut().map(|fields| fields.remove("spec"));
+        }
+        let before = self.told.get(&name);
+        if let Some(same) =
+            before.filter(|same| object.metadata.resource_version.as_ref() == Some(&same.resource_version))
+        {
+            return Some((name, same.clone()));
+        }
+        let read = Arc::new(object::read(kind, "v1", object, before.map(|before| &**before)));
+        let workload = if kind.kind == "Pod" { workload_of_pod(&read)? } else { name.clone() };
+        if !self.workloads.contains(&workload) {
+            return None;
+        }
+        changes.push(ObjectChange::Upsert(read.clone()));
+        Some((name, read))
+    }
+}
