@@ -22,7 +22,11 @@ use kube::{Api, api::DynamicObject};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
+
+/// After this long without a word it says that it goes on, as every watch does.
+const QUIET: Duration = Duration::from_secs(100);
 
 type Referred = Arc<BTreeSet<ObjectRef>>;
 
@@ -61,6 +65,8 @@ pub(super) async fn run(context: &Context, at: usize) -> Result<(), Deaf> {
         tokio::select! {
             Some((namespace, turn, event)) = reader.feeds.next() => reader.hear(&namespace, turn, event).await?,
             changed = referred.changed() => changed.map_err(|_| Deaf)?,
+            // where nothing is to be followed there is nothing that could be late
+            () = tokio::time::sleep(QUIET) => reader.tell(Vec::new(), None).await?,
         }
     }
 }
