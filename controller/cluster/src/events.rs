@@ -3,9 +3,9 @@
 mod bulletin;
 
 pub use bulletin::{Bulletin, Ending, Notice, Regarding};
+pub use headgate_status::{Happening, Severity};
 
 use crate::{said_once::SaidOnce, status::with_causes};
-use headgate_status::Happening;
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use kube::{

@@ -11,7 +11,7 @@ use crate::{
     said_once::SaidOnce,
 };
 use headgate_controller::sources::cluster::ObjectChange;
-use headgate_status::{Method, Wanted};
+use headgate_status::{Happening, Method, Wanted};
 use headgate_translate::kinds::ObjectRef;
 use jiff::Timestamp;
 use kube::{
@@ -93,6 +93,11 @@ impl StatusWriter {
     pub fn want(&self, object: &ObjectRef, wanted: Option<Wanted>) {
         self.shared.plan().want(object, wanted, Instant::now());
         self.shared.news.notify_one();
+    }
+
+    /// Something happened to an object that is no matter of its status. Nobody waits for it.
+    pub fn tell(&self, regarding: Regarding, happening: Happening) {
+        self.shared.events.tell(regarding, happening);
     }
 
     /// Whether this process leads: only then it writes.

@@ -199,7 +199,7 @@ impl Watches {
 
     fn is_settled(&self, wanted: &Arc<BTreeSet<ObjectRef>>) -> bool {
         let is_by_reference = |kind: &Kind| matches!(kind.reading, Reading::Referred | Reading::Scaled);
-        let mut by_reference = self.watched.iter().filter(|one| is_by_reference(&one.kind));
+        let mut by_reference = self.watched.iter().filter(|one| is_by_reference(one.kind));
         by_reference.all(|one| one.settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted)))
     }
 

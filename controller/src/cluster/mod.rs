@@ -22,7 +22,7 @@ pub use shares::{Shares, Touched};
 pub use workloads::workload_of_pod;
 
 use crate::{
-    scaling::cluster::{Member, TargetSpec, TargetState, Workload},
+    scaling::cluster::{Member, Report, TargetSpec, TargetState, Workload},
     sources::cluster::ObjectChange,
 };
 use fleet::Fleets;
@@ -88,6 +88,17 @@ pub enum Output {
     Running(BTreeSet<Member>),
     /// These objects are to exist: all of those that we make, for all Gateways of ours, each time.
     Manifests(BTreeMap<ObjectRef, Arc<Value>>, BTreeSet<GatewayName>),
+}
+
+/// An object that people are told of in an Event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Its name.
+    pub object: ObjectRef,
+    /// Its `metadata.uid`.
+    pub uid: String,
+    /// Its `apiVersion`.
+    pub api_version: String,
 }
 
 /// The state.
@@ -251,6 +262,23 @@ impl Cluster {
             self.fleets.changed = true;
         }
         first
+    }
+
+    /// The object at which people look for what the scaler did: the Function or the ScalingPolicy of a target, or the Gateway of a Pod.
+    pub fn about(&self, report: &Report) -> Option<About> {
+        let Some(target) = report.target() else {
+            let gateway = &report.member()?.gateway;
+            let key = (gateway.namespace.clone(), gateway.name.clone());
+            let uid = self.stock.objects.gateways.get(&key)?.meta.uid.clone();
+            return Some(About { object: gateway_object(gateway), uid, api_version: format!("{GATEWAY_GROUP}/v1") });
+        };
+        if let Some(policy) = self.done.scaling.get(target) {
+            let (uid, api_version) = (policy.meta.uid.clone(), format!("{HEADGATE_GROUP}/v1alpha1"));
+            return Some(About { object: policies::object(policy), uid, api_version });
+        }
+        let (object, uid, version) = self.functions.function_of(target)?;
+        let api_version = format!("{}/{version}", object.group);
+        Some(About { object, uid, api_version })
     }
 
     /// A version was published; the same one as before if nothing differed.

@@ -2,6 +2,7 @@
 
 use crate::{
     Key, Objects, ServiceTraits,
+    backends::find_port,
     kinds::{EndpointSlice, GATEWAY_GROUP, Gateway, ListenerSet, ObjectRef, ReferenceGrant},
     scaling::Scaling,
 };
@@ -90,8 +91,8 @@ impl<'a> Lookup<'a> {
     pub fn traits(&self, name: &BackendName) -> Option<&'a ServiceTraits> {
         let key = (name.namespace.clone(), name.service.clone());
         self.objects.traits.get(&key).or_else(|| {
-            let ports = &self.objects.services.get(&key)?.ports;
-            self.scaling.traits(&key, &ports.iter().find(|port| port.port == name.port)?.name)
+            let service = self.objects.services.get(&key)?;
+            self.scaling.traits(&key, &find_port(service, name.port, name.transport)?.name)
         })
     }
 

@@ -11,6 +11,7 @@ use ask::Look;
 use headgate_cluster::{
     apply::Applier,
     authority::authority,
+    events::{Happening, Regarding, Severity},
     leader::Leader,
     status::StatusWriter,
     tokens::{Tokens, Unknown},
@@ -18,7 +19,7 @@ use headgate_cluster::{
 };
 use headgate_config::GatewayName;
 use headgate_controller::{
-    cluster::{Cluster, Ground, Output},
+    cluster::{About, Cluster, Ground, Output},
     scaling::cluster::{Input, TargetState},
     sources::cluster::ObjectChange,
 };
@@ -222,6 +223,7 @@ impl Machine {
         loop {
             let Some(output) = open.pop_front() else {
                 if states.is_empty() {
+                    self.announce();
                     break;
                 }
                 // what the scaler said meanwhile may change what is to be
@@ -269,6 +271,17 @@ impl Machine {
         for state in states {
             let outputs = self.cluster.scaled(state, now_ms());
             self.carry_out(outputs);
+        }
+        self.announce();
+    }
+
+    /// What the scaler did becomes Events of the objects at which people look.
+    fn announce(&mut self) {
+        for report in self.scaling.take_reports() {
+            let Some(About { object, uid, api_version }) = self.cluster.about(&report) else { continue };
+            let severity = if report.is_warning() { Severity::Warning } else { Severity::Normal };
+            let happening = Happening { severity, reason: report.reason().to_owned(), note: report.to_string() };
+            self.writer.tell(Regarding { object, uid, api_version }, happening);
         }
     }
 

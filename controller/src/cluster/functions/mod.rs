@@ -148,6 +148,16 @@ impl Functions {
         &self.specs
     }
 
+    /// The Function of a target, with its uid and its version.
+    pub fn function_of(&self, target: &str) -> Option<(ObjectRef, String, &'static str)> {
+        let (namespace, revision) = target.split_once('/')?;
+        let name = self.sight.function(&(namespace.to_owned(), revision.to_owned()))?;
+        let function = self.all.get(name)?.function()?;
+        let version = if function.is_v1beta1 { "v1beta1" } else { "v1beta2" };
+        let object = ObjectRef::new(FUNCTION_GROUP, "Function", &name.namespace, &name.name);
+        Some((object, function.meta.uid.clone(), version))
+    }
+
     /// Of an OpenFunction Gateway: what of the Gateway behind it it speaks of, for its status.
     pub fn gateway_behind(&self, object: &ObjectRef) -> Option<GatewayBehind> {
         let is_one = object.group == OF_GATEWAY_GROUP && object.kind == "Gateway";

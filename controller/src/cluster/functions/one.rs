@@ -76,6 +76,11 @@ impl One {
         is_new || was_gone || !is_said
     }
 
+    /// As it was read last.
+    pub fn function(&self) -> Option<&Function> {
+        self.function.as_deref()
+    }
+
     /// The OpenFunction Gateway that it wants.
     pub fn gateway(&self) -> Option<&NamespacedName> {
         self.function.as_ref()?.http().map(|(_, http)| &http.route.gateway)

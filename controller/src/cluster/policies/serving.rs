@@ -17,7 +17,9 @@ pub(super) fn served(
     workload: Option<&Value>,
 ) -> Result<(u16, Option<Probe>), String> {
     let service = objects.service(&name.namespace, &name.service);
-    let port = service.and_then(|service| service.ports.iter().find(|port| port.port == name.port));
+    let port = service.and_then(|service| {
+        service.ports.iter().find(|port| port.port == name.port && port.protocol == name.transport.as_str())
+    });
     let Some(port) = port else {
         return Err(format!("Service {} has no port {}", name.service, name.port));
     };

@@ -44,7 +44,7 @@ pub const OWNER_OTHER: &str = "other";
 pub struct TargetSpec {
     /// `namespace/name`, as [`headgate_config::Backend::scales`] has it.
     pub name: String,
-    /// What people call it.
+    /// What people call it: in a cluster its name, by which [`Report::target`] finds it again.
     pub label: String,
     /// The Service ports that its Pods serve.
     pub backends: Vec<ServedBackend>,

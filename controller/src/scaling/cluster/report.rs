@@ -76,7 +76,7 @@ pub enum Report {
 }
 
 impl Report {
-    /// The target that it is about; `None` where it is about a gateway.
+    /// The target that it is about, by its label; `None` where it is about a gateway.
     pub fn target(&self) -> Option<&str> {
         match self {
             Self::Scaling { target, .. }
@@ -87,6 +87,14 @@ impl Report {
             | Self::HandedBack { target }
             | Self::WriteFailed { target, .. } => Some(target),
             Self::Silent { .. } | Self::HeardAgain { .. } => None,
+        }
+    }
+
+    /// The Pod of a gateway that it is about.
+    pub fn member(&self) -> Option<&Member> {
+        match self {
+            Self::Silent { member } | Self::HeardAgain { member } => Some(member),
+            _ => None,
         }
     }
 

@@ -86,6 +86,7 @@ fn watch(watched: &Watched, now: Instant) -> Watch {
     let part = match kind.reading {
         Reading::Ours => " (ours)",
         Reading::Referred => " (referred to)",
+        Reading::Scaled => " (scaled by a policy)",
         Reading::Whole | Reading::Metadata => "",
     };
     Watch {

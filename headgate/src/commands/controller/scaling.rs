@@ -2,7 +2,7 @@
 
 use headgate_cluster::{Client, scale::ScaleWriter};
 use headgate_config::GatewayName;
-use headgate_controller::scaling::cluster::{Acknowledgements, Action, Input, Member, Scaler, TargetState};
+use headgate_controller::scaling::cluster::{Acknowledgements, Action, Input, Member, Report, Scaler, TargetState};
 use headgate_stream::{Publisher, Report as Said};
 use std::{
     collections::BTreeSet,
@@ -17,6 +17,8 @@ pub struct Scaling {
     writer: ScaleWriter,
     publisher: Publisher,
     targets: BTreeSet<String>,
+    /// What people are to be told and were not yet.
+    reports: Vec<Report>,
 }
 
 impl Scaling {
@@ -29,6 +31,7 @@ impl Scaling {
             writer,
             publisher,
             targets: BTreeSet::new(),
+            reports: Vec::new(),
         };
         (scaling, told)
     }
@@ -49,6 +52,11 @@ impl Scaling {
         }
         let actions = self.scaler.step(Instant::now(), input);
         actions.into_iter().filter_map(|action| self.carry_out(action)).collect()
+    }
+
+    /// What people are to be told of what was done since this was asked last.
+    pub fn take_reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
     }
 
     /// A gateway said something.
@@ -77,12 +85,12 @@ impl Scaling {
             Action::SetReplicas { target, .. } | Action::Mark { target, .. } | Action::Stamp { target, .. } => {
                 target.clone()
             }
-            Action::Report(report) if report.is_warning() => {
-                tracing::warn!(reason = report.reason(), "{report}");
-                return None;
-            }
             Action::Report(report) => {
-                tracing::info!(reason = report.reason(), "{report}");
+                match report.is_warning() {
+                    true => tracing::warn!(reason = report.reason(), "{report}"),
+                    false => tracing::info!(reason = report.reason(), "{report}"),
+                }
+                self.reports.push(report.clone());
                 return None;
             }
             Action::Publish(state) => {
