@@ -56,6 +56,8 @@ enum Command {
     SystemCalls,
     /// Allocations of a warm request, and where they are.
     Allocations,
+    /// User instructions of a warm request, by valgrind.
+    Instructions,
     /// CPU time of a request, beside nginx.
     Peers,
     /// From a created route to its first 200 in a cluster, memory and writes there.
@@ -115,7 +117,7 @@ impl Plan {
 
 type Measure = fn(&Plan) -> io::Result<Vec<Row>>;
 
-const MEASURES: [(Command, Measure); 9] = [
+const MEASURES: [(Command, Measure); 10] = [
     (Command::Cold, rows::cold::measure),
     (Command::Parked, rows::parked::measure),
     (Command::Load, rows::load::measure),
@@ -123,6 +125,7 @@ const MEASURES: [(Command, Measure); 9] = [
     (Command::Reloads, rows::reloads::measure),
     (Command::SystemCalls, rows::system_calls::measure),
     (Command::Allocations, rows::allocations::measure),
+    (Command::Instructions, rows::instructions::measure),
     (Command::Peers, rows::peers::measure),
     (Command::Cluster, rows::cluster::measure),
 ];
@@ -177,6 +180,7 @@ impl Command {
             Self::Reloads => "reloads",
             Self::SystemCalls => "system-calls",
             Self::Allocations => "allocations",
+            Self::Instructions => "instructions",
             Self::Peers => "peers",
             Self::Cluster => "cluster",
             Self::App { .. } => "app",

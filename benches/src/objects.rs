@@ -69,6 +69,13 @@ pub fn versioned_route(origin: SocketAddr, version: usize) -> String {
     service("origin", origin) + &route("fn-0", &host(0), &rule)
 }
 
+/// One route of which 90 in 100 go to one Service and 10 to another, with a field set on each request.
+pub fn split_route(origin: SocketAddr) -> String {
+    let rule = "  - filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-tier, value: gold}]}}]\n\
+                \x20   backendRefs: [{name: stable, port: 80, weight: 90}, {name: canary, port: 80, weight: 10}]\n";
+    service("stable", origin) + &service("canary", origin) + &route("fn-0", &host(0), rule)
+}
+
 /// Hosts and paths of the comparison with others.
 pub const PEER_HOSTS: usize = 1_000;
 /// Each host has these prefixes.

@@ -80,6 +80,8 @@ impl Origin {
 pub struct Options<'a> {
     /// The program.
     pub program: PathBuf,
+    /// What it is run under, with flags: a tool that measures.
+    pub under: &'a [&'a str],
     /// What it serves.
     pub folder: PathBuf,
     /// `--cores`.
@@ -105,7 +107,13 @@ impl Gateway {
     /// Starts it and waits until it is ready.
     pub fn start(options: &Options<'_>) -> io::Result<Self> {
         let (address, admin) = (free_address()?, free_address()?);
-        let mut command = Command::new(&options.program);
+        let mut command = match options.under.split_first() {
+            Some((tool, _)) => Command::new(tool),
+            None => Command::new(&options.program),
+        };
+        if let Some((_, flags)) = options.under.split_first() {
+            command.args(flags).arg(&options.program);
+        }
         command.arg("run").arg(&options.folder).args(["--bind", "127.0.0.1", "--admin", &admin.to_string()]);
         command.args(["--port", &address.port().to_string()]).args(options.flags);
         let log = options.log.as_deref().unwrap_or(Path::new("none"));
