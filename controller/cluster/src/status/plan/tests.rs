@@ -246,7 +246,7 @@ fn what_fails_is_tried_ever_more_seldom() {
         waits.push(wait.as_millis());
         scene.now += wait;
     }
-    assert_eq!(waits, [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
+    assert_eq!(waits, [200, 400, 800, 1_600, 2_000, 2_000, 2_000, 2_000], "soon again once the API server is back");
 }
 
 #[test]
