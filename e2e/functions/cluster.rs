@@ -1,6 +1,6 @@
 //! A namespace of a cluster and its gateway: objects by kubectl, requests over a plain connection. Never more than one request a connection.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     cell::OnceCell,
     io::{Read, Write},
@@ -17,6 +17,8 @@ const REQUEST_MAX: Duration = Duration::from_secs(30);
 /// A namespace of its own.
 pub struct Cluster {
     namespace: String,
+    /// Namespace and name.
+    gateway: [String; 2],
     /// Of the Gateway, once it has one.
     address: OnceCell<SocketAddr>,
 }
@@ -28,9 +30,23 @@ impl Cluster {
             println!("skipped: not in a cluster of e2e/cluster");
             return None;
         }
-        let cluster = Self { namespace: namespace.into(), address: OnceCell::new() };
+        let gateway = GATEWAY.map(str::to_owned);
+        let cluster = Self { namespace: namespace.into(), gateway, address: OnceCell::new() };
         kubectl(&["delete", "namespace", namespace, "--ignore-not-found", "--wait"], None);
         kubectl(&["create", "namespace", namespace], None);
+        Some(cluster)
+    }
+
+    /// With a Gateway of its own, `web`, that has two Pods.
+    pub fn with_gateway(namespace: &str) -> Option<Self> {
+        let cluster = Self { gateway: [namespace, "web"].map(str::to_owned), ..Self::new(namespace)? };
+        let parameters = json!({"group": "headgate.dev", "kind": "GatewayParameters", "name": "web"});
+        cluster.apply(&json!({"apiVersion": "headgate.dev/v1alpha1", "kind": "GatewayParameters",
+            "metadata": {"name": "web"}, "spec": {"replicas": 2}}));
+        cluster.apply(&json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": {"name": "web"}, "spec": {"gatewayClassName": "headgate",
+                "infrastructure": {"parametersRef": parameters},
+                "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}}));
         Some(cluster)
     }
 
@@ -65,7 +81,7 @@ impl Cluster {
         let address = match self.address.get() {
             Some(address) => address,
             None => {
-                let address = address().ok_or("the Gateway has no address yet")?;
+                let address = self.find_address().ok_or("the Gateway has no address yet")?;
                 self.address.get_or_init(|| address)
             }
         };
@@ -78,6 +94,13 @@ impl Cluster {
         let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or("no answer")?;
         let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
         Ok((status, body))
+    }
+
+    fn find_address(&self) -> Option<SocketAddr> {
+        let path = "jsonpath={.status.addresses[*].value}";
+        let [namespace, name] = &self.gateway;
+        let address = kubectl(&["-n", namespace, "get", "gateway", name, "--ignore-not-found", "-o", path], None);
+        Some(SocketAddr::new(address.parse().ok()?, 80))
     }
 
     /// The first answer from a route of ours: the gateway may not be there yet, or not know the route.
@@ -99,12 +122,6 @@ pub fn within(limit: Duration, what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < until, "not within {} s: {what}", limit.as_secs());
         std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-fn address() -> Option<SocketAddr> {
-    let path = "jsonpath={.status.addresses[*].value}";
-    let address = kubectl(&["-n", GATEWAY[0], "get", "gateway", GATEWAY[1], "--ignore-not-found", "-o", path], None);
-    Some(SocketAddr::new(address.parse().ok()?, 80))
 }
 
 /// What kubectl prints.

@@ -3,6 +3,7 @@
 //! Needed: `e2e/cluster/install NAME --set openfunction.crds=true`, then `e2e/cluster/in -n NAME cargo test -p headgate-e2e --test functions`.
 
 mod cluster;
+mod policies;
 
 use cluster::{Cluster, within};
 use serde_json::{Value, json};

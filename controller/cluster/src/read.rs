@@ -73,9 +73,11 @@ pub enum Got {
     Unknown,
 }
 
-/// One Secret or ConfigMap by its name.
+/// One Secret, ConfigMap or workload by its name.
 pub async fn get(client: &Client, name: &ObjectRef) -> Got {
-    let known = KINDS.iter().find(|kind| kind.reading == Reading::Referred && kind.kind == name.kind);
+    let is_by_reference = |kind: &&Kind| matches!(kind.reading, Reading::Referred | Reading::Scaled);
+    let is_it = |kind: &&Kind| kind.group == name.group && kind.kind == name.kind;
+    let known = KINDS.iter().filter(is_by_reference).find(is_it);
     let Some((kind, version)) = known.and_then(|kind| Some((kind, *kind.versions.first()?))) else {
         return Got::Unknown;
     };
@@ -101,7 +103,8 @@ pub fn stand_in(name: &ObjectRef) -> Option<ClusterObject> {
             value["data"] =
                 json!({"tls.crt": encoded(&certificate), "tls.key": encoded(&key), "ca.crt": encoded(&certificate)});
         }
-        _ => value["data"] = json!({"ca.crt": certificate}),
+        "ConfigMap" => value["data"] = json!({"ca.crt": certificate}),
+        _ => return None,
     }
     manifest(value, None)
 }
