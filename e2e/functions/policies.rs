@@ -1,7 +1,7 @@
 //! Ordinary Deployments that a ScalingPolicy scales, as their users see them. Without a cluster it does nothing, and says so.
 
 use crate::{
-    START,
+    SOON, START,
     cluster::{Cluster, within},
 };
 use serde_json::{Value, json};
@@ -71,4 +71,33 @@ fn a_policy_that_cannot_do_what_it_says_tells_why() {
     within(START, "the older one has the Service", || is("second", "Conflicted"));
     cluster.delete("scalingpolicy", "lost");
     within(START, "the Service is free", || accepted(&cluster, "second").0 == "True");
+}
+
+#[test]
+fn two_gateways_start_a_deployment_once_and_leave_it_to_somebody_else() {
+    let Some(cluster) = Cluster::with_gateway("policy-two") else { return };
+    let host = "policy-two.example";
+    shop(&cluster, host);
+    cluster.apply(&json!({"apiVersion": "headgate.dev/v1alpha1", "kind": "GatewayParameters",
+        "metadata": {"name": "two"}, "spec": {"replicas": 2}}));
+    let two = json!({"group": "headgate.dev", "kind": "GatewayParameters", "name": "two"});
+    cluster.patch("gateway", "web", &json!({"spec": {"infrastructure": {"parametersRef": two}}}));
+    cluster.apply(&policy("shop", "shop"));
+    within(START, "there are two gateways", || cluster.json("deployment", "web-headgate")["status"]["readyReplicas"] == 2);
+    within(START, "the policy is accepted", || accepted(&cluster, "shop").0 == "True");
+    let replicas = || cluster.json("deployment", "shop")["spec"]["replicas"].clone();
+    let (status, body) = cluster.get_within(START, host);
+    assert_eq!((status, body.trim(), replicas()), (200, "open", json!(1)));
+    let answers: Vec<u16> = (0..20).map(|_| cluster.get(host).map(|(status, _)| status).unwrap_or_default()).collect();
+    assert_eq!(answers, [200; 20], "whichever gateway is asked");
+    within(START, "nobody asks either", || replicas() == 0);
+    let told = |reason: &str| {
+        let events = cluster.list("events.events.k8s.io");
+        events.iter().any(|event| event["regarding"]["kind"] == "ScalingPolicy" && event["reason"] == reason)
+    };
+    within(SOON, "what was done is told", || told("Scaling"));
+    cluster.patch("deployment", "shop", &json!({"spec": {"replicas": 2}}));
+    within(SOON, "somebody else's hand is seen and told", || told("ScaledByOther"));
+    let (status, _) = cluster.get_within(START, host);
+    assert_eq!((status, replicas()), (200, json!(2)), "it serves, and nobody else writes");
 }

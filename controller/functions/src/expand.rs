@@ -2,14 +2,15 @@
 
 use crate::{
     kinds::{Function, GatewayTarget, NamespacedName, OfGateway},
+    places::Places,
     plan::{Plan, plan, retire},
     revision::{Observed, Revision},
-    route::{FunctionRoute, SERVICE_PORT, lost, route},
+    route::{FunctionRoute, SERVICE_PORT, route},
 };
 use headgate_config::{BackendProtocol, Probe};
 use headgate_translate::{
     AliasArm, Objects, ServiceTraits,
-    kinds::{HTTPMatch, HTTPRoute, Object, ObjectMeta, Service, ServicePort, TargetPort},
+    kinds::{HTTPRoute, Object, ObjectMeta, Service, ServicePort, TargetPort},
     schema::{FieldPath, Problem},
 };
 use serde_json::{Value, json};
@@ -249,20 +250,13 @@ impl Expansion {
     fn find_collisions(&mut self, functions: &[Function]) {
         let mut order: Vec<&Function> = functions.iter().collect();
         order.sort_by_key(|function| (function.meta.created, function.reference()));
-        let mut owners: BTreeMap<String, Vec<(HTTPMatch, NamespacedName)>> = BTreeMap::new();
+        let mut places = Places::default();
+        for function in &order {
+            places.set(function, self.routes.get(&function.reference()));
+        }
         for function in order {
-            let Some(route) = self.routes.get(&function.reference()) else { continue };
-            for (host, matching) in route.places() {
-                let of_host = owners.entry(host.clone()).or_default();
-                match of_host.iter().find(|(owned, _)| *owned == matching) {
-                    Some((_, owner)) if *owner != function.reference() => {
-                        let problem = lost(function, &host, &matching, owner);
-                        self.problems.push((Subject::Function(function.reference()), problem));
-                    }
-                    Some(_) => {}
-                    None => of_host.push((matching, function.reference())),
-                }
-            }
+            let lost = places.lost(function).into_iter();
+            self.problems.extend(lost.map(|problem| (Subject::Function(function.reference()), problem)));
         }
     }
 

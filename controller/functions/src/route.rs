@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 
 /// The port of a revision's Service.
 pub const SERVICE_PORT: u16 = 80;
+/// The most hostnames of an HTTPRoute.
+const HOSTS_MOST: usize = 16;
 
 /// Where a function is found.
 #[derive(Clone, Debug, PartialEq)]
@@ -79,13 +81,13 @@ impl FunctionRoute {
     }
 }
 
-/// The given hosts or the one of the template, and then the one inside the cluster.
+/// The given hosts or the one of the template, and then the one inside the cluster, where an HTTPRoute has room for it.
 fn hosts(function: &Function, gateway: &OfGateway) -> Option<Vec<String>> {
     let (_, http) = function.http()?;
     let (name, namespace) = (&function.meta.name, &function.meta.namespace);
     let mut hosts = http.route.hostnames.clone().unwrap_or_else(|| vec![gateway.host(name, namespace)]);
     let inside = gateway.cluster_host(name, namespace);
-    if !hosts.contains(&inside) {
+    if !hosts.contains(&inside) && hosts.len() < HOSTS_MOST {
         hosts.push(inside);
     }
     Some(hosts)
@@ -147,6 +149,13 @@ fn gateway_service(function: &Function, gateway: &OfGateway) -> Service {
 fn check_hosts(function: &Function, gateway: &OfGateway, hosts: &[String]) -> Vec<Problem> {
     let given = function.http().and_then(|(_, http)| http.route.hostnames.as_ref());
     let mut problems = Vec::new();
+    let inside = gateway.cluster_host(&function.meta.name, &function.meta.namespace);
+    if !hosts.contains(&inside) {
+        let path = function.route_path().key("hostnames");
+        let message =
+            format!("has {HOSTS_MOST} names, so that there is no room for {inside}: nothing reaches it there");
+        problems.push(Problem::warning(path, message, "leave one out"));
+    }
     for (index, host) in hosts.iter().enumerate() {
         let path = match given {
             Some(given) if index < given.len() => function.route_path().key("hostnames").index(index),

@@ -427,6 +427,10 @@ impl Cluster {
         if let Some(behind) = self.functions.gateway_behind(name) {
             let gateway = ObjectRef::new(GATEWAY_GROUP, "Gateway", &behind.gateway.namespace, &behind.gateway.name);
             let is_ours = |listener: &str| behind.listeners.iter().any(|known| known == listener);
+            let is_there = self.stock.objects.gateways.contains_key(&(gateway.namespace.clone(), gateway.name.clone()));
+            if behind.is_named && !is_there {
+                return Some(Wanted::without_gateway(&gateway, behind.generation));
+            }
             return Some(self.wanted(&gateway)?.openfunction_gateway(is_ours, behind.generation));
         }
         let status = self.done.conditions.get(name)?;

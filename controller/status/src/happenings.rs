@@ -58,6 +58,7 @@ pub(crate) fn happenings(known: &Value, new: &Value) -> Vec<Happening> {
         }
     }
     told.function(&known["serving"], &new["serving"]);
+    told.conditions("", &known["route"]["conditions"], &new["route"]["conditions"]);
     told.happenings
 }
 

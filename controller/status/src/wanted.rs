@@ -140,6 +140,20 @@ impl Wanted {
         Self::Fields { status, awaiting }
     }
 
+    /// Of a Gateway of OpenFunction that names one of Gateway API which does not exist.
+    pub fn without_gateway(gateway: &ObjectRef, generation: i64) -> Self {
+        let message = format!(
+            "spec.gatewayRef: {gateway} does not exist: functions on it are not reachable; create it, or write gatewayDef: \
+             {{namespace, gatewayClassName}} instead"
+        );
+        let conditions: Vec<Condition> = [ConditionType::Accepted, ConditionType::Programmed]
+            .into_iter()
+            .map(|kind| Condition::wrong(kind, Reason::TargetNotFound, message.clone(), generation))
+            .collect();
+        let status = json!({"conditions": conditions, "listeners": []});
+        Self::Fields { status, awaiting: false }.openfunction_gateway(|_| false, generation)
+    }
+
     /// Of a Gateway of OpenFunction: what is said of the Gateway of Gateway API behind it, for those of its listeners that it made.
     /// `Scheduled` and `Ready` are the words of the version that OpenFunction and its users know; `generation` is its own.
     pub fn openfunction_gateway(&self, is_ours: impl Fn(&str) -> bool, generation: i64) -> Self {

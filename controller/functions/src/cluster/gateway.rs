@@ -19,6 +19,8 @@ pub struct GatewayBehind {
     pub gateway: NamespacedName,
     /// The names of its listeners that are made for functions.
     pub listeners: Vec<String>,
+    /// It is named (`gatewayRef`), and not made.
+    pub is_named: bool,
     /// Generation of the OpenFunction Gateway.
     pub generation: i64,
 }
@@ -29,6 +31,7 @@ impl GatewayBehind {
         Self {
             gateway: gateway.target.gateway().clone(),
             listeners: gateway.listeners.iter().map(|listener| listener.name.clone()).collect(),
+            is_named: matches!(gateway.target, GatewayTarget::Existing(_)),
             generation: gateway.meta.generation,
         }
     }
@@ -56,6 +59,12 @@ pub fn gateway_manifests(gateway: &OfGateway, entry: &str) -> BTreeMap<ObjectRef
         manifest(&format!("{GATEWAY_GROUP}/v1"), "Gateway", metadata, spec),
         manifest("v1", "Service", service, external(&entry_service(gateway, entry))),
     ])
+}
+
+/// A Gateway that somebody else made without any listener of ours: those that we added to it go with that, and no others.
+pub fn without_ours(gateway: &NamespacedName) -> (ObjectRef, Value) {
+    let metadata = json!({"name": gateway.name, "namespace": gateway.namespace});
+    headgate_translate::manifest::manifest(&format!("{GATEWAY_GROUP}/v1"), "Gateway", metadata, json!({}))
 }
 
 /// Service `gateway`: a port for each listener of names outside the cluster (`createOrUpdateService`), and for the internal one,

@@ -13,7 +13,7 @@ mod route;
 mod service;
 mod status;
 
-pub use gateway::{GatewayBehind, gateway_manifests};
+pub use gateway::{GatewayBehind, gateway_manifests, without_ours};
 pub use names::{FUNCTION_LABEL, OF_GATEWAY_LABEL, REVISION_LABEL};
 pub use pod::probe;
 pub use record::{PROVEN_ANNOTATION, TEMPLATE_ANNOTATION, TURN_ANNOTATION, revision};

@@ -2,10 +2,13 @@
 
 use headgate_functions::{
     Defaults,
-    cluster::{GatewayBehind, gateway_manifests},
-    kinds::{GatewayTarget, NamespacedName, OfGateway},
+    cluster::{GatewayBehind, gateway_manifests, without_ours},
+    kinds::{GatewayTarget, INTERNAL_LISTENER, NamespacedName, OfGateway},
 };
-use headgate_translate::{Objects, kinds::ObjectRef};
+use headgate_translate::{
+    Objects,
+    kinds::{Gateway, ObjectRef},
+};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,6 +66,12 @@ impl Gateways {
     ) -> BTreeMap<ObjectRef, Arc<Value>> {
         let built_in = self.built_in(defaults).filter(|gateway| wanted.contains(&gateway.reference()));
         let all = self.written.values().cloned().chain(built_in).map(|gateway| settled(gateway, people));
+        // what was added to a Gateway of a person for one that is gone goes too, whichever process added it
+        let added = people.gateways.values().filter(|gateway| has_ours(gateway)).map(|gateway| {
+            let (name, value) = without_ours(&NamespacedName::new(gateway.meta.namespace.clone(), &*gateway.meta.name));
+            (name, Arc::new(value))
+        });
+        let without: BTreeMap<ObjectRef, Arc<Value>> = added.collect();
         let mut manifests: BTreeMap<ObjectRef, Arc<Value>> = BTreeMap::new();
         for gateway in all {
             let Some(class) = class(&gateway, people) else { continue };
@@ -73,8 +82,16 @@ impl Gateways {
                 manifests.entry(name).or_insert_with(|| Arc::new(value));
             }
         }
+        for (name, value) in without {
+            manifests.entry(name).or_insert(value);
+        }
         manifests
     }
+}
+
+/// Whether a Gateway has the listener that each OpenFunction Gateway adds.
+pub(super) fn has_ours(gateway: &Gateway) -> bool {
+    gateway.listeners.iter().any(|listener| listener.name == INTERNAL_LISTENER)
 }
 
 /// A Gateway that is to be made, and that a person has made already, is as good as one that is named: it is only added to.

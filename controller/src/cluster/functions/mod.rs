@@ -21,7 +21,7 @@ use crate::{
 use gateways::Gateways;
 use headgate_config::{BackendName, GatewayName};
 use headgate_functions::{
-    Defaults,
+    Defaults, Places,
     cluster::GatewayBehind,
     kinds::{FUNCTION_GROUP, NamespacedName, OF_GATEWAY_GROUP, Object as FunctionObject, OfGateway},
 };
@@ -47,6 +47,7 @@ pub struct Functions {
     /// What people wrote of kinds that functions get too: nothing of it is replaced.
     people: Objects,
     sight: Sight,
+    places: Places,
     traits: OrdMap<Key, ServiceTraits>,
     aliases: OrdMap<Key, Vec<AliasArm>>,
     /// To be planned anew.
@@ -85,6 +86,7 @@ impl Functions {
             gateways: Gateways::default(),
             people: Objects::default(),
             sight: Sight::default(),
+            places: Places::default(),
             traits: OrdMap::new(),
             aliases: OrdMap::new(),
             touched: BTreeSet::new(),
@@ -120,8 +122,10 @@ impl Functions {
         let mut out = FunctionsOut::default();
         let touched = std::mem::take(&mut self.touched);
         let gateways = self.gateways.for_functions(&self.defaults, &self.people);
-        for name in &touched {
-            self.plan(name, &gateways, now_ms, &mut out);
+        let mut open = touched.clone();
+        while let Some(name) = open.pop_first() {
+            // of those that want the same place something else may have to be said
+            open.extend(self.plan(&name, &gateways, now_ms, &mut out));
         }
         let seen = std::mem::take(&mut self.seen);
         out.workloads = seen.iter().map(|key| (target_name(key), self.sight.workload(key))).collect();
@@ -217,7 +221,10 @@ impl Functions {
             // one that we made carries our label, and nobody owns it
             Object::Gateway(_) if object.made.is_some() => {}
             Object::Gateway(gateway) => {
-                let is_new = self.people.gateways.get(&gateway.meta.key()).is_none_or(|one| one.class != gateway.class);
+                let known = self.people.gateways.get(&gateway.meta.key());
+                let is_new = known.is_none_or(|known| {
+                    known.class != gateway.class || gateways::has_ours(known) != gateways::has_ours(gateway)
+                });
                 self.people.insert(content.clone());
                 if is_new {
                     self.gateways.changed = true;
@@ -278,17 +285,24 @@ impl Functions {
         self.touched.extend(known);
     }
 
-    fn plan(&mut self, name: &NamespacedName, gateways: &[OfGateway], now_ms: u64, out: &mut FunctionsOut) {
-        let Some(mut one) = self.all.remove(name) else { return };
+    fn plan(
+        &mut self,
+        name: &NamespacedName,
+        gateways: &[OfGateway],
+        now_ms: u64,
+        out: &mut FunctionsOut,
+    ) -> BTreeSet<NamespacedName> {
+        let Some(mut one) = self.all.remove(name) else { return BTreeSet::new() };
         let before = (one.traits.clone(), one.aliases.clone());
-        one.plan(&one::Surroundings {
+        let around = one::Surroundings {
             gateways,
             people: &self.people,
             sight: &self.sight,
             defaults: &self.defaults,
             is_function: &|name| self.all.contains_key(name),
             now_ms,
-        });
+        };
+        let rivals = one.plan(&around, &mut self.places);
         if before != (one.traits.clone(), one.aliases.clone()) {
             out.routes = true;
             before.0.keys().for_each(|key| drop(self.traits.remove(key)));
@@ -300,7 +314,7 @@ impl Functions {
         if one.is_gone {
             self.said.remove(&object);
             out.statuses.insert(object, None);
-            return;
+            return rivals;
         }
         if self.said.get(&object) != Some(&one.status) {
             self.said.insert(object.clone(), one.status.clone());
@@ -309,6 +323,7 @@ impl Functions {
         // a scaler that has just learned of a target wants to know what there is
         self.seen.extend(one.fresh.iter().map(|revision| (name.namespace.clone(), revision.clone())));
         self.all.insert(name.clone(), one);
+        rivals
     }
 
     /// Manifests and targets of all, where they differ.

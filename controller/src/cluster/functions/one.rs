@@ -10,12 +10,16 @@ use crate::{
 };
 use headgate_config::BackendName;
 use headgate_functions::{
-    Defaults, Expansion, Input, Observed, Plan, Revision, SERVICE_PORT,
+    Defaults, Expansion, Input, Observed, Places, Plan, Revision, SERVICE_PORT,
     cluster::{manifests, probe, status},
     expand,
     kinds::{Function, NamespacedName, OfGateway},
 };
-use headgate_translate::{AliasArm, Key, Objects, ServiceTraits, kinds::ObjectRef, schema::Severity};
+use headgate_translate::{
+    AliasArm, Key, Objects, ServiceTraits,
+    kinds::ObjectRef,
+    schema::{Problem, Severity},
+};
 use imbl::OrdMap;
 use serde_json::{Value, json};
 use std::{
@@ -91,20 +95,28 @@ impl One {
         self.revisions.iter().map(|revision| revision.name.as_str())
     }
 
-    /// Plans it anew.
-    pub fn plan(&mut self, around: &Surroundings<'_>) {
+    /// Plans it anew. Names the functions that want places of its route, where those are others than before.
+    pub fn plan(&mut self, around: &Surroundings<'_>, places: &mut Places) -> BTreeSet<NamespacedName> {
         let known: BTreeSet<String> = self.targets().map(str::to_owned).collect();
-        match self.function.clone().filter(|_| !self.is_gone) {
-            Some(function) => self.plan_function(&function, around),
+        let rivals = match self.function.clone().filter(|_| !self.is_gone) {
+            Some(function) => self.plan_function(&function, around, places),
             None => {
+                let rivals = self.function.as_ref().map(|function| places.remove(&function.reference()));
                 let status = self.unreadable();
                 *self = Self { problem: self.problem.take(), is_gone: self.is_gone, status, ..Self::default() };
+                rivals.unwrap_or_default()
             }
-        }
+        };
         self.fresh = self.targets().filter(|name| !known.contains(*name)).map(str::to_owned).collect();
+        rivals
     }
 
-    fn plan_function(&mut self, function: &Arc<Function>, around: &Surroundings<'_>) {
+    fn plan_function(
+        &mut self,
+        function: &Arc<Function>,
+        around: &Surroundings<'_>,
+        places: &mut Places,
+    ) -> BTreeSet<NamespacedName> {
         let name = function.reference();
         let key = |revision: &str| (name.namespace.clone(), revision.to_owned());
         self.adopt(around.sight.records(&name, &function.meta.uid), around.now_ms);
@@ -128,12 +140,15 @@ impl One {
             made.insert(object, known.unwrap_or_else(|| Arc::new(value)));
         }
         self.manifests = made;
-        self.status = self.say(&name, &expansion, around.sight);
+        let rivals = places.set(function, expansion.routes.get(&name));
+        self.status = self.say(function, &expansion, &places.lost(function), around.sight);
         self.traits = expansion.objects.traits.clone();
         self.aliases = expansion.objects.aliases.clone();
-        let Some(plan) = expansion.plans.remove(&name) else { return };
-        self.specs = specs(function, &plan, around.sight);
-        self.revisions = plan.revisions;
+        if let Some(plan) = expansion.plans.remove(&name) {
+            self.specs = specs(function, &plan, around.sight);
+            self.revisions = plan.revisions;
+        }
+        rivals
     }
 
     /// What the API server has of records only ever adds to what is known.
@@ -149,7 +164,8 @@ impl One {
         }
     }
 
-    fn say(&self, name: &NamespacedName, expansion: &Expansion, sight: &Sight) -> Value {
+    fn say(&self, function: &Function, expansion: &Expansion, lost: &[Problem], sight: &Sight) -> Value {
+        let name = &function.reference();
         let route = expansion.http_route(name).map(|route| route.meta.key());
         let conditions = route.map(|key| sight.conditions(&key)).unwrap_or_default();
         let plan = expansion.plans.get(name);
@@ -160,7 +176,7 @@ impl One {
             let (_, problem) = expansion.problems.first().filter(|_| unreachable)?;
             Some(problem.to_string())
         });
-        status(expansion, name, &conditions, trouble.or(problem).as_deref())
+        status(expansion, name, &conditions, lost, trouble.or(problem).as_deref())
     }
 
     fn unreadable(&self) -> Value {

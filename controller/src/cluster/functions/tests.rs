@@ -467,3 +467,167 @@ fn a_function_that_cannot_be_read_says_why() {
     assert!(world.status()["message"].as_str().is_some_and(|text| text.contains("nonsense")), "{}", world.status());
     assert!(world.deployments().is_empty());
 }
+
+fn routed(name: &str, created: &str, path: &str) -> Value {
+    let mut function = function("a:1");
+    function["metadata"] =
+        json!({"name": name, "namespace": "shop", "uid": name, "generation": 1, "creationTimestamp": created});
+    function["spec"]["serving"]["triggers"] = json!({"http": {"route": {"hostnames": ["shop.ofn.io"],
+        "rules": [{"matches": [{"path": {"value": path}}]}]}}});
+    function
+}
+
+/// Reason and message of a condition of a function's route.
+fn condition(world: &World, name: &str, kind: &str) -> Option<(String, String)> {
+    let conditions = world.statuses[name]["route"]["conditions"].as_array()?.iter();
+    let found =
+        conditions.filter(|condition| condition["type"] == kind).find(|condition| condition["status"] == "True")?;
+    let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+    Some((text("reason"), text("message")))
+}
+
+#[test]
+fn of_two_functions_with_one_place_the_younger_is_told_until_the_place_is_free() {
+    let mut world = World::new();
+    world.write(&routed("young", "2026-02-01T00:00:00Z", "/buy"));
+    assert_eq!(condition(&world, "young", "Conflicted"), None);
+    world.write(&routed("old", "2026-01-01T00:00:00Z", "/buy"));
+    let (reason, message) = condition(&world, "young", "Conflicted").unwrap_or_else(|| panic!("{:?}", world.statuses));
+    assert!(reason == "Conflicted" && message.contains("shop.ofn.io/buy") && message.contains("shop/old"), "{message}");
+    assert_eq!(condition(&world, "old", "Conflicted"), None, "it has the place");
+    world.write(&routed("old", "2026-01-01T00:00:00Z", "/sell"));
+    assert_eq!(condition(&world, "young", "Conflicted"), None, "nobody else wants it");
+    world.write(&routed("old", "2026-01-01T00:00:00Z", "/buy"));
+    assert!(condition(&world, "young", "Conflicted").is_some());
+    world.delete(&ObjectRef::new("core.openfunction.io", "Function", "shop", "old"));
+    world.settle();
+    assert_eq!(condition(&world, "young", "Conflicted"), None);
+}
+
+#[test]
+fn a_hostname_that_no_listener_takes_is_told() {
+    let mut world = World::new();
+    let mut function = routed("hello", "2026-01-01T00:00:00Z", "/");
+    function["spec"]["serving"]["triggers"]["http"]["route"]["hostnames"] = json!(["podinfo.com", "shop.ofn.io"]);
+    world.write(&function);
+    let (reason, message) =
+        condition(&world, "hello", "PartiallyInvalid").unwrap_or_else(|| panic!("{:?}", world.statuses));
+    assert!(reason == "Invalid" && message.contains("podinfo.com") && message.contains("*.ofn.io"), "{message}");
+}
+
+#[test]
+fn a_function_whose_gateway_is_missing_says_which() {
+    let mut world = World::new();
+    let mut function = routed("hello", "2026-01-01T00:00:00Z", "/");
+    function["spec"]["serving"]["triggers"]["http"]["route"]["gatewayRef"] =
+        json!({"name": "edge", "namespace": "net"});
+    world.write(&function);
+    let message = world.status()["message"].as_str().unwrap_or_default();
+    assert!(message.contains("net/edge") && message.contains("does not exist"), "{}", world.status());
+}
+
+#[test]
+fn what_was_added_to_a_gateway_of_a_person_goes_with_the_one_that_wanted_it() {
+    let mut world = World::new();
+    let edge = |listeners: &[&str]| {
+        let listeners: Vec<Value> = listeners
+            .iter()
+            .map(|name| json!({"name": name, "protocol": "HTTP", "port": 8080, "hostname": name}))
+            .collect();
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+            "metadata": {"name": "edge", "namespace": "net", "uid": "g"},
+            "spec": {"gatewayClassName": "headgate", "listeners": listeners}})
+    };
+    let name = ObjectRef::new("gateway.networking.k8s.io", "Gateway", "net", "edge");
+    world.store(edge(&["web"]));
+    world.functions.step(0);
+    assert!(!world.functions.manifests().contains_key(&name), "nobody wants anything of it");
+    let of = json!({"apiVersion": "networking.openfunction.io/v1alpha1", "kind": "Gateway",
+        "metadata": {"name": "openfunction", "namespace": "openfunction", "uid": "o"},
+        "spec": {"domain": "acme.io", "gatewayRef": {"name": "edge", "namespace": "net"}, "gatewaySpec": {"listeners": [{"name": "ofn-http-external", "hostname": "*.x", "protocol": "HTTP", "port": 80}]}}});
+    world.store(of);
+    world.functions.step(0);
+    assert!(!world.functions.manifests()[&name]["spec"]["listeners"].is_null());
+    world.store(edge(&["web", "ofn-http-internal"]));
+    world.functions.step(0);
+    world.delete(&ObjectRef::new("networking.openfunction.io", "Gateway", "openfunction", "openfunction"));
+    assert!(world.functions.step(0).manifests);
+    let without = &world.functions.manifests()[&name];
+    assert_eq!(
+        (&without["metadata"]["labels"], &without["spec"]),
+        (&Value::Null, &Value::Null),
+        "ours go, and only ours"
+    );
+    world.store(edge(&["web"]));
+    assert!(world.functions.step(0).manifests);
+    assert!(!world.functions.manifests().contains_key(&name), "and then it is the person's again");
+}
+
+/// What OpenFunction's own controller of 2026 fails at, each as it was found there: it works here, or a condition says why not.
+mod openfunctions_failures {
+    use super::*;
+
+    fn with_serving(serving: Value) -> Value {
+        let mut function = function("a:1");
+        for (key, value) in serving.as_object().into_iter().flatten() {
+            function["spec"]["serving"][key] = value.clone();
+        }
+        function
+    }
+
+    #[test]
+    fn sixteen_hostnames_leave_no_room_for_the_name_in_the_cluster_and_that_is_said() {
+        let names: Vec<String> = (0..16).map(|at| format!("n{at}.ofn.io")).collect();
+        let mut world = World::new();
+        world.write(&with_serving(json!({"triggers": {"http": {"route": {"hostnames": names}}}})));
+        assert_eq!(world.route()["spec"]["hostnames"].as_array().map(Vec::len), Some(16), "an HTTPRoute has no more");
+        let (_, message) =
+            condition(&world, "hello", "PartiallyInvalid").unwrap_or_else(|| panic!("{:?}", world.statuses));
+        assert!(message.contains("hello.shop.svc.cluster.local") && message.contains("leave one out"), "{message}");
+        assert_eq!(world.status()["state"], "Running");
+    }
+
+    #[test]
+    fn a_function_that_is_called_by_messages_only_has_no_route_any_more_and_comes_to_rest() {
+        let mut world = begun();
+        let a = world.revision("a:1");
+        world.ready(&a);
+        let dapr = json!({"dapr": [{"name": "c", "type": "bindings.kafka"}], "http": null});
+        world.write(&with_serving(json!({"triggers": dapr}))).stop(&a);
+        let left: Vec<&str> =
+            world.api.keys().filter(|name| name.kind == "HTTPRoute").map(|name| &*name.name).collect();
+        assert_eq!(left, [""; 0]);
+        world.write(&function("a:1"));
+        assert_eq!(world.serving(), a, "and back");
+    }
+
+    #[test]
+    fn an_empty_keda_is_no_fault() {
+        let mut world = World::new();
+        world.write(&with_serving(json!({"scaleOptions": {"keda": {}, "maxReplicas": 4}})));
+        assert_eq!(world.status()["state"], "Running");
+        assert_eq!(world.targets[0].bounds.max, 4);
+    }
+
+    #[test]
+    fn nothing_that_is_made_holds_up_a_deletion() {
+        let world = begun();
+        let held = world.api.values().find(|value| !value["metadata"]["finalizers"].is_null());
+        assert_eq!(held, None);
+    }
+
+    #[test]
+    fn a_revision_that_was_removed_by_hand_is_made_again() {
+        let mut world = begun();
+        let a = world.revision("a:1");
+        world.ready(&a);
+        for (group, kind) in [("apps", "Deployment"), ("", "Service")] {
+            world.delete(&ObjectRef::new(group, kind, "shop", &a));
+        }
+        world.functions.step(0);
+        let manifests = world.functions.manifests.clone();
+        world.apply(&manifests);
+        world.settle();
+        assert_eq!((world.revision("a:1").as_str(), world.serving()), (&*a, &*a));
+    }
+}
