@@ -78,12 +78,10 @@ fn two_gateways_start_a_deployment_once_and_leave_it_to_somebody_else() {
     let Some(cluster) = Cluster::with_gateway("policy-two") else { return };
     let host = "policy-two.example";
     shop(&cluster, host);
-    cluster.apply(&json!({"apiVersion": "headgate.dev/v1alpha1", "kind": "GatewayParameters",
-        "metadata": {"name": "two"}, "spec": {"replicas": 2}}));
-    let two = json!({"group": "headgate.dev", "kind": "GatewayParameters", "name": "two"});
-    cluster.patch("gateway", "web", &json!({"spec": {"infrastructure": {"parametersRef": two}}}));
     cluster.apply(&policy("shop", "shop"));
-    within(START, "there are two gateways", || cluster.json("deployment", "web-headgate")["status"]["readyReplicas"] == 2);
+    within(START, "there are two gateways", || {
+        cluster.json("deployment", "web-headgate")["status"]["readyReplicas"] == 2
+    });
     within(START, "the policy is accepted", || accepted(&cluster, "shop").0 == "True");
     let replicas = || cluster.json("deployment", "shop")["spec"]["replicas"].clone();
     let (status, body) = cluster.get_within(START, host);
