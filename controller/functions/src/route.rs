@@ -142,7 +142,7 @@ fn gateway_service(function: &Function, gateway: &OfGateway) -> Service {
         },
         ports: ports.collect(),
         external_name: Some(format!("gateway.{}.svc.{}", gateway.entry_namespace, gateway.cluster_domain)),
-        headless: false,
+        ..Service::default()
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::kinds::{GatewayTarget, INTERNAL_LISTENER, NamespacedName, OF_GATEWAY_GROUP, OfGateway};
 use headgate_translate::{
-    kinds::{GATEWAY_GROUP, ObjectMeta, ObjectRef, Service, ServicePort, TargetPort},
+    kinds::{GATEWAY_GROUP, ObjectRef, Service, ServicePort, TargetPort},
     manifest::{MANAGED_BY, own},
 };
 use serde_json::{Value, json};
@@ -78,5 +78,5 @@ fn entry_service(gateway: &OfGateway, entry: &str) -> Service {
         protocol: "TCP".into(),
         app_protocol: None,
     });
-    Service { meta: ObjectMeta::default(), ports: ports.collect(), external_name: Some(entry.into()), headless: false }
+    Service { ports: ports.collect(), external_name: Some(entry.into()), ..Service::default() }
 }

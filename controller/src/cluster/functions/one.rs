@@ -226,6 +226,7 @@ fn spec(function: &Function, revision: &Revision, sight: &Sight) -> TargetSpec {
         start_limit: start,
         drain_limit: drain,
         stops: StopOrder::Marked,
+        faulty: Vec::new(),
         advice: Advice::OfFunction,
         gateways: BTreeSet::new(),
     }

@@ -102,8 +102,8 @@ impl Policies {
         self.is_changed = false;
         let mut faults = BTreeMap::new();
         let specs = among.done.scaling.iter().filter_map(|(target, policy)| {
-            let (spec, fault) = self.spec(target, policy, among)?;
-            faults.extend(fault.map(|fault| (target.clone(), fault)));
+            let spec = self.spec(target, policy, among)?;
+            faults.extend(spec.faulty.first().map(|(_, fault)| (target.clone(), fault.clone())));
             Some(spec)
         });
         let specs: Vec<TargetSpec> = specs.collect();
@@ -161,19 +161,19 @@ impl Policies {
         Some((Reason::StartFailed, format!("{kind} {name} does not start: {reason}; {}", Reason::StartFailed.remedy())))
     }
 
-    /// The target of a policy, and what is wrong with it; `None` for one through which nothing is reached.
-    fn spec(&self, target: &str, policy: &ScalingPolicy, among: &Among<'_>) -> Option<(TargetSpec, Option<String>)> {
+    /// The target of a policy; `None` for one through which nothing is reached.
+    fn spec(&self, target: &str, policy: &ScalingPolicy, among: &Among<'_>) -> Option<TargetSpec> {
         let names: Vec<&BackendName> = backends(target, policy, among.done);
         let gateways: BTreeSet<GatewayName> = names.iter().flat_map(|name| (among.users)(name)).collect();
         if gateways.is_empty() {
             return None;
         }
         let workload = self.workloads.value(&key_of(target));
-        let (mut served, mut fault) = (Vec::new(), None);
+        let (mut served, mut faulty) = (Vec::new(), Vec::new());
         for name in names {
             match serving::served(among.objects, name, workload) {
                 Ok((port, probe)) => served.push(ServedBackend { backend: name.clone(), port, probe }),
-                Err(why) => drop(fault.get_or_insert(why)),
+                Err(why) => faulty.push((name.clone(), why)),
             }
         }
         let is_ordered = policy.workload.kind == WorkloadKind::StatefulSet;
@@ -181,6 +181,7 @@ impl Policies {
             name: target.to_owned(),
             label: target.to_owned(),
             backends: served,
+            faulty,
             bounds: bounds(policy),
             start_limit: Duration::from_millis(policy.start_ms),
             drain_limit: Duration::from_millis(policy.grace_ms),
@@ -188,7 +189,7 @@ impl Policies {
             advice: Advice::OfWorkload,
             gateways,
         };
-        Some((spec, fault))
+        Some(spec)
     }
 }
 

@@ -1,34 +1,52 @@
 //! Where the Pods of an ordinary workload listen, and how a gateway may ask one whether it is ready. From the template of the workload, and never a guess.
 
-use headgate_config::{BackendName, Probe};
+use headgate_config::{BackendName, Probe, Transport};
 use headgate_translate::{
     Objects,
-    kinds::{ServicePort, TargetPort},
+    kinds::{Service, ServicePort, TargetPort},
 };
 use serde_json::Value;
 
 /// The port of a Pod behind a Service port, and its probe; `None` for one that only the kubelet can know. For people, why there is none.
 ///
 /// # Errors
-/// The Service names a port that no container of the workload has.
+/// The Service is of other Pods than those of the workload, or names a port that no container of it has.
 pub(super) fn served(
     objects: &Objects,
     name: &BackendName,
     workload: Option<&Value>,
 ) -> Result<(u16, Option<Probe>), String> {
     let service = objects.service(&name.namespace, &name.service);
-    let port = service.and_then(|service| {
-        service.ports.iter().find(|port| port.port == name.port && port.protocol == name.transport.as_str())
+    let found = service.and_then(|service| {
+        let port = service.ports.iter().find(|port| port.port == name.port && port.protocol == name.transport.as_str());
+        Some((service, port?))
     });
-    let Some(port) = port else {
+    let Some((service, port)) = found else {
         return Err(format!("Service {} has no port {}", name.service, name.port));
     };
     let none = Value::Null;
-    let pod = workload.map_or(&none, |workload| &workload["spec"]["template"]["spec"]);
+    let template = workload.map_or(&none, |workload| &workload["spec"]["template"]);
+    if let Some(label) = unlike(service, template) {
+        return Err(format!(
+            "the Pods of the workload are not of Service {}, whose selector has {label}; name the workload that is behind it",
+            name.service
+        ));
+    }
+    let pod = &template["spec"];
     let number = number(port, pod).ok_or_else(|| {
         format!("no container of the workload has the port that Service {} names: {}", name.service, text(port))
     })?;
-    Ok((number, probe(pod, number)))
+    // of what takes datagrams nobody but the kubelet can know
+    let probe = (name.transport == Transport::Tcp).then(|| probe(pod, number)).flatten();
+    Ok((number, probe))
+}
+
+/// A label by which a Service finds its Pods, and which those of a template do not have.
+fn unlike(service: &Service, template: &Value) -> Option<String> {
+    let labels = &template["metadata"]["labels"];
+    let is_other = |(key, value): &(&String, &String)| labels[key.as_str()] != value.as_str();
+    let (key, value) = service.selector.iter().filter(|_| !template.is_null()).find(is_other)?;
+    Some(format!("{key}={value}"))
 }
 
 fn text(port: &ServicePort) -> String {
@@ -87,6 +105,7 @@ fn probe(pod: &Value, port: u16) -> Option<Probe> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use headgate_translate::kinds::ObjectMeta;
     use serde_json::json;
 
     #[test]
@@ -123,5 +142,30 @@ mod tests {
         assert_eq!(of(Some(TargetPort::Number(81))), Some(81));
         assert_eq!(of(Some(TargetPort::Name("web".into()))), Some(8080));
         assert_eq!(of(Some(TargetPort::Name("admin".into()))), None);
+    }
+
+    #[test]
+    fn what_takes_datagrams_is_never_asked_over_tcp() {
+        let service = Service {
+            meta: ObjectMeta { namespace: "shop".into(), name: "dns".into(), ..ObjectMeta::default() },
+            ports: [Transport::Tcp, Transport::Udp]
+                .map(|transport| ServicePort {
+                    port: 53,
+                    protocol: transport.as_str().into(),
+                    ..ServicePort::default()
+                })
+                .into(),
+            ..Service::default()
+        };
+        let mut objects = Objects::default();
+        objects.services.insert(service.meta.key(), service.into());
+        let workload = json!({"spec": {"template": {"spec": {"containers": [{"name": "dns"}]}}}});
+        let of = |transport| {
+            let (namespace, service) = ("shop".into(), "dns".into());
+            let name = BackendName { namespace, service, port: 53, transport, uid: String::new() };
+            served(&objects, &name, Some(&workload))
+        };
+        assert_eq!(of(Transport::Tcp), Ok((53, Some(Probe::Tcp))));
+        assert_eq!(of(Transport::Udp), Ok((53, None)));
     }
 }

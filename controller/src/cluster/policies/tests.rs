@@ -180,6 +180,30 @@ fn a_port_by_name_is_found_in_the_containers_or_told() {
 }
 
 #[test]
+fn a_workload_whose_pods_are_not_of_the_service_gets_none_of_its_requests() {
+    let mut selecting = service("hello");
+    selecting["spec"]["selector"] = json!({"app": "hello"});
+    let with_label = |label: &str| {
+        foreign(
+            &json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "app", "namespace": "default", "uid": "d"},
+                "spec": {"template": {"metadata": {"labels": {"app": label, "tier": "web"}}, "spec": {"containers": [listening()]}}}}),
+            None,
+        )
+    };
+    let (mut cluster, _) = begun(&[object(&hello()), with_label("hello")]);
+    let outputs = changed(&mut cluster, &[object(&selecting)]);
+    assert_eq!(said(&outputs, "hello"), [""; 0], "nothing is wrong");
+    let outputs = changed(&mut cluster, &[with_label("other")]);
+    assert_eq!(said(&outputs, "hello"), ["Accepted False Invalid", "Programmed False Invalid"]);
+    let target = &targets(&outputs)[0];
+    assert_eq!((target.backends.len(), target.faulty.len()), (0, 1));
+    assert!(target.faulty[0].1.contains("whose selector has app=hello; name the workload"), "{:?}", target.faulty);
+    let outputs = changed(&mut cluster, &[with_label("hello")]);
+    assert_eq!(said(&outputs, "hello"), ["Accepted True Accepted", "Programmed True Programmed"]);
+    assert_eq!(targets(&outputs)[0].backends.len(), 1);
+}
+
+#[test]
 fn of_two_policies_the_older_scales_and_the_other_is_told() {
     let late = policy("late", "2026-02-01T00:00:00Z", &json!({"name": "other"}));
     let (mut cluster, outputs) = begun(&[object(&late), object(&hello()), deployment(0, &listening())]);

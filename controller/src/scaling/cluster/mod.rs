@@ -48,6 +48,8 @@ pub struct TargetSpec {
     pub label: String,
     /// The Service ports that its Pods serve.
     pub backends: Vec<ServedBackend>,
+    /// The Service ports that lead to it and that its Pods cannot serve, and why: requests for them are answered with that.
+    pub faulty: Vec<(BackendName, String)>,
     /// How many Pods.
     pub bounds: Bounds,
     /// How long a Pod may take to become ready.

@@ -749,12 +749,17 @@ impl Target {
             list: self.list(served.port, served.probe.as_ref()),
             activation: activation.clone(),
         });
+        let faulty = self.spec.faulty.iter().map(|(backend, reason)| Endpoints {
+            backend: backend.clone(),
+            list: Vec::new(),
+            activation: Activation::Broken { reason: reason.clone() },
+        });
         let owner = self.scale.as_ref().filter(|scale| !is_of_ours(scale)).and_then(|scale| scale.scaled_by.clone());
         let mut state = TargetState {
             target: self.spec.name.clone(),
             version: self.published.as_ref().map_or(0, |state| state.version),
             gateways: self.relevant(gateways),
-            endpoints: endpoints.collect(),
+            endpoints: endpoints.chain(faulty).collect(),
             running: u32::try_from(self.pods.len()).unwrap_or(u32::MAX),
             ready: self.count(|pod| pod.seen.is_live() && pod.is_ready),
             replicas: self.replicas(),

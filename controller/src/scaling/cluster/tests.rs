@@ -33,6 +33,7 @@ fn spec(bounds: Bounds) -> TargetSpec {
         start_limit: 30 * SECOND,
         drain_limit: 60 * SECOND,
         stops: StopOrder::Marked,
+        faulty: Vec::new(),
         advice: Advice::OfFunction,
         gateways: BTreeSet::from([gateway()]),
     }
@@ -484,4 +485,15 @@ fn a_target_with_bounds_of_nothing_closes_whatever_is_asked_of_it() {
     }
     assert!(bench.scaler.is_left(NAME));
     assert_eq!(bench.writes, [(1, 0)]);
+}
+
+#[test]
+fn a_port_that_the_pods_cannot_serve_is_answered_with_the_reason_and_others_are_served() {
+    let mut spec = spec(bounds());
+    let other = BackendName { port: 81, ..spec.backends[0].backend.clone() };
+    spec.faulty = vec![(other, "no such port".into())];
+    let state = Bench::of(spec).state.expect("it is published");
+    let activations = state.endpoints.iter().map(|one| (one.backend.port, one.activation.clone()));
+    let expected = [(80, Activation::Ready), (81, Activation::Broken { reason: "no such port".into() })];
+    assert_eq!(activations.collect::<Vec<_>>(), expected);
 }

@@ -21,6 +21,8 @@ pub struct Service {
     pub external_name: Option<String>,
     /// Whether it has no address of its own (`clusterIP: None`).
     pub headless: bool,
+    /// The labels of its Pods; empty where somebody else says which endpoints it has.
+    pub selector: BTreeMap<String, String>,
 }
 
 /// `ports[]` of a Service.
@@ -115,8 +117,7 @@ pub struct Namespace {
 }
 
 /// Fields of a Service that are known and of no use here.
-const UNUSED_SERVICE_FIELDS: [&str; 17] = [
-    "selector",
+const UNUSED_SERVICE_FIELDS: [&str; 16] = [
     "clusterIPs",
     "externalIPs",
     "sessionAffinity",
@@ -156,6 +157,7 @@ impl Service {
             ports,
             external_name: external.then(|| external_name.unwrap_or_default()),
             headless: spec.text("clusterIP", Form::ANY).as_deref() == Some("None"),
+            selector: spec.map("selector", Form::ANY),
         }
     }
 }
