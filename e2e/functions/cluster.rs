@@ -64,10 +64,6 @@ impl Cluster {
         kubectl(&["-n", &self.namespace, "delete", kind, name], None);
     }
 
-    pub fn patch(&self, kind: &str, name: &str, patch: &Value) {
-        kubectl(&["-n", &self.namespace, "patch", kind, name, "--type=merge", "-p", &patch.to_string()], None);
-    }
-
     pub fn json(&self, kind: &str, name: &str) -> Value {
         let text = kubectl(&["-n", &self.namespace, "get", kind, name, "-o", "json"], None);
         serde_json::from_str(&text).expect("kubectl writes JSON")
