@@ -262,12 +262,12 @@ pub enum MirrorEnd {
 }
 
 impl Shard {
-    /// The series of a rule, for [`Record::rule`]. Allocates only when the rule is seen for the first time.
+    /// The series of a rule, for the `rule` of a [`Record`]. Allocates only when the rule is seen for the first time.
     pub fn rule(&self, name: &RuleName) -> Arc<RuleSeries> {
         self.rules.borrow_mut().series(name, &self.counters.rules)
     }
 
-    /// The series of a backend, for [`Record::backend`].
+    /// The series of a backend, for the `backend` of a [`Record`].
     pub fn backend(&self, name: &BackendName) -> Arc<BackendSeries> {
         self.backends.borrow_mut().series(name, &self.counters.backends)
     }
