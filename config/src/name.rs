@@ -122,6 +122,14 @@ pub struct BackendName {
     pub uid: String,
 }
 
+impl BackendName {
+    /// A port for connections of a Service without a uid.
+    pub fn tcp(namespace: impl Into<String>, service: impl Into<String>, port: u16) -> Self {
+        let (namespace, service) = (namespace.into(), service.into());
+        Self { namespace, service, port, transport: Transport::Tcp, uid: String::new() }
+    }
+}
+
 impl fmt::Display for BackendName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}:{}", self.namespace, self.service, self.port)?;

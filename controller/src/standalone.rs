@@ -372,13 +372,7 @@ fn add_unreached(snapshot: &mut Snapshot, assembly: &Assembly) {
 }
 
 fn backend_name(namespace: &str, revision: &Revision) -> BackendName {
-    BackendName {
-        namespace: namespace.into(),
-        service: revision.name.clone(),
-        port: SERVICE_PORT,
-        transport: Default::default(),
-        uid: String::new(),
-    }
+    BackendName::tcp(namespace, revision.name.clone(), SERVICE_PORT)
 }
 
 /// What runs for a revision, and how many.

@@ -280,13 +280,7 @@ impl Standalone {
         let (tell, told) = mpsc::unbounded_channel();
         let spec = TargetSpec {
             launch: Arc::new(launch),
-            backends: vec![BackendName {
-                namespace: "default".into(),
-                service: "hello-v1".into(),
-                port: 80,
-                transport: Default::default(),
-                uid: String::new(),
-            }],
+            backends: vec![BackendName::tcp("default", "hello-v1", 80)],
             bounds,
             start_limit: PATIENCE,
             drain_limit: PATIENCE,

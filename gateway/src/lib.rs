@@ -29,6 +29,7 @@ pub mod question;
 mod relay;
 mod replay;
 mod subscribe;
+mod sweep;
 pub mod telemetry;
 mod tries;
 mod tunnel;

@@ -21,13 +21,7 @@ use std::{
 const HANGS: Duration = Duration::from_secs(60);
 
 fn name() -> BackendName {
-    BackendName {
-        namespace: "default".into(),
-        service: "hello-v1".into(),
-        port: 80,
-        transport: Default::default(),
-        uid: String::new(),
-    }
+    BackendName::tcp("default", "hello-v1", 80)
 }
 
 fn spec(concurrency: u32) -> config::Backend {

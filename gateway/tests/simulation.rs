@@ -383,13 +383,7 @@ fn poll(client: &mut Client, now: Instant) -> Poll<Waited> {
 }
 
 fn name() -> BackendName {
-    BackendName {
-        namespace: "default".into(),
-        service: "hello-v1".into(),
-        port: 80,
-        transport: Default::default(),
-        uid: String::new(),
-    }
+    BackendName::tcp("default", "hello-v1", 80)
 }
 
 fn spec(concurrency: u32) -> config::Backend {

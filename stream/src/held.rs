@@ -241,13 +241,7 @@ mod tests {
     use headgate_config::{BackendProtocol, QueueBounds, Wait};
 
     fn backend(service: &str, concurrency: u32) -> Piece {
-        let name = BackendName {
-            namespace: "a".into(),
-            service: service.into(),
-            port: 80,
-            transport: Default::default(),
-            uid: String::new(),
-        };
+        let name = BackendName::tcp("a", service, 80);
         Piece::Backend(Arc::new(Backend {
             name,
             protocol: BackendProtocol::Http1,

@@ -111,17 +111,7 @@ mod tests {
             ready: true,
             probe: Probe::Tcp,
         });
-        Endpoints {
-            backend: BackendName {
-                namespace: "a".into(),
-                service: service.into(),
-                port: 80,
-                transport: Default::default(),
-                uid: String::new(),
-            },
-            list: list.collect(),
-            activation,
-        }
+        Endpoints { backend: BackendName::tcp("a", service, 80), list: list.collect(), activation }
     }
 
     #[test]

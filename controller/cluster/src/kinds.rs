@@ -49,6 +49,11 @@ impl Kind {
         if self.group.is_empty() { version.to_owned() } else { format!("{}/{version}", self.group) }
     }
 
+    /// Whether only those of its objects are read that others refer to.
+    pub fn is_by_reference(&self) -> bool {
+        matches!(self.reading, Reading::Referred | Reading::Scaled)
+    }
+
     /// Whether its objects are in namespaces.
     pub fn is_namespaced(&self) -> bool {
         !matches!(self.kind, "GatewayClass" | "Namespace" | "CustomResourceDefinition")

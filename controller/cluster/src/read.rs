@@ -1,7 +1,7 @@
 //! Objects as an API server would give them back: a file laid over what is there, a manifest that was applied, one object by its name. Never writes one.
 
 use crate::{
-    kinds::{KINDS, Kind, Reading},
+    kinds::{KINDS, Kind},
     look::in_time,
     object,
 };
@@ -75,9 +75,8 @@ pub enum Got {
 
 /// One Secret, ConfigMap or workload by its name.
 pub async fn get(client: &Client, name: &ObjectRef) -> Got {
-    let is_by_reference = |kind: &&Kind| matches!(kind.reading, Reading::Referred | Reading::Scaled);
     let is_it = |kind: &&Kind| kind.group == name.group && kind.kind == name.kind;
-    let known = KINDS.iter().filter(is_by_reference).find(is_it);
+    let known = KINDS.iter().filter(|kind| kind.is_by_reference()).find(is_it);
     let Some((kind, version)) = known.and_then(|kind| Some((kind, *kind.versions.first()?))) else {
         return Got::Unknown;
     };

@@ -5,7 +5,7 @@ mod follow;
 mod refer;
 mod workloads;
 
-use crate::kinds::{KINDS, Kind, Reading};
+use crate::kinds::{KINDS, Kind};
 use headgate_controller::sources::cluster::ObjectChange;
 use headgate_translate::kinds::ObjectRef;
 use kube::Client;
@@ -198,8 +198,7 @@ impl Watches {
     }
 
     fn is_settled(&self, wanted: &Arc<BTreeSet<ObjectRef>>) -> bool {
-        let is_by_reference = |kind: &Kind| matches!(kind.reading, Reading::Referred | Reading::Scaled);
-        let mut by_reference = self.watched.iter().filter(|one| is_by_reference(one.kind));
+        let mut by_reference = self.watched.iter().filter(|one| one.kind.is_by_reference());
         by_reference.all(|one| one.settled.as_ref().is_some_and(|settled| Arc::ptr_eq(settled, wanted)))
     }
 

@@ -667,13 +667,7 @@ mod tests {
             grace: SECOND,
             probe: None,
         };
-        let backend = BackendName {
-            namespace: "default".into(),
-            service: "hello-v1".into(),
-            port: 80,
-            transport: Default::default(),
-            uid: String::new(),
-        };
+        let backend = BackendName::tcp("default", "hello-v1", 80);
         TargetSpec {
             launch: Arc::new(launch),
             backends: vec![backend],

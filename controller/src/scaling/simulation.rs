@@ -69,13 +69,7 @@ impl World {
             grace: 500 * MS,
             probe: None,
         };
-        let backend = BackendName {
-            namespace: "default".into(),
-            service: "hello-v1".into(),
-            port: 80,
-            transport: Default::default(),
-            uid: String::new(),
-        };
+        let backend = BackendName::tcp("default", "hello-v1", 80);
         let spec = TargetSpec {
             launch: Arc::new(launch),
             backends: vec![backend],

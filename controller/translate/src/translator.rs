@@ -186,13 +186,7 @@ impl Memory {
 
     /// Adds the Backends of a Service to those that may have become others.
     fn touch(&self, (namespace, service): (&str, &str), touched: &mut Touched) {
-        let first = BackendName {
-            namespace: namespace.into(),
-            service: service.into(),
-            port: 0,
-            transport: Default::default(),
-            uid: String::new(),
-        };
+        let first = BackendName::tcp(namespace, service, 0);
         let ours = |name: &BackendName| name.namespace == namespace && name.service == service;
         let known = self.done.snapshot.backends.range(first..).take_while(|(name, _)| ours(name));
         for (name, _) in known {

@@ -138,13 +138,7 @@ fn forward(at: usize, listener: &ListenerName, host: &str, path: PathMatch, back
 }
 
 fn backend(at: usize) -> Backend {
-    let name = BackendName {
-        namespace: "default".into(),
-        service: format!("fn-{at}"),
-        port: 80,
-        transport: Default::default(),
-        uid: String::new(),
-    };
+    let name = BackendName::tcp("default", format!("fn-{at}"), 80);
     Backend {
         name,
         protocol: BackendProtocol::Http1,

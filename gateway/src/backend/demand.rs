@@ -1,6 +1,7 @@
 //! What is demanded of each scale target, and which cold starts there were: all that flows up. Counts only; never decides to scale.
 
 use super::{Backend, ColdStart, Limits};
+use crate::sweep::Sweep;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, Weak},
@@ -46,18 +47,17 @@ pub struct Board {
 #[derive(Debug, Default)]
 struct Shown {
     list: Vec<Weak<Backend>>,
-    /// So long the list may become before those that are gone are taken out: looking at each addition costs the square of their number.
-    most: usize,
+    sweep: Sweep,
 }
 
 impl Shown {
     fn add(&mut self, backend: Weak<Backend>) {
-        const LEAST: usize = 64;
-        if self.list.len() >= self.most {
-            self.list.retain(|backend| backend.strong_count() > 0);
-            self.most = LEAST.max(self.list.len() * 2);
-        }
-        self.list.push(backend);
+        let list = &mut self.list;
+        self.sweep.before_adding(list.len(), || {
+            list.retain(|backend| backend.strong_count() > 0);
+            list.len()
+        });
+        list.push(backend);
     }
 }
 

@@ -360,13 +360,7 @@ mod tests {
     use super::*;
 
     fn spec() -> config::Backend {
-        let name = config::BackendName {
-            namespace: "a".into(),
-            service: "b".into(),
-            port: 80,
-            transport: Default::default(),
-            uid: String::new(),
-        };
+        let name = config::BackendName::tcp("a", "b", 80);
         config::Backend {
             name,
             protocol: config::BackendProtocol::Http1,

@@ -192,13 +192,7 @@ mod tests {
     }
 
     fn mirror(service: &str, numerator: u32) -> Filter {
-        let backend = BackendName {
-            namespace: "a".into(),
-            service: service.into(),
-            port: 80,
-            transport: Default::default(),
-            uid: String::new(),
-        };
+        let backend = BackendName::tcp("a", service, 80);
         Filter::Mirror { backend, fraction: Fraction { numerator, denominator: 100 } }
     }
 

@@ -11,6 +11,7 @@ pub use counters::{BackendSeries, RuleSeries, WaitEnd};
 pub use metrics::BackendGauges;
 pub use record::{Began, Record, Spoken};
 
+use crate::sweep::Sweep;
 use access_log::{Lane, Pen, Writer};
 use counters::{Folded, Histogram, PortSeries, Series};
 use explain_ring::ExplainRing;
@@ -368,13 +369,12 @@ impl Shard {
 #[derive(Debug)]
 struct Seen<N, S> {
     series: HashMap<N, Arc<S>, foldhash::fast::RandomState>,
-    /// So many there may be before those that a swap has made stale are dropped: looking at each new one costs the square of their number.
-    most: usize,
+    sweep: Sweep,
 }
 
 impl<N, S> Default for Seen<N, S> {
     fn default() -> Self {
-        Self { series: HashMap::default(), most: 0 }
+        Self { series: HashMap::default(), sweep: Sweep::default() }
     }
 }
 
@@ -387,19 +387,15 @@ where
         if let Some(series) = self.series.get(name).filter(|series| series.listed().load(Relaxed)) {
             return series.clone();
         }
-        self.drop_stale();
+        let known = &mut self.series;
+        self.sweep.before_adding(known.len(), || {
+            known.retain(|_, series| series.listed().load(Relaxed));
+            known.len()
+        });
         let series = Arc::new(S::new(name.to_string()));
         lock(listed).push(series.clone());
         self.series.insert(name.clone(), series.clone());
         series
-    }
-
-    fn drop_stale(&mut self) {
-        const LEAST: usize = 64;
-        if self.series.len() >= self.most {
-            self.series.retain(|_, series| series.listed().load(Relaxed));
-            self.most = LEAST.max(self.series.len() * 2);
-        }
     }
 }
 
@@ -433,13 +429,7 @@ mod tests {
     }
 
     fn backend_name(service: &str) -> BackendName {
-        BackendName {
-            namespace: "default".into(),
-            service: service.into(),
-            port: 80,
-            transport: Default::default(),
-            uid: "1".into(),
-        }
+        BackendName { uid: "1".into(), ..BackendName::tcp("default", service, 80) }
     }
 
     pub(super) fn series() -> (Arc<RuleSeries>, Arc<BackendSeries>) {

@@ -289,13 +289,7 @@ mod tests {
     }
 
     fn name(service: &str) -> BackendName {
-        BackendName {
-            namespace: "a".into(),
-            service: service.into(),
-            port: 80,
-            transport: Default::default(),
-            uid: String::new(),
-        }
+        BackendName::tcp("a", service, 80)
     }
 
     #[test]

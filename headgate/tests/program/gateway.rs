@@ -58,13 +58,7 @@ impl Controller {
 
     /// The same, and a listener with TLS on a second port.
     fn publish_with(&self, port: u16, endpoint: SocketAddr, tls: Option<(u16, Certificate)>) {
-        let backend = BackendName {
-            namespace: "a".into(),
-            service: "s".into(),
-            port: 80,
-            transport: Default::default(),
-            uid: String::new(),
-        };
+        let backend = BackendName::tcp("a", "s", 80);
         let endpoint = Endpoint { address: endpoint, ready: true, probe: Probe::default() };
         let list = vec![endpoint];
         let endpoints = Endpoints { backend: backend.clone(), list, activation: Activation::Ready };

@@ -13,13 +13,7 @@ pub fn gateway() -> GatewayName {
 }
 
 pub fn backend(index: u32) -> BackendName {
-    BackendName {
-        namespace: "a".into(),
-        service: format!("service-{index}"),
-        port: 80,
-        transport: Default::default(),
-        uid: String::new(),
-    }
+    BackendName::tcp("a", format!("service-{index}"), 80)
 }
 
 fn listener() -> ListenerName {

@@ -208,11 +208,8 @@ fn spec(function: &Function, revision: &Revision, sight: &Sight) -> TargetSpec {
     let uid = sight.service_uid(&(namespace.clone(), revision.name.clone()));
     let served = uid.map(|uid| ServedBackend {
         backend: BackendName {
-            namespace: namespace.clone(),
-            service: revision.name.clone(),
-            port: SERVICE_PORT,
-            transport: Default::default(),
             uid: uid.to_owned(),
+            ..BackendName::tcp(namespace.clone(), revision.name.clone(), SERVICE_PORT)
         },
         port: revision.template.port,
         probe: probe(&revision.template),

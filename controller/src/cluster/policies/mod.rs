@@ -15,7 +15,7 @@ use crate::{
     },
     sources::cluster::{ClusterContent, ObjectChange},
 };
-use headgate_config::{BackendName, GatewayName, Transport};
+use headgate_config::{BackendName, GatewayName};
 use headgate_functions::PodSeen;
 use headgate_translate::{
     Key, Objects, Translation,
@@ -204,13 +204,7 @@ fn backends<'d>(target: &str, policy: &ScalingPolicy, done: &'d Translation) -> 
     let namespace = &policy.meta.namespace;
     let mut names = Vec::new();
     for service in services {
-        let first = BackendName {
-            namespace: namespace.clone(),
-            service: service.into(),
-            port: 0,
-            transport: Transport::default(),
-            uid: String::new(),
-        };
+        let first = BackendName::tcp(namespace.clone(), service, 0);
         let all = done.snapshot.backends.range(first..);
         let own = all.take_while(|(name, _)| name.namespace == *namespace && name.service == service);
         names.extend(own.filter(|(_, one)| one.scales.as_deref() == Some(target)).map(|(_, one)| &one.name));

@@ -18,13 +18,7 @@ fn member(pod: &str) -> Member {
 }
 
 fn spec(bounds: Bounds) -> TargetSpec {
-    let backend = BackendName {
-        namespace: "default".into(),
-        service: "hello-v1".into(),
-        port: 80,
-        transport: Default::default(),
-        uid: String::new(),
-    };
+    let backend = BackendName::tcp("default", "hello-v1", 80);
     TargetSpec {
         name: NAME.into(),
         label: "hello-v1".into(),

@@ -28,13 +28,7 @@ pub fn listener(section: &str, hostname: &str) -> Listener {
 }
 
 pub fn backend(service: &str) -> BackendName {
-    BackendName {
-        namespace: "default".into(),
-        service: service.into(),
-        port: 80,
-        transport: Default::default(),
-        uid: String::new(),
-    }
+    BackendName::tcp("default", service, 80)
 }
 
 /// An HTTPRoute's first rule, for every host and path, to a backend of its own name.
