@@ -1,20 +1,21 @@
 //! BackendTLSPolicies: which one applies to a Service port, and what it verifies. A broken policy stays in force: requests fail, and nothing is sent in plain.
 
 use crate::{
-    Key, Objects, certificates,
+    Key, Objects,
+    applied::Applied,
+    certificates,
     conditions::{AncestorStatus, Condition, ConditionType, Finding, PolicyStatus, Reason},
     kinds::{BackendTLSPolicy, BackendValidation, GATEWAY_GROUP, ObjectRef, ParentRef, WellKnownAuthorities},
     lookup::Lookup,
     schema::FieldPath,
 };
 use headgate_config::{BackendTls, Trust};
-use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All policies, evaluated once.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
-    /// By Service and name of a port (`None` for all its ports): what applies there.
-    applied: BTreeMap<(Key, Option<String>), BackendTls>,
+    applied: Applied<BackendTls>,
     /// By policy: what is wrong with it.
     findings: BTreeMap<Key, Vec<Finding>>,
 }
@@ -54,19 +55,15 @@ impl Policies {
                 continue;
             }
             let place = (key, target.section.clone());
-            match self.applied.entry(place) {
-                Entry::Occupied(_) => {
-                    findings.push(wrong(Reason::Conflicted, "an older policy applies to this target".into()));
-                }
-                Entry::Vacant(free) => drop(free.insert(tls.clone())),
+            if self.applied.claim(place, policy.meta.key(), tls.clone()).is_err() {
+                findings.push(wrong(Reason::Conflicted, "an older policy applies to this target".into()));
             }
         }
     }
 
-    /// What applies to a port: the policy for its name before the one for all ports.
+    /// What applies to a port.
     pub fn tls(&self, service: &Key, port: &str) -> Option<&BackendTls> {
-        let named = self.applied.get(&(service.clone(), Some(port.to_owned())));
-        named.or_else(|| self.applied.get(&(service.clone(), None)))
+        self.applied.to_port(service, port)
     }
 
     /// Whether policies could come out in another way.
@@ -81,10 +78,7 @@ impl Policies {
 
     /// The Services for which something else applies.
     pub fn differing<'p>(&'p self, other: &'p Self) -> impl Iterator<Item = &'p Key> {
-        let differs = |(here, there): (&'p Self, &'p Self)| {
-            here.applied.iter().filter(|(place, tls)| there.applied.get(place) != Some(tls)).map(|((key, _), _)| key)
-        };
-        [(self, other), (other, self)].into_iter().flat_map(differs)
+        self.applied.differing(&other.applied)
     }
 
     /// What is wrong with each policy.

@@ -1,5 +1,6 @@
 //! From the objects of the APIs to routes and conditions: kinds, and pure functions over them. Never a client, a clock, a file or a socket.
 
+mod applied;
 mod attachment;
 mod backend_tls;
 mod backends;

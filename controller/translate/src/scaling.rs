@@ -2,6 +2,7 @@
 
 use crate::{
     Key, Objects, ServiceTraits,
+    applied::{Applied, Place},
     conditions::{AncestorStatus, Condition, ConditionType, Finding, PolicyStatus, Reason},
     kinds::{GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, ParentRef, PolicyTarget, ScalingPolicy, Service, WorkloadKind},
     schema::FieldPath,
@@ -9,18 +10,15 @@ use crate::{
 use headgate_config::Probe;
 use imbl::OrdMap;
 use std::{
-    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
-
-/// A Service, and the name of a port of it; `None` for all its ports.
-type Place = (Key, Option<String>);
 
 /// All policies, evaluated once.
 #[derive(Debug, Default)]
 pub(crate) struct Scaling {
-    /// What each place has, and the policy that says so.
-    applied: BTreeMap<Place, (ServiceTraits, Key)>,
+    /// What Backends are made of.
+    applied: Applied<ServiceTraits>,
     /// By scale target: the policy that decides how it is scaled.
     in_force: OrdMap<String, Arc<ScalingPolicy>>,
     /// By policy: what is wrong with it.
@@ -94,14 +92,11 @@ impl Scaling {
                     continue;
                 }
             };
-            match self.applied.entry(place) {
-                Entry::Occupied(other) => {
-                    let message = format!("ScalingPolicy {} is older and applies to this target", other.get().1.1);
+            match self.applied.claim(place, policy.meta.key(), traits(policy, target.clone())) {
+                Ok(()) => is_used = true,
+                Err((_, older)) => {
+                    let message = format!("ScalingPolicy {older} is older and applies to this target");
                     findings.push(wrong(Reason::Conflicted, at, message));
-                }
-                Entry::Vacant(free) => {
-                    free.insert((traits(policy, target.clone()), policy.meta.key()));
-                    is_used = true;
                 }
             }
         }
@@ -110,13 +105,9 @@ impl Scaling {
         }
     }
 
-    /// What applies to a port: the policy for its name before the one for all ports.
+    /// What applies to a port.
     pub fn traits(&self, service: &Key, port: &str) -> Option<&ServiceTraits> {
-        if self.applied.is_empty() {
-            return None;
-        }
-        let named = self.applied.get(&(service.clone(), Some(port.to_owned())));
-        named.or_else(|| self.applied.get(&(service.clone(), None))).map(|(traits, _)| traits)
+        self.applied.to_port(service, port)
     }
 
     /// By scale target: the policy that decides how it is scaled.
@@ -136,13 +127,7 @@ impl Scaling {
 
     /// The Services for which something else applies.
     pub fn differing<'p>(&'p self, other: &'p Self) -> impl Iterator<Item = &'p Key> {
-        let differs = |(here, there): (&'p Self, &'p Self)| {
-            let is_other = |place: &Place, (traits, _): &(ServiceTraits, Key)| {
-                there.applied.get(place).is_none_or(|(known, _)| known != traits)
-            };
-            here.applied.iter().filter(move |(place, one)| is_other(place, one)).map(|((key, _), _)| key)
-        };
-        [(self, other), (other, self)].into_iter().flat_map(differs)
+        self.applied.differing(&other.applied)
     }
 
     /// What is wrong with each policy.
