@@ -110,14 +110,13 @@ sbom: ## what the program is made of, as CycloneDX: target/headgate.cdx.json
 	@find . -name '*.cdx.json' -not -path './target/*' -delete # one of each crate
 
 bench: needs ## the program against its goals, beside nginx where it is installed
-	cargo build --release
-	cargo run --release --package headgate-bench -- all
+	cargo build --profile dist --package headgate --package headgate-bench
+	cargo run --profile dist --package headgate-bench -- all
 
 bench-cluster: needs ## the program in a real Kubernetes on this machine; root, Go
 	@tools/needs cluster
-	cargo build --release
-	cargo build --release --package headgate-bench
-	HEADGATE=target/release/headgate e2e/cluster/fresh e2e/cluster/in target/release/headgate-bench cluster
+	cargo build --profile dist --package headgate --package headgate-bench
+	HEADGATE=target/dist/headgate e2e/cluster/fresh e2e/cluster/in target/dist/headgate-bench cluster
 
 bench-parts: needs ## benchmarks of matching and of translation
 	cargo bench --package headgate-routing --package headgate-bench --benches

@@ -220,17 +220,13 @@ pub fn keep(child: Child) -> Process {
     Process(child)
 }
 
-/// `target/release/headgate` beside this program, built if it is missing.
+/// The program that was built beside this one; another build would measure something else.
 pub fn headgate() -> io::Result<PathBuf> {
     let program = std::env::current_exe()?.with_file_name("headgate");
-    if !program.exists() {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let built = Command::new(cargo).args(["build", "--release", "-p", "headgate"]).status()?;
-        if !built.success() || !program.exists() {
-            return Err(io::Error::other("cargo build --release -p headgate made no program"));
-        }
+    if program.exists() {
+        return Ok(program);
     }
-    Ok(program)
+    Err(io::Error::other(format!("there is no {}: `make bench` builds both", program.display())))
 }
 
 /// Whether a program is on PATH.
