@@ -40,7 +40,8 @@ pub struct Endpoint {
     /// Whether it is listed, so that probing goes on.
     pub(super) listed: AtomicBool,
     has_connection: AtomicBool,
-    connection: Mutex<Option<(TcpStream, Instant)>>,
+    // boxed: most endpoints are never probed
+    connection: Mutex<Option<Box<(TcpStream, Instant)>>>,
 }
 
 impl Endpoint {
@@ -69,7 +70,7 @@ impl Endpoint {
         if !self.has_connection.load(Relaxed) {
             return None;
         }
-        let (stream, _) = self.connection().take()?;
+        let (stream, _) = *self.connection().take()?;
         self.has_connection.store(false, Relaxed);
         // Open and silent is what a connection looks like before its first request.
         match stream.peek(&mut [0]) {
@@ -94,7 +95,7 @@ impl Endpoint {
 
     pub(super) fn keep_probe_connection(&self, stream: TcpStream, now: Instant) {
         if stream.set_nonblocking(true).is_ok() {
-            *self.connection() = Some((stream, now));
+            *self.connection() = Some(Box::new((stream, now)));
             self.has_connection.store(true, Relaxed);
         }
     }
@@ -105,7 +106,7 @@ impl Endpoint {
             return None;
         }
         let mut connection = self.connection();
-        let closes = connection.as_ref().map(|(_, since)| *since + kept)?;
+        let closes = connection.as_ref().map(|kept_one| kept_one.1 + kept)?;
         if now < closes {
             return Some(closes);
         }
@@ -114,7 +115,7 @@ impl Endpoint {
         None
     }
 
-    fn connection(&self) -> std::sync::MutexGuard<'_, Option<(TcpStream, Instant)>> {
+    fn connection(&self) -> std::sync::MutexGuard<'_, Option<Box<(TcpStream, Instant)>>> {
         self.connection.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -148,33 +149,31 @@ impl Seat {
 #[derive(Debug)]
 pub(super) struct Row {
     pub endpoint: Arc<Endpoint>,
-    seats: Box<[OnceLock<Arc<Seat>>]>,
-    gate: Arc<Gate>,
-    backend: Weak<Backend>,
+    /// By core; made with the first seat.
+    seats: OnceLock<Box<[OnceLock<Arc<Seat>>]>>,
 }
 
 impl Row {
-    pub fn new(endpoint: Arc<Endpoint>, cores: usize, gate: &Arc<Gate>, backend: &Weak<Backend>) -> Arc<Self> {
-        let seats = (0..cores).map(|_| OnceLock::new()).collect();
-        Arc::new(Self { endpoint, seats, gate: Arc::clone(gate), backend: Weak::clone(backend) })
+    pub fn new(endpoint: Arc<Endpoint>) -> Arc<Self> {
+        Arc::new(Self { endpoint, seats: OnceLock::new() })
     }
 
-    /// The seat of a core, which asks.
-    pub fn seat(&self, core: CoreId) -> &Arc<Seat> {
-        let seat = &self.seats[core.0];
-        match seat.get() {
+    /// The seat of a core, which asks for its backend.
+    pub fn seat(&self, core: CoreId, backend: &Backend) -> &Arc<Seat> {
+        match self.seats.get().and_then(|seats| seats[core.0].get()) {
             Some(seat) => seat,
-            None => self.take_seat(seat),
+            None => self.take_seat(core, backend),
         }
     }
 
     #[cold]
-    fn take_seat<'s>(&self, seat: &'s OnceLock<Arc<Seat>>) -> &'s Arc<Seat> {
-        let made = seat.get_or_init(|| {
+    fn take_seat(&self, core: CoreId, backend: &Backend) -> &Arc<Seat> {
+        let seats = self.seats.get_or_init(|| (0..backend.shared.cores).map(|_| OnceLock::new()).collect());
+        let made = seats[core.0].get_or_init(|| {
             Arc::new(Seat {
                 endpoint: Arc::clone(&self.endpoint),
-                gate: Arc::clone(&self.gate),
-                backend: Weak::clone(&self.backend),
+                gate: Arc::clone(&backend.gate),
+                backend: Weak::clone(&backend.me),
                 in_flight: AtomicU32::new(0),
             })
         });
@@ -185,10 +184,49 @@ impl Row {
 
     /// Requests in flight, over all cores.
     pub fn in_flight(&self) -> u32 {
-        let seats = self.seats.iter().filter_map(OnceLock::get);
+        let seats = self.seats.get().into_iter().flatten().filter_map(OnceLock::get);
         seats.map(|seat| seat.in_flight.load(SeqCst)).sum::<u32>() + self.endpoint.counted.load(Relaxed)
     }
 }
 
 /// The endpoints that requests may be sent to, as the cores see them.
-pub(super) type Roster = Box<[Arc<Row>]>;
+#[derive(Debug)]
+pub(super) enum Roster {
+    /// What most backends of many routes have.
+    One(Arc<Row>),
+    /// Any number.
+    Many(Box<[Arc<Row>]>),
+}
+
+impl Roster {
+    pub fn rows(&self) -> &[Arc<Row>] {
+        match self {
+            Self::One(row) => std::slice::from_ref(row),
+            Self::Many(rows) => rows,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows().is_empty()
+    }
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self::Many(Box::default())
+    }
+}
+
+impl FromIterator<Arc<Row>> for Roster {
+    fn from_iter<I: IntoIterator<Item = Arc<Row>>>(rows: I) -> Self {
+        let rows: Vec<_> = rows.into_iter().collect();
+        match <[_; 1]>::try_from(rows) {
+            Ok([row]) => Self::One(row),
+            Err(rows) => Self::Many(rows.into()),
+        }
+    }
+}

@@ -36,7 +36,7 @@ struct Member {
 
 impl Members {
     /// Takes a new list: known addresses keep their endpoint, others get one from `make`.
-    pub fn set(&mut self, list: &[config::Endpoint], make: impl Fn(Arc<Endpoint>) -> Arc<Row>) {
+    pub fn set(&mut self, list: &[config::Endpoint]) {
         let (mut known, mut gone) = (HashMap::<SocketAddr, Member>::new(), Vec::new());
         for member in self.all.drain(..) {
             // Twice only if its probe changed: the older one has requests in flight and goes.
@@ -53,7 +53,7 @@ impl Members {
                     None
                 }
             });
-            let make = || Member::new(make(Endpoint::new(spec.address, spec.probe.clone())), spec.ready);
+            let make = || Member::new(Row::new(Endpoint::new(spec.address, spec.probe.clone())), spec.ready);
             self.all.push(same.map_or_else(make, |member| member.renewed(spec.ready)));
         }
         // In front, so that the newer of two of one address is the one found.

@@ -42,7 +42,7 @@ pub use waiting::{Waited, Waiting};
 
 use crate::{failure::Failure, limits::Limits};
 use arc_swap::ArcSwap;
-use endpoint::{Roster, Row, Seat};
+use endpoint::{Roster, Seat};
 use gate::{Gate, Reading};
 use headgate_config as config;
 use queue::Key;
@@ -114,7 +114,7 @@ impl Backend {
             return Admission::Slot(slot);
         }
         match self.locked(Some(now), |state| state.admit(ticket)) {
-            Admitted::Slot(row) => Admission::Slot(Slot::counted(row.seat(ticket.core))),
+            Admitted::Slot(row) => Admission::Slot(Slot::counted(row.seat(ticket.core, self))),
             Admitted::MustWait => Admission::MustWait,
             Admitted::Refused(refusal) => Admission::Refused(refusal),
         }
@@ -133,11 +133,12 @@ impl Backend {
             return None;
         }
         let roster = self.roster.load();
-        let load = |at: usize| roster[at].in_flight();
-        let untried = |at: usize| !ticket.tried.has(roster[at].endpoint.id);
-        let chosen = balance::choose(roster.len(), dice, load, untried)
-            .or_else(|| balance::choose(roster.len(), dice, load, |_| true))?;
-        Some((reading, Arc::clone(roster[chosen].seat(ticket.core))))
+        let rows = roster.rows();
+        let load = |at: usize| rows[at].in_flight();
+        let untried = |at: usize| !ticket.tried.has(rows[at].endpoint.id);
+        let chosen = balance::choose(rows.len(), dice, load, untried)
+            .or_else(|| balance::choose(rows.len(), dice, load, |_| true))?;
+        Some((reading, Arc::clone(rows[chosen].seat(ticket.core, self))))
     }
 
     /// Counts the request, unless the gate was turned meanwhile: then the slot, dropped, takes the count back.
@@ -177,8 +178,7 @@ impl Backend {
     /// Takes a new list of endpoints and what the scaler says. Once it returns nothing new is sent to an endpoint that is not in it, and
     /// [`Backend::report`] counts all that was.
     pub fn set_endpoints(&self, endpoints: &config::Endpoints, now: Instant) {
-        let make = |endpoint| Row::new(endpoint, self.shared.cores, &self.gate, &self.me);
-        self.locked(Some(now), |state| state.set_endpoints(endpoints, make));
+        self.locked(Some(now), |state| state.set_endpoints(endpoints));
     }
 
     /// Takes a new configuration. A bound that it brings holds for what is admitted from now on.
@@ -273,7 +273,7 @@ impl Backend {
         state.members.forget_idle();
         state.hand_out();
         self.open_gate(&state);
-        let effects = std::mem::take(&mut state.effects);
+        let effects = state.take_effects();
         drop(state);
         self.carry_out(effects);
         result

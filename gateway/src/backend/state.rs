@@ -13,7 +13,7 @@ use super::{
     activation::{Ramp, Start, Starts},
     balance,
     demand::Lease,
-    endpoint::{Endpoint, Roster, Row},
+    endpoint::{Roster, Row},
     members::Members,
     queue::{Key, Line},
     ticket::{Ticket, Tried},
@@ -37,32 +37,33 @@ const FIRST_BYTE_AWAITED: Duration = Duration::from_secs(30);
 pub(super) struct State {
     limits: Arc<Limits>,
     config: Arc<config::Backend>,
-    terms: Terms,
     pub members: Members,
     /// Who is in service now; the cores see the same list.
     pub roster: Arc<Roster>,
     roster_stale: bool,
     activation: config::Activation,
+    /// Made at its first use: nobody ever waits for most backends.
+    waits: Option<Box<Waits>>,
+    dice: fastrand::Rng,
+    /// The latest time seen: what happens without a time of its own happens then.
+    now: Instant,
+    /// See [`Effects`].
+    demand: bool,
+    attention: bool,
+}
+
+/// What a backend has for which somebody waited: who does, and what is known of its starts.
+#[derive(Debug, Default)]
+struct Waits {
     line: Line<Waiter>,
     starts: Starts,
     start: Option<Start>,
     lease: Lease,
     ramp: Option<Ramp>,
-    // boxed: most backends never start
-    report: Option<Box<Report>>,
-    dice: fastrand::Rng,
-    /// The latest time seen: what happens without a time of its own happens then.
-    now: Instant,
-    pub effects: Effects,
-}
-
-/// What the configuration says.
-#[derive(Clone, Debug)]
-struct Terms {
-    concurrency: u32,
-    queue_count: usize,
-    wait: Option<Duration>,
-    scales: Option<Arc<str>>,
+    report: Option<Report>,
+    /// See [`Effects`].
+    wakes: Vec<Waker>,
+    cold_start: Option<Box<ColdStart>>,
 }
 
 /// One who waits.
@@ -118,22 +119,17 @@ pub(super) enum Admitted {
 impl State {
     pub fn new(config: &Arc<config::Backend>, limits: Arc<Limits>, seed: u64, now: Instant) -> Self {
         Self {
-            terms: Terms::new(config, &limits),
             config: Arc::clone(config),
             limits,
             members: Members::default(),
             roster: Arc::default(),
             roster_stale: false,
             activation: config::Activation::Ready,
-            line: Line::default(),
-            starts: Starts::default(),
-            start: None,
-            lease: Lease::None,
-            ramp: None,
-            report: None,
+            waits: None,
             dice: fastrand::Rng::with_seed(seed),
             now,
-            effects: Effects::default(),
+            demand: false,
+            attention: false,
         }
     }
 
@@ -147,10 +143,21 @@ impl State {
         if !self.roster.is_empty() {
             self.note_ready();
         }
-        self.ramp.take_if(|ramp| ramp.is_over(self.now, &self.limits));
-        if self.report.as_ref().is_some_and(|report| self.now >= report.ready + FIRST_BYTE_AWAITED) {
+        let Some(waits) = &mut self.waits else { return };
+        waits.ramp.take_if(|ramp| ramp.is_over(self.now, &self.limits));
+        if waits.report.as_ref().is_some_and(|report| self.now >= report.ready + FIRST_BYTE_AWAITED) {
             self.report_start(None);
         }
+    }
+
+    /// What is to be done once the lock is free; told once.
+    pub fn take_effects(&mut self) -> Effects {
+        let (demand, attention) = (std::mem::take(&mut self.demand), std::mem::take(&mut self.attention));
+        let (wakes, cold_start) = match &mut self.waits {
+            Some(waits) => (std::mem::take(&mut waits.wakes), waits.cold_start.take()),
+            None => (Vec::new(), None),
+        };
+        Effects { wakes, demand, attention, cold_start }
     }
 
     /// Gives what is free to those who wait, in order, and answers all where nothing will come.
@@ -159,21 +166,22 @@ impl State {
             return self.refuse_all(refusal);
         }
         while let Some((key, row)) = self.next_pair() {
-            self.line.leave(key);
+            self.waits().line.leave(key);
             row.endpoint.count();
             self.note_dispatched();
-            self.answer(key, Fate::Slot(row));
+            self.waits().answer(key, Fate::Slot(row));
         }
     }
 
     /// Whether requests need not ask: nothing is counted, nobody waits, nothing is ramped.
     pub fn is_open(&self) -> bool {
-        self.terms.concurrency == 0 && self.ramp.is_none() && !self.roster.is_empty() && self.line.is_empty()
+        let unhindered = |waits: &Waits| waits.ramp.is_none() && waits.line.is_empty();
+        self.config.concurrency == 0 && !self.roster.is_empty() && self.waits.as_deref().is_none_or(unhindered)
     }
 
     /// Whether first bytes must be told.
     pub fn is_starting(&self) -> bool {
-        self.ramp.is_some() || self.report.is_some()
+        self.waits.as_ref().is_some_and(|waits| waits.ramp.is_some() || waits.report.is_some())
     }
 
     /// Admits a request, if nobody who came before waits.
@@ -181,10 +189,8 @@ impl State {
         if let Some(refusal) = self.refusal_of_all() {
             return Admitted::Refused(refusal);
         }
-        let passes_none = self
-            .line
-            .front()
-            .is_none_or(|front| ticket.arrival.is_some_and(|arrival| arrival < self.line.arrival(front)));
+        let front = self.waits.as_ref().and_then(|waits| Some(waits.line.arrival(waits.line.front()?)));
+        let passes_none = front.is_none_or(|front| ticket.arrival.is_some_and(|arrival| arrival < front));
         match passes_none.then(|| self.free_row(&ticket.tried)).flatten() {
             Some(row) => {
                 row.endpoint.count();
@@ -202,15 +208,16 @@ impl State {
         }
         // Refused or not, it is needed.
         self.wake();
-        if self.line.len() >= self.terms.queue_count {
+        let queued = self.queued();
+        if queued >= self.config.queue.count.unwrap_or(self.limits.queue_count) as usize {
             return Err(self.refusal(Failure::QueueFull));
         }
-        if !afford(self.line.len() as u64) {
+        if !afford(queued as u64) {
             return Err(self.refusal(Failure::GatewayFull));
         }
-        self.effects.demand |= self.line.is_empty() && self.terms.scales.is_some();
+        self.demand |= queued == 0 && self.config.scales.is_some();
         let waiter = Waiter { tried: ticket.tried.clone(), fate: Fate::Waits { waker: None, rerouted: false } };
-        Ok(self.line.insert(ticket.arrive(), waiter))
+        Ok(self.waits().line.insert(ticket.arrive(), waiter))
     }
 
     /// Somebody needs the backend: if it is cold, its start begins now.
@@ -218,28 +225,34 @@ impl State {
         if !self.is_cold() || matches!(self.activation, config::Activation::Broken { .. }) {
             return;
         }
-        self.start.get_or_insert(Start { since: self.now });
-        if self.terms.scales.is_some() {
-            self.effects.demand |= self.lease.wake(self.now, &self.limits);
+        let waits = self.waits.get_or_insert_default();
+        waits.start.get_or_insert(Start { since: self.now });
+        if self.config.scales.is_some() {
+            self.demand |= waits.lease.wake(self.now, &self.limits);
         }
     }
 
     /// How long a request may wait.
     pub fn wait_limit(&self) -> Duration {
-        self.terms.wait.unwrap_or_else(|| self.starts.wait_limit(&self.limits))
+        let configured = self.config.wait.limit_ms.map(Duration::from_millis);
+        configured.unwrap_or_else(|| match &self.waits {
+            Some(waits) => waits.starts.wait_limit(&self.limits),
+            None => Starts::default().wait_limit(&self.limits),
+        })
     }
 
     /// What became of a waiter; one that got an answer is gone afterwards. `timed_out`: it will not wait longer.
     pub fn look(&mut self, key: Key, waker: &Waker, timed_out: bool) -> Progress {
-        let Fate::Waits { waker: kept, rerouted } = &mut self.line.get_mut(key).fate else {
-            return match self.line.remove(key).fate {
+        let line = &mut self.waits().line;
+        let Fate::Waits { waker: kept, rerouted } = &mut line.get_mut(key).fate else {
+            return match line.remove(key).fate {
                 Fate::Slot(row) => Progress::Slot(row),
                 Fate::Refused(refusal) => Progress::Refused(Refusal::clone(&refusal)),
                 Fate::Waits { .. } => Progress::Waits,
             };
         };
         if timed_out {
-            self.line.remove(key);
+            line.remove(key);
             return Progress::Refused(self.refusal(self.timeout()));
         }
         if std::mem::take(rerouted) {
@@ -254,36 +267,38 @@ impl State {
 
     /// A waiter died. The slot that it may have had is free again, for the head of the line.
     pub fn abandon(&mut self, key: Key) {
-        if let Fate::Slot(row) = self.line.remove(key).fate {
+        if let Fate::Slot(row) = self.waits().line.remove(key).fate {
             row.endpoint.uncount();
         }
     }
 
     /// Takes a new list of endpoints.
-    pub fn set_endpoints(&mut self, endpoints: &config::Endpoints, make: impl Fn(Arc<Endpoint>) -> Arc<Row>) {
-        self.members.set(&endpoints.list, make);
+    pub fn set_endpoints(&mut self, endpoints: &config::Endpoints) {
+        self.members.set(&endpoints.list);
         self.activation = endpoints.activation.clone();
-        self.effects.attention = true;
+        self.attention = true;
         self.roster_stale = true;
-        if matches!(self.activation, config::Activation::Broken { .. }) {
-            (self.start, self.lease) = (None, Lease::None);
+        if matches!(self.activation, config::Activation::Broken { .. })
+            && let Some(waits) = &mut self.waits
+        {
+            (waits.start, waits.lease) = (None, Lease::None);
         }
     }
 
     /// Takes a new configuration.
     pub fn set_config(&mut self, config: &Arc<config::Backend>) {
         self.config = Arc::clone(config);
-        self.terms = Terms::new(config, &self.limits);
     }
 
     /// Tells all who wait that the routes changed.
     pub fn reroute(&mut self) {
-        let mut next = self.line.front();
+        let Some(Waits { line, wakes, .. }) = self.waits.as_deref_mut() else { return };
+        let mut next = line.front();
         while let Some(key) = next {
-            next = self.line.behind(key);
-            if let Fate::Waits { waker, rerouted } = &mut self.line.get_mut(key).fate {
+            next = line.behind(key);
+            if let Fate::Waits { waker, rerouted } = &mut line.get_mut(key).fate {
                 *rerouted = true;
-                self.effects.wakes.extend(waker.take());
+                wakes.extend(waker.take());
             }
         }
     }
@@ -291,16 +306,16 @@ impl State {
     /// A probe ended.
     pub fn probed(&mut self, id: EndpointId, ready: bool, connection: Option<TcpStream>) {
         // Where nobody waits the connection is not kept: an application with one thread would sit on it.
-        let connection = connection.filter(|_| !self.line.is_empty());
+        let connection = connection.filter(|_| self.queued() > 0);
         self.roster_stale |= self.members.probed(id, ready, connection, self.now);
-        self.effects.attention = true;
+        self.attention = true;
     }
 
     /// The first byte of an answer came; `counted` if its slot was.
     pub fn succeeded(&mut self, id: EndpointId, counted: bool) {
         self.members.succeeded(id);
-        if counted {
-            self.ramp.iter_mut().for_each(Ramp::succeeded);
+        if counted && let Some(waits) = &mut self.waits {
+            waits.ramp.iter_mut().for_each(Ramp::succeeded);
             self.report_start(Some(self.now));
         }
     }
@@ -308,7 +323,7 @@ impl State {
     /// A try failed.
     pub fn failed(&mut self, id: EndpointId, how: EndpointFailure) {
         self.roster_stale |= self.members.failed(id, how, self.now, &self.limits);
-        self.effects.attention |= self.roster_stale;
+        self.attention |= self.roster_stale;
     }
 
     /// Whether there is nothing to send to now.
@@ -318,38 +333,51 @@ impl State {
 
     /// A refusal with what is known of when to come again.
     pub fn refusal(&self, failure: Failure) -> Refusal {
-        let elapsed = self.start.map_or(Duration::ZERO, |start| self.now.saturating_duration_since(start.since));
-        let cold = self.is_cold();
-        let after = if cold { self.starts.retry_after(elapsed, &self.limits) } else { self.limits.retry_least };
+        let after = if self.is_cold() { self.retry_after() } else { self.limits.retry_least };
         Refusal::new(failure, Some(after))
+    }
+
+    /// When a caller should come again while there is nothing to send to.
+    fn retry_after(&self) -> Duration {
+        let Some(waits) = &self.waits else { return Starts::default().retry_after(Duration::ZERO, &self.limits) };
+        let elapsed = waits.start.map_or(Duration::ZERO, |start| self.now.saturating_duration_since(start.since));
+        waits.starts.retry_after(elapsed, &self.limits)
     }
 
     /// When to settle next without being asked.
     pub fn next_event(&self) -> Option<Instant> {
-        let ramp = self.ramp.map(|ramp| ramp.ends_at(&self.limits));
-        let report = self.report.as_ref().map(|report| report.ready + FIRST_BYTE_AWAITED);
+        let ramp = self.waits.as_ref().and_then(|waits| Some(waits.ramp?.ends_at(&self.limits)));
+        let report = self.waits.as_ref().and_then(|waits| Some(waits.report.as_ref()?.ready + FIRST_BYTE_AWAITED));
         [ramp, report, self.members.next_lapse()].into_iter().flatten().min()
     }
 
     /// Whether nothing waits and nothing is in flight.
     pub fn is_idle(&self) -> bool {
-        self.line.is_empty() && self.members.in_flight() == 0
+        self.queued() == 0 && self.members.in_flight() == 0
     }
 
     /// What is demanded; `None` if it belongs to no scale target.
     pub fn demand(&self) -> Option<super::Demand> {
         Some(super::Demand {
-            target: Arc::clone(self.terms.scales.as_ref()?),
+            target: self.target()?,
             in_flight: self.members.in_flight().into(),
-            queued: self.line.len() as u64,
-            leased: self.lease.holds(self.now, &self.limits),
+            queued: self.queued() as u64,
+            leased: self.waits.as_ref().is_some_and(|waits| waits.lease.holds(self.now, &self.limits)),
             serving: self.roster.len() as u64,
         })
     }
 
     /// How many wait.
     pub fn queued(&self) -> usize {
-        self.line.len()
+        self.waits.as_ref().map_or(0, |waits| waits.line.len())
+    }
+
+    fn waits(&mut self) -> &mut Waits {
+        self.waits.get_or_insert_default()
+    }
+
+    fn target(&self) -> Option<Arc<str>> {
+        self.config.scales.as_deref().map(Arc::from)
     }
 
     /// What the scaler says.
@@ -373,7 +401,7 @@ impl State {
                 let detail = Some(reason.as_str().into());
                 Some(Refusal { detail, ..self.refusal(Failure::ActivationFailed) })
             }
-            config::Activation::Ready if self.is_cold() && self.terms.scales.is_none() => {
+            config::Activation::Ready if self.is_cold() && self.config.scales.is_none() => {
                 Some(self.refusal(Failure::NoEndpoints))
             }
             _ => None,
@@ -381,16 +409,11 @@ impl State {
     }
 
     fn refuse_all(&mut self, refusal: Refusal) {
+        let Some(waits) = self.waits.as_deref_mut().filter(|waits| !waits.line.is_empty()) else { return };
         let refusal = Arc::new(refusal);
-        while let Some(key) = self.line.front() {
-            self.line.leave(key);
-            self.answer(key, Fate::Refused(Arc::clone(&refusal)));
-        }
-    }
-
-    fn answer(&mut self, key: Key, fate: Fate) {
-        if let Fate::Waits { waker, .. } = std::mem::replace(&mut self.line.get_mut(key).fate, fate) {
-            self.effects.wakes.extend(waker);
+        while let Some(key) = waits.line.front() {
+            waits.line.leave(key);
+            waits.answer(key, Fate::Refused(Arc::clone(&refusal)));
         }
     }
 
@@ -401,14 +424,14 @@ impl State {
     /// The next waiter and its endpoint. The head has the first choice; one that waits for another endpoint than the free one does not
     /// keep the free one from those behind.
     fn next_pair(&mut self) -> Option<(Key, Arc<Row>)> {
-        let mut next = self.line.front();
+        let mut next = self.waits.as_ref()?.line.front();
         for _ in 0..LOOKED_AT_BEHIND_HEAD {
             let key = next?;
-            let tried = self.line.get(key).tried.clone();
+            let tried = self.waits.as_ref()?.line.get(key).tried.clone();
             match self.free_row(&tried) {
                 Some(row) => return Some((key, row)),
                 None if tried.is_empty() => return None,
-                None => next = self.line.behind(key),
+                None => next = self.waits.as_ref()?.line.behind(key),
             }
         }
         None
@@ -416,12 +439,12 @@ impl State {
 
     /// An endpoint that bears one more, other than those tried unless all in service were.
     fn free_row(&mut self, tried: &Tried) -> Option<Arc<Row>> {
-        if let Some(ramp) = &self.ramp
-            && !ramp.has_room(self.roster.iter().map(|row| row.in_flight()).sum())
+        if let Some(ramp) = self.waits.as_ref().and_then(|waits| waits.ramp)
+            && !ramp.has_room(self.roster.rows().iter().map(|row| row.in_flight()).sum())
         {
             return None;
         }
-        let (rows, concurrency) = (&self.roster, self.terms.concurrency);
+        let (rows, concurrency) = (self.roster.rows(), self.config.concurrency);
         let all_tried = rows.iter().all(|row| tried.has(row.endpoint.id));
         let may = |at: usize| {
             let row = &rows[at];
@@ -432,29 +455,31 @@ impl State {
     }
 
     fn note_ready(&mut self) {
-        let Some(start) = self.start.take() else { return };
+        let Some(start) = self.waits.as_mut().and_then(|waits| waits.start.take()) else { return };
         self.report_start(None);
-        self.starts.observe(self.now.saturating_duration_since(start.since));
-        self.lease.ready(self.now, &self.limits);
-        let held = self.line.len();
-        self.effects.attention = true;
-        self.report = Some(Box::new(Report { since: start.since, ready: self.now, dispatched: None, held }));
-        self.ramp = (self.terms.concurrency == 0).then(|| Ramp::new(self.now));
+        self.attention = true;
+        let (now, unbounded) = (self.now, self.config.concurrency == 0);
+        let waits = self.waits.get_or_insert_default();
+        waits.starts.observe(now.saturating_duration_since(start.since));
+        waits.lease.ready(now, &self.limits);
+        waits.report = Some(Report { since: start.since, ready: now, dispatched: None, held: waits.line.len() });
+        waits.ramp = unbounded.then(|| Ramp::new(now));
     }
 
     fn note_dispatched(&mut self) {
-        let now = self.now;
-        if let Some(report) = &mut self.report {
-            report.dispatched.get_or_insert(now);
+        if let Some(report) = self.waits.as_mut().and_then(|waits| waits.report.as_mut()) {
+            report.dispatched.get_or_insert(self.now);
         }
     }
 
     fn report_start(&mut self, first_byte: Option<Instant>) {
-        let Some(report) = self.report.take() else { return };
+        let target = self.target();
+        let Some(waits) = &mut self.waits else { return };
+        let Some(report) = waits.report.take() else { return };
         let after = |at: Instant| at.saturating_duration_since(report.since);
-        self.effects.cold_start = Some(Box::new(ColdStart {
+        waits.cold_start = Some(Box::new(ColdStart {
             backend: self.config.name.clone(),
-            target: self.terms.scales.clone(),
+            target,
             ready: after(report.ready),
             dispatched: report.dispatched.map(after),
             first_byte: first_byte.map(after),
@@ -463,13 +488,10 @@ impl State {
     }
 }
 
-impl Terms {
-    fn new(config: &config::Backend, limits: &Limits) -> Self {
-        Self {
-            concurrency: config.concurrency,
-            queue_count: config.queue.count.unwrap_or(limits.queue_count) as usize,
-            wait: config.wait.limit_ms.map(Duration::from_millis),
-            scales: config.scales.as_deref().map(Arc::from),
+impl Waits {
+    fn answer(&mut self, key: Key, fate: Fate) {
+        if let Fate::Waits { waker, .. } = std::mem::replace(&mut self.line.get_mut(key).fate, fate) {
+            self.wakes.extend(waker);
         }
     }
 }

@@ -48,7 +48,7 @@ impl Waiting {
         let answer = match self.backend.look(key, cx.waker(), now >= self.deadline, now) {
             Progress::Waits => return Poll::Pending,
             Progress::Rerouted => return Poll::Ready(Waited::Reroute),
-            Progress::Slot(row) => Waited::Slot(Slot::counted(row.seat(self.core))),
+            Progress::Slot(row) => Waited::Slot(Slot::counted(row.seat(self.core, &self.backend))),
             Progress::Refused(refusal) => Waited::Refused(refusal),
         };
         self.key = None;
