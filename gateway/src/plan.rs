@@ -92,7 +92,7 @@ impl Plan {
     }
 
     fn mirror(&self, name: &BackendName) -> Option<&Arc<Backend>> {
-        let of_arm = self.arm().map_or(&[][..], |arm| &self.rule.arms()[arm].mirrors);
+        let of_arm = self.arm().map_or(&[][..], |arm| self.rule.arms()[arm].mirrors());
         let mut all = self.rule.mirrors().iter().chain(of_arm).filter_map(|mirror| mirror.backend.as_ref());
         all.find(|backend| backend.config().name == *name)
     }

@@ -19,33 +19,61 @@ use std::{borrow::Cow, fmt, sync::Arc};
 #[derive(Debug)]
 pub struct CompiledRule<B> {
     config: Arc<Rule>,
+    arms: Box<[CompiledArm<B>]>,
+    weights: Weights,
+    // boxed: most rules have none of it
+    rare: Option<Box<Rare<B>>>,
+}
+
+/// What few rules have.
+#[derive(Debug)]
+struct Rare<B> {
     /// By the index of the match; empty where no match has an expression.
     expressions: Box<[Expressions]>,
     invalid: Option<Box<str>>,
-    arms: Box<[CompiledArm<B>]>,
-    weights: Weights,
     mirrors: Box<[CompiledMirror<B>]>,
     problems: Box<[Problem]>,
+}
+
+impl<B> Rare<B> {
+    fn kept(self) -> Option<Box<Self>> {
+        let is_empty = self.expressions.is_empty()
+            && self.invalid.is_none()
+            && self.mirrors.is_empty()
+            && self.problems.is_empty();
+        (!is_empty).then(|| Box::new(self))
+    }
 }
 
 /// One weighted backend, resolved. Its filters: `CompiledRule::arm_filters`; its name: `CompiledRule::arm_name`.
 #[derive(Debug)]
 pub struct CompiledArm<B> {
     backend: Option<B>,
-    invalid: Option<Box<str>>,
     /// Its share of the sum.
     pub weight: u32,
-    /// The mirrors among the filters of this arm.
-    pub mirrors: Box<[CompiledMirror<B>]>,
+    // boxed: most arms have none of it
+    rare: Option<Box<RareOfArm<B>>>,
+}
+
+/// What few arms have.
+#[derive(Debug)]
+struct RareOfArm<B> {
+    invalid: Option<Box<str>>,
+    mirrors: Box<[CompiledMirror<B>]>,
 }
 
 impl<B> CompiledArm<B> {
     /// Where to, or why the share of this arm is answered 500.
     pub fn target(&self) -> Result<&B, &str> {
-        match (&self.backend, &self.invalid) {
+        match (&self.backend, self.rare.as_ref().and_then(|rare| rare.invalid.as_deref())) {
             (Some(backend), None) => Ok(backend),
-            (_, reason) => Err(reason.as_deref().unwrap_or("no backend")),
+            (_, reason) => Err(reason.unwrap_or("no backend")),
         }
+    }
+
+    /// The mirrors among the filters of this arm.
+    pub fn mirrors(&self) -> &[CompiledMirror<B>] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.mirrors)
     }
 }
 
@@ -97,7 +125,7 @@ impl<B> CompiledRule<B> {
 
     /// Why every request that it takes is answered 500, if so: no expression that compiles, a filter that is not known, ….
     pub fn invalid(&self) -> Option<&str> {
-        self.invalid.as_deref()
+        self.rare.as_ref()?.invalid.as_deref()
     }
 
     /// Applied in order, whatever arm is chosen.
@@ -107,7 +135,7 @@ impl<B> CompiledRule<B> {
 
     /// The mirrors among `filters`.
     pub fn mirrors(&self) -> &[CompiledMirror<B>] {
-        &self.mirrors
+        self.rare.as_ref().map_or(&[], |rare| &rare.mirrors)
     }
 
     /// Limits of time.
@@ -169,7 +197,7 @@ impl<B> CompiledRule<B> {
 
     /// What is wrong with it.
     pub fn problems(&self) -> &[Problem] {
-        &self.problems
+        self.rare.as_ref().map_or(&[], |rare| &rare.problems)
     }
 
     pub(crate) fn config_arms(&self) -> &[Arm] {
@@ -189,10 +217,13 @@ impl<B> CompiledRule<B> {
         tests == 0 && matching.method.is_none() && !self.config.name.kind.is_grpc()
     }
 
+    fn expressions(&self, at: usize) -> Option<&Expressions> {
+        self.rare.as_ref()?.expressions.get(at)
+    }
+
     /// Whether the path, canonical, is one that the expression of the match `at` takes.
     pub(crate) fn path_is_match(&self, at: usize, path: &str) -> bool {
-        self.expressions
-            .get(at)
+        self.expressions(at)
             .and_then(|known| known.path.as_ref())
             .is_some_and(|regex| regex.is_match(path.as_bytes()))
     }
@@ -213,7 +244,7 @@ impl<B> CompiledRule<B> {
     /// The first part but the path in which the match `at` fails.
     pub(crate) fn failing(&self, at: usize, head: &RequestHead) -> Option<Failed<'_>> {
         let matching = &self.config.matches[at];
-        let expressions = self.expressions.get(at);
+        let expressions = self.expressions(at);
         if self.config.name.kind.is_grpc() && !head.is_grpc() {
             return Some(Failed::Grpc);
         }
@@ -297,7 +328,7 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
         };
         let weights = Weights::new(arms.iter().map(|arm| arm.weight));
         let problems = defects.into_problems();
-        Self { config: Arc::clone(config), expressions, invalid, arms, weights, mirrors, problems }
+        Self { config: Arc::clone(config), arms, weights, rare: Rare { expressions, invalid, mirrors, problems }.kept() }
     }
 
     /// Whether a rule of the same name is found by the same requests, and has the same rank among others.
@@ -313,13 +344,13 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
         B: 'b,
     {
         let mut arms = self.config_arms().iter().zip(&self.arms);
-        same_mirrors(&self.config.filters, &self.mirrors, &backend)
+        same_mirrors(&self.config.filters, self.mirrors(), &backend)
             && arms.all(|(config, arm)| {
                 let target = match &config.target {
                     ArmTarget::Backend(name) => backend(name),
                     ArmTarget::Invalid(_) => None,
                 };
-                arm.backend.as_ref() == target && same_mirrors(&config.filters, &arm.mirrors, &backend)
+                arm.backend.as_ref() == target && same_mirrors(&config.filters, arm.mirrors(), &backend)
             })
     }
 }
@@ -359,7 +390,9 @@ fn compile_arm<'b, B: Clone + 'b>(
     };
     let invalid = invalid.map(Box::from);
     let mirrors = compile_mirrors(&arm.filters, &filters, &backend, defects);
-    CompiledArm { backend: handle, invalid, weight: arm.weight, mirrors }
+    let is_rare = invalid.is_some() || !mirrors.is_empty();
+    let rare = is_rare.then(|| Box::new(RareOfArm { invalid, mirrors }));
+    CompiledArm { backend: handle, weight: arm.weight, rare }
 }
 
 fn compile_mirrors<'b, B: Clone + 'b>(

@@ -2,24 +2,40 @@
 
 /// Running sums of weights.
 #[derive(Debug)]
-pub(crate) struct Weights(Box<[u64]>);
+pub(crate) enum Weights {
+    /// What most rules have, in place.
+    One(u64),
+    /// Any number.
+    Many(Box<[u64]>),
+}
 
 impl Weights {
     /// The sums of the weights of arms, in their order.
     pub(crate) fn new(weights: impl IntoIterator<Item = u32>) -> Self {
         let mut sum = 0;
-        Self(weights.into_iter().map(|weight| running(&mut sum, weight)).collect())
+        let sums: Box<[u64]> = weights.into_iter().map(|weight| running(&mut sum, weight)).collect();
+        match *sums {
+            [only] => Self::One(only),
+            _ => Self::Many(sums),
+        }
+    }
+
+    fn sums(&self) -> &[u64] {
+        match self {
+            Self::One(only) => std::slice::from_ref(only),
+            Self::Many(sums) => sums,
+        }
     }
 
     /// The sum of all.
     pub(crate) fn total(&self) -> u64 {
-        self.0.last().copied().unwrap_or(0)
+        self.sums().last().copied().unwrap_or(0)
     }
 
     /// The arm that `dice` falls on; `None` where the total is 0.
     pub(crate) fn choose(&self, dice: u64) -> Option<usize> {
         let at = below(dice, self.total())?;
-        Some(self.0.partition_point(|&end| end <= at))
+        Some(self.sums().partition_point(|&end| end <= at))
     }
 
     /// The same among the arms that `allowed` takes, by their weights among themselves. An arm of weight 0 is never chosen.
@@ -27,7 +43,7 @@ impl Weights {
         // Asked once an arm: what is warm can change between two questions.
         let mut total = 0;
         let mut chosen = None;
-        for arm in 0..self.0.len() {
+        for arm in 0..self.sums().len() {
             let weight = self.weight(arm);
             if weight == 0 || !allowed(arm) {
                 continue;
@@ -42,7 +58,7 @@ impl Weights {
     }
 
     fn weight(&self, arm: usize) -> u64 {
-        self.0[arm] - arm.checked_sub(1).map_or(0, |before| self.0[before])
+        self.sums()[arm] - arm.checked_sub(1).map_or(0, |before| self.sums()[before])
     }
 }
 
@@ -72,7 +88,7 @@ mod tests {
 
     fn count(weights: &Weights, seed: u64, allowed: impl Fn(usize) -> bool) -> Vec<u32> {
         let mut dice = fastrand::Rng::with_seed(seed);
-        let mut counts = vec![0; weights.0.len()];
+        let mut counts = vec![0; weights.sums().len()];
         for _ in 0..10_000 {
             if let Some(arm) = weights.choose_among(dice.u64(..), &allowed) {
                 counts[arm] += 1;
