@@ -7,15 +7,13 @@ use crate::{
     publication::{Certificates, key_digest},
     wire,
 };
+use bytes::Bytes;
 use headgate_config::{
     Backend, BackendName, ByName, Certificate, CertificateName, Endpoints, Listener, Redacted, Snapshot,
 };
 use imbl::{OrdMap, ordmap::DiffItem};
 use prost::Message;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// Backends that no route names and whose endpoints are kept all the same: their routes may come next.
 const UNNAMED_KEPT: usize = 1_000;
@@ -23,17 +21,21 @@ const UNNAMED_KEPT: usize = 1_000;
 /// What is held, and what has come of the next version.
 #[derive(Debug, Default)]
 pub struct Held {
-    pieces: HashMap<Digest, Read>,
+    /// `None` for what cannot be served at all.
+    pieces: HashMap<Digest, Option<Piece>>,
+    /// What is wrong with the few of which something is.
+    problems: HashMap<Digest, String>,
     keys: HashMap<Digest, CertificateName>,
     certificates: Arc<Certificates>,
     snapshot: Snapshot,
-    endpoints: HashMap<BackendName, (Digest, Arc<Endpoints>)>,
+    endpoints: HashMap<ByName<Endpoints>, (Digest, Arc<Endpoints>)>,
     staged: Staged,
 }
 
 #[derive(Debug, Default)]
 struct Staged {
-    pieces: Vec<wire::Piece>,
+    // read when they come: the texts of all would be more than all that is held
+    pieces: Vec<(Digest, Read)>,
     removes: Vec<Digest>,
     keys: Vec<Certificate>,
     key_removes: Vec<Digest>,
@@ -73,7 +75,7 @@ impl Held {
 
     /// Part of the next version.
     pub fn part(&mut self, part: wire::Part) {
-        self.staged.pieces.extend(part.pieces);
+        self.staged.pieces.extend(part.pieces.iter().map(|sent| (piece::digest(sent), piece::read(sent))));
         self.staged.removes.extend(Digest::split(&part.removes));
     }
 
@@ -95,20 +97,15 @@ impl Held {
     pub fn commit(&mut self, commit: wire::Commit) -> Result<Whole, Drifted> {
         let Staged { pieces, removes, keys, key_removes } = std::mem::take(&mut self.staged);
         for digest in removes {
-            if let Some(Read { piece: Some(piece), .. }) = self.pieces.remove(&digest) {
+            self.problems.remove(&digest);
+            if let Some(Some(piece)) = self.pieces.remove(&digest) {
                 self.take_out(&piece);
             }
         }
-        for sent in pieces {
-            let read = piece::read(&sent);
-            if let Some(piece) = &read.piece {
-                self.put_in(piece);
-            }
-            self.pieces.insert(piece::digest(&sent), read);
-        }
+        pieces.into_iter().for_each(|(digest, read)| self.take_in(digest, read));
         self.take_keys(keys, &key_removes);
         if (self.pieces.len() as u64, self.keys.len() as u64) != (commit.pieces, commit.certificates) {
-            (self.pieces, self.keys, self.snapshot) = Default::default();
+            (self.pieces, self.problems, self.keys, self.snapshot) = Default::default();
             self.certificates = Arc::default();
             return Err(Drifted);
         }
@@ -117,7 +114,7 @@ impl Held {
     }
 
     fn whole(&self) -> Whole {
-        let problems = self.pieces.values().filter_map(|read| read.problem.clone()).collect();
+        let problems = self.problems.values().cloned().collect();
         Whole { snapshot: self.snapshot.clone(), certificates: self.certificates.clone(), problems }
     }
 
@@ -134,6 +131,16 @@ impl Held {
             certificates.insert(certificate.name.clone(), certificate);
         }
         self.certificates = Arc::new(certificates);
+    }
+
+    fn take_in(&mut self, digest: Digest, read: Read) {
+        if let Some(piece) = &read.piece {
+            self.put_in(piece);
+        }
+        if let Some(problem) = read.problem {
+            self.problems.insert(digest, problem);
+        }
+        self.pieces.insert(digest, read.piece);
     }
 
     fn put_in(&mut self, piece: &Piece) {
@@ -153,13 +160,15 @@ impl Held {
     }
 
     /// Endpoints of some backends, each whole; those that cannot be read are said.
-    pub fn endpoints(&mut self, list: &[bytes::Bytes]) -> (Vec<Arc<Endpoints>>, Vec<String>) {
+    pub fn endpoints(&mut self, list: &[Bytes]) -> (Vec<Arc<Endpoints>>, Vec<String>) {
         let (mut taken, mut problems) = (Vec::new(), Vec::new());
         for json in list {
             match serde_json::from_slice::<Endpoints>(json) {
                 Ok(endpoints) => {
                     let endpoints = Arc::new(endpoints);
-                    self.endpoints.insert(endpoints.backend.clone(), (ledger::digest(json), endpoints.clone()));
+                    // the key is the list itself, so that an old one goes with what it is the key of
+                    self.endpoints.remove(&endpoints.backend);
+                    self.endpoints.insert(ByName::of(&endpoints), (ledger::digest(json), endpoints.clone()));
                     taken.push(endpoints);
                 }
                 Err(error) => problems.push(format!("endpoints that cannot be read: {error}")),
@@ -185,7 +194,7 @@ impl Held {
         before: &'h OrdMap<ByName<Backend>, Arc<Backend>>,
     ) -> impl Iterator<Item = &'h Arc<Endpoints>> {
         before.diff(&self.snapshot.backends).filter_map(|item| match item {
-            DiffItem::Add(name, _) => self.endpoints.get(&**name).map(|(_, endpoints)| endpoints),
+            DiffItem::Add(name, _) => self.endpoints.get::<BackendName>(name).map(|(_, endpoints)| endpoints),
             DiffItem::Update { .. } | DiffItem::Remove(..) => None,
         })
     }
@@ -195,39 +204,46 @@ impl Held {
             return;
         }
         let named = &self.snapshot.backends;
-        let unnamed = self.endpoints.keys().filter(|name| !named.contains_key(*name));
-        let gone: HashSet<BackendName> = unnamed.skip(UNNAMED_KEPT).cloned().collect();
-        self.endpoints.retain(|name, _| !gone.contains(name));
+        let mut unnamed = 0;
+        self.endpoints.retain(|name, _| {
+            let is_named = named.contains_key::<BackendName>(name);
+            unnamed += usize::from(!is_named);
+            is_named || unnamed <= UNNAMED_KEPT
+        });
     }
 
     /// What is stored: routes and endpoints, never a key.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let pieces = self.pieces.values().filter_map(|read| read.piece.as_ref()).map(Piece::write).collect();
-        let list = self.endpoints.values().map(|(_, endpoints)| ledger::write(endpoints)).collect();
-        let stored = wire::Stored { protocol: wire::PROTOCOL, pieces, endpoints: list };
-        let body = stored.encode_to_vec();
-        let digest = Digest::join([&Digest::of(&[&body])]);
-        [digest.to_vec(), body].concat()
+        // one after another: all texts at once would be several times what is held
+        let mut bytes = vec![0; Digest::BYTES];
+        let mut append = |part: wire::Stored| bytes.extend(part.encode_to_vec());
+        append(wire::Stored { protocol: wire::PROTOCOL, ..wire::Stored::default() });
+        for piece in self.pieces.values().flatten() {
+            append(wire::Stored { pieces: vec![piece.write()], ..wire::Stored::default() });
+        }
+        for (_, endpoints) in self.endpoints.values() {
+            append(wire::Stored { endpoints: vec![ledger::write(endpoints)], ..wire::Stored::default() });
+        }
+        let (digest, body) = bytes.split_at_mut(Digest::BYTES);
+        digest.copy_from_slice(&Digest::join([&Digest::of(&[body])]));
+        bytes
     }
 
     /// What was stored.
     ///
     /// # Errors
     /// If it is not whole.
-    pub fn from_bytes(bytes: &[u8]) -> Result<(Self, Whole), String> {
-        let (digest, body) = bytes.split_at_checked(Digest::BYTES).ok_or("it is too short")?;
-        if Digest::split(digest).next() != Some(Digest::of(&[body])) {
+    pub fn from_bytes(mut bytes: Bytes) -> Result<(Self, Whole), String> {
+        if bytes.len() < Digest::BYTES {
+            return Err("it is too short".into());
+        }
+        let digest = bytes.split_to(Digest::BYTES);
+        if Digest::split(&digest).next() != Some(Digest::of(&[&bytes])) {
             return Err("its checksum is wrong".into());
         }
-        let stored = wire::Stored::decode(body).map_err(|error| error.to_string())?;
+        let stored = wire::Stored::decode(bytes).map_err(|error| error.to_string())?;
         let mut held = Self::default();
-        for sent in &stored.pieces {
-            let read = piece::read(sent);
-            if let Some(piece) = &read.piece {
-                held.put_in(piece);
-            }
-            held.pieces.insert(piece::digest(sent), read);
-        }
+        stored.pieces.iter().for_each(|sent| held.take_in(piece::digest(sent), piece::read(sent)));
         held.endpoints(&stored.endpoints);
         let whole = held.whole();
         Ok((held, whole))
@@ -237,7 +253,6 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
     use headgate_config::{BackendProtocol, QueueBounds, Wait};
 
     fn backend(service: &str, concurrency: u32) -> Piece {
@@ -300,11 +315,11 @@ mod tests {
         held.commit(wire::Commit { version: 1, pieces: 1, certificates: 1 }).unwrap();
         let bytes = held.to_bytes();
         assert!(!String::from_utf8_lossy(&bytes).contains("PRIVATE") && !format!("{held:?}").contains("PRIVATE"));
-        let (again, whole) = Held::from_bytes(&bytes).unwrap();
+        let (again, whole) = Held::from_bytes(bytes.clone().into()).unwrap();
         assert_eq!(again.holding().pieces, held.holding().pieces);
         assert_eq!((whole.snapshot.backends.len(), again.holding().certificates.len()), (1, 0));
-        assert!(Held::from_bytes(&bytes[..bytes.len() - 1]).is_err());
-        assert!(Held::from_bytes(b"").is_err());
+        assert!(Held::from_bytes(bytes[..bytes.len() - 1].to_vec().into()).is_err());
+        assert!(Held::from_bytes(Bytes::new()).is_err());
     }
 
     #[test]

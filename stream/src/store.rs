@@ -22,7 +22,7 @@ impl Store {
     /// What was kept. A file that is not whole is said and passed over.
     pub async fn load(&self) -> Option<(Held, Whole)> {
         let read = match tokio::fs::read(&self.file).await {
-            Ok(bytes) => Held::from_bytes(&bytes),
+            Ok(bytes) => Held::from_bytes(bytes.into()),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => Err(error.to_string()),
         };

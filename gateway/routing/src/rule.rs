@@ -223,9 +223,7 @@ impl<B> CompiledRule<B> {
 
     /// Whether the path, canonical, is one that the expression of the match `at` takes.
     pub(crate) fn path_is_match(&self, at: usize, path: &str) -> bool {
-        self.expressions(at)
-            .and_then(|known| known.path.as_ref())
-            .is_some_and(|regex| regex.is_match(path.as_bytes()))
+        self.expressions(at).and_then(|known| known.path.as_ref()).is_some_and(|regex| regex.is_match(path.as_bytes()))
     }
 
     /// The length in bytes of what the match `at` takes of the path, or `None` where it does not match.
@@ -328,7 +326,12 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
         };
         let weights = Weights::new(arms.iter().map(|arm| arm.weight));
         let problems = defects.into_problems();
-        Self { config: Arc::clone(config), arms, weights, rare: Rare { expressions, invalid, mirrors, problems }.kept() }
+        Self {
+            config: Arc::clone(config),
+            arms,
+            weights,
+            rare: Rare { expressions, invalid, mirrors, problems }.kept(),
+        }
     }
 
     /// Whether a rule of the same name is found by the same requests, and has the same rank among others.
