@@ -34,33 +34,69 @@ impl HostName {
 
     /// Whether the host is an IP literal, which no wildcard matches.
     pub fn is_address(&self) -> bool {
-        is_address(&self.0)
+        is_address(self.0.as_bytes())
     }
 }
 
 /// Whether `text` is a canonical host already: what the request path checks without allocating.
-pub fn is_canonical(text: &str) -> bool {
-    is_address(text) || is_dns_name(text)
+pub fn is_canonical(text: &[u8]) -> bool {
+    // an IPv4 literal is a name by its form
+    is_dns_name(text) || is_address(text)
 }
 
-fn is_address(text: &str) -> bool {
-    if let Some(inner) = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')) {
-        return inner.parse::<std::net::Ipv6Addr>().is_ok();
+/// Whether a canonical host is an IP literal, which no wildcard matches.
+pub fn is_address(text: &[u8]) -> bool {
+    let inner = text.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+    match (inner.map(std::str::from_utf8), text.last()) {
+        (Some(Ok(inner)), _) => inner.parse::<std::net::Ipv6Addr>().is_ok(),
+        (None, Some(b'0'..=b'9')) => {
+            std::str::from_utf8(text).is_ok_and(|text| text.parse::<std::net::Ipv4Addr>().is_ok())
+        }
+        _ => false,
     }
-    text.parse::<std::net::Ipv4Addr>().is_ok()
 }
 
-fn is_dns_name(text: &str) -> bool {
-    !text.is_empty() && text.len() <= 253 && text.split('.').all(is_label)
+/// Labels of 1 to 63 bytes with dots between them, none with a hyphen at either end, 253 bytes in all.
+fn is_dns_name(text: &[u8]) -> bool {
+    let mut label_bytes = 0;
+    let mut last = b'.';
+    for &byte in text {
+        match NAME[usize::from(byte)] {
+            Name::Edge => label_bytes += 1,
+            Name::Hyphen if last != b'.' => label_bytes += 1,
+            Name::Dot if last != b'.' && last != b'-' => label_bytes = 0,
+            _ => return false,
+        }
+        if label_bytes > 63 {
+            return false;
+        }
+        last = byte;
+    }
+    text.len() <= 253 && last != b'.' && last != b'-'
 }
 
-fn is_label(label: &str) -> bool {
-    let bytes = label.as_bytes();
-    let edge = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
-    matches!((bytes.first(), bytes.last()), (Some(first), Some(last)) if edge(*first) && edge(*last))
-        && bytes.len() <= 63
-        && bytes.iter().all(|&b| edge(b) || b == b'-')
+/// What a byte is in a name.
+#[derive(Clone, Copy)]
+enum Name {
+    /// Anywhere in a label.
+    Edge,
+    Hyphen,
+    Dot,
+    Never,
 }
+
+static NAME: [Name; 256] = {
+    let mut table = [Name::Never; 256];
+    let edges = b"abcdefghijklmnopqrstuvwxyz0123456789_";
+    let mut at = 0;
+    while at < edges.len() {
+        table[edges[at] as usize] = Name::Edge;
+        at += 1;
+    }
+    table[b'-' as usize] = Name::Hyphen;
+    table[b'.' as usize] = Name::Dot;
+    table
+};
 
 impl FromStr for HostName {
     type Err = InvalidHost;
@@ -68,7 +104,7 @@ impl FromStr for HostName {
     fn from_str(text: &str) -> Result<Self, InvalidHost> {
         let lower = text.to_ascii_lowercase();
         let canonical = lower.strip_suffix('.').unwrap_or(&lower);
-        if is_canonical(canonical) { Ok(Self(canonical.into())) } else { Err(InvalidHost(text.to_owned())) }
+        if is_canonical(canonical.as_bytes()) { Ok(Self(canonical.into())) } else { Err(InvalidHost(text.to_owned())) }
     }
 }
 
@@ -144,7 +180,7 @@ impl HostPattern {
 }
 
 fn is_below(host: &str, suffix: &str) -> bool {
-    !is_address(host) && host.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+    !is_address(host.as_bytes()) && host.strip_suffix(suffix).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
 }
 
 impl FromStr for HostPattern {

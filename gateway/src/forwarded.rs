@@ -1,10 +1,10 @@
 //! Who a request comes from, as told to the backend: `X-Forwarded-*`, `Forwarded`, `X-Request-Id`. Never a word of it from a peer that is not trusted.
 
+use arrayvec::ArrayString;
 use headgate_config::Scheme;
 use headgate_message::{Fields, RequestHead};
 use std::{
-    fmt,
-    io::Write,
+    fmt::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
@@ -60,13 +60,12 @@ pub fn apply(head: &mut RequestHead, hop: &Hop<'_>) -> Caller {
 fn from_untrusted(head: &mut RequestHead, hop: &Hop<'_>, peer: IpAddr) -> Caller {
     head.fields.remove_where(|name| kind(name) != Kind::Other);
     head.scheme = hop.scheme;
-    let mut text = [0; 48];
-    head.fields.push("x-forwarded-for", print(&mut text, peer));
+    push_peer(&mut head.fields, peer);
     push_proto(&mut head.fields, hop.scheme);
     push_host(head);
     push_port(&mut head.fields, hop.port);
     let request_id = RequestId::make(hop.dice);
-    head.fields.push("x-request-id", request_id.as_str().as_bytes());
+    head.fields.push("x-request-id", request_id.as_bytes());
     Caller { client: peer, request_id }
 }
 
@@ -97,7 +96,7 @@ fn from_trusted(head: &mut RequestHead, hop: &Hop<'_>, peer: IpAddr) -> Caller {
     }
     let given = head.fields.get_str("x-request-id").and_then(RequestId::given);
     let request_id = given.unwrap_or_else(|| RequestId::make(hop.dice));
-    head.fields.set("x-request-id", request_id.as_str().as_bytes());
+    head.fields.set("x-request-id", request_id.as_bytes());
     Caller { client, request_id }
 }
 
@@ -111,9 +110,9 @@ enum Kind {
     Internal,
 }
 
-fn kind(name: &str) -> Kind {
+fn kind(name: &[u8]) -> Kind {
     // The first letter settles nearly all fields.
-    if !matches!(name.as_bytes().first(), Some(b'x' | b'f')) {
+    if !matches!(name.first(), Some(b'x' | b'f')) {
         return Kind::Other;
     }
     let like = |text: &str| name.len() == text.len() && starts_like(name, text);
@@ -122,14 +121,14 @@ fn kind(name: &str) -> Kind {
     match () {
         () if starts_like(name, "x-headgate-") => Kind::Internal,
         () if !forwarding => Kind::Other,
-        () if name.contains('_') => Kind::Internal,
+        () if name.contains(&b'_') => Kind::Internal,
         () => Kind::Forwarding,
     }
 }
 
 /// Whether a name starts with a text, `_` taken for `-`: CGI and its heirs do not tell them apart.
-fn starts_like(name: &str, text: &str) -> bool {
-    name.len() >= text.len() && name.bytes().zip(text.bytes()).all(|(n, t)| n == t || (n == b'_' && t == b'-'))
+fn starts_like(name: &[u8], text: &str) -> bool {
+    name.len() >= text.len() && name.iter().zip(text.bytes()).all(|(&n, t)| n == t || (n == b'_' && t == b'-'))
 }
 
 /// The client, walking from the nearest hop outwards: the first address that is not itself trusted. What cannot be read ends the walk.
@@ -162,23 +161,32 @@ fn push_proto(fields: &mut Fields, scheme: Scheme) {
 }
 
 fn push_host(head: &mut RequestHead) {
-    // The value lies in the head's buffer already.
-    let value = head.authority.text;
-    let name = head.fields.store(b"x-forwarded-host");
-    head.fields.push_span(name, value);
+    head.fields.push_again("x-forwarded-host", head.authority.text);
 }
 
 fn push_port(fields: &mut Fields, port: u16) {
-    let mut text = [0; 48];
-    fields.push("x-forwarded-port", print(&mut text, port));
+    fields.push("x-forwarded-port", itoa::Buffer::new().format(port).as_bytes());
 }
 
-/// Prints into a buffer that holds every address and port.
-fn print(text: &mut [u8; 48], value: impl fmt::Display) -> &[u8] {
-    let mut rest = &mut text[..];
-    write!(rest, "{value}").expect("an address has at most 45 characters");
-    let left = rest.len();
-    &text[..text.len() - left]
+fn push_peer(fields: &mut Fields, peer: IpAddr) {
+    fields.push("x-forwarded-for", print(peer).as_bytes());
+}
+
+/// An address as text. Those of IPv4 by their parts: it is done for each request, and the formatter costs ten times that.
+fn print(address: IpAddr) -> ArrayString<45> {
+    let mut text = ArrayString::new();
+    match address {
+        IpAddr::V4(address) => {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push('.');
+                }
+                text.push_str(itoa::Buffer::new().format(octet));
+            }
+        }
+        IpAddr::V6(_) => write!(text, "{address}").expect("an address has at most 45 characters"),
+    }
+    text
 }
 
 /// One element of `Forwarded` (RFC 7239 §4): IPv6 in brackets, and what is no token quoted.
@@ -211,11 +219,15 @@ impl RequestId {
     }
 
     /// Its text.
-    pub fn as_str(&self) -> &str {
+    pub fn as_bytes(&self) -> &[u8] {
         match &self.0 {
-            Text::Made(text) => std::str::from_utf8(text).expect("hexadecimal digits are ASCII"),
-            Text::Given(text) => text,
+            Text::Made(text) => text,
+            Text::Given(text) => text.as_bytes(),
         }
+    }
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(self.as_bytes()).expect("all its characters are ASCII")
     }
 }
 

@@ -268,7 +268,7 @@ impl Exchange {
         let mut head_came = |head: &mut ResponseHead| {
             slot.succeeded(Instant::now());
             plan.filter_answer(head);
-            head.fields.remove_where(|name| name.starts_with("x-headgate-"));
+            head.fields.remove_where(|name| name.starts_with(b"x-headgate-"));
         };
         let client = Client {
             rx: &mut down.rx,
@@ -380,7 +380,7 @@ fn begin(core: &Core, down: &mut Down) -> Record {
     let mut record = Record::begin(peer, connection.port, &down.head, down.version, down.arrived);
     let caller = forwarded::apply(&mut down.head, &core.hop(connection, &|| core.roll()));
     record.client = caller.client;
-    record.set_request_id(caller.request_id.as_str());
+    record.set_request_id(caller.request_id.as_bytes());
     record
 }
 
@@ -495,7 +495,7 @@ pub async fn refuse(
 ) {
     core.shard.request_began();
     let mut record = Record::headless(connection.client, connection.port, version, arrived);
-    record.set_request_id(RequestId::make(&|| core.roll()).as_str());
+    record.set_request_id(RequestId::make(&|| core.roll()).as_bytes());
     record.failure = Some(fault.failure);
     record.detail = fault.detail.as_deref().map(Into::into);
     if !fault.failure.is_log_only() {

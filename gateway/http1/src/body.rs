@@ -232,7 +232,7 @@ fn trailer_fields(mut text: Vec<u8>) -> Result<Fields, Malformed> {
     }
     let end = text.len();
     let mut fields = take_head(&mut text, end, Fields::default(), &list);
-    if fields.iter().any(|(name, _)| is_of_connection(name) || name == "trailer") {
+    if fields.bytes().any(|(name, _)| is_of_connection(name) || name == b"trailer") {
         return Err(Malformed::Trailer);
     }
     fields.remove_where(belongs_into_a_head);
@@ -241,26 +241,27 @@ fn trailer_fields(mut text: Vec<u8>) -> Result<Fields, Malformed> {
 
 /// Drops trailers that belong into a head, frame or route: for trailers that another protocol's reader read.
 pub fn keep_trailers_only(fields: &mut Fields) {
-    fields.remove_where(|name| is_of_connection(name) || name == "trailer" || belongs_into_a_head(name));
+    fields.remove_where(|name| is_of_connection(name) || name == b"trailer" || belongs_into_a_head(name));
 }
 
-fn belongs_into_a_head(name: &str) -> bool {
-    const NAMES: [&str; 15] = [
-        "authorization",
-        "proxy-authorization",
-        "cookie",
-        "set-cookie",
-        "content-type",
-        "content-encoding",
-        "content-range",
-        "cache-control",
-        "location",
-        "range",
-        "age",
-        "vary",
-        "forwarded",
-        "via",
-        "x-real-ip",
+fn belongs_into_a_head(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 15] = [
+        b"authorization",
+        b"proxy-authorization",
+        b"cookie",
+        b"set-cookie",
+        b"content-type",
+        b"content-encoding",
+        b"content-range",
+        b"cache-control",
+        b"location",
+        b"range",
+        b"age",
+        b"vary",
+        b"forwarded",
+        b"via",
+        b"x-real-ip",
     ];
-    NAMES.contains(&name) || ["x-forwarded-", "x-headgate-", "headgate-", "if-"].iter().any(|p| name.starts_with(p))
+    const PREFIXES: [&[u8]; 4] = [b"x-forwarded-", b"x-headgate-", b"headgate-", b"if-"];
+    NAMES.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

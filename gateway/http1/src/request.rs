@@ -212,8 +212,7 @@ fn without_authority<'t>(
     // A copy: proxies' clients only, and the raw target stays as it came.
     let theirs = rest[..end].to_ascii_lowercase();
     let (their_host, their_port) = split_authority(&theirs)?;
-    let same =
-        their_host.as_bytes() == authority.host.of(buf) && their_port.unwrap_or(port) == authority.port.unwrap_or(port);
+    let same = their_host == authority.host.of(buf) && their_port.unwrap_or(port) == authority.port.unwrap_or(port);
     if same { Ok(&rest[end..]) } else { Err(Malformed::HostMismatch) }
 }
 

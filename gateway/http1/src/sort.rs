@@ -183,18 +183,18 @@ fn is_end_to_end(token: &[u8]) -> bool {
 }
 
 /// Fields that concern one connection or frame a message: writers make their own.
-pub(crate) fn is_of_connection(name: &str) -> bool {
+pub(crate) fn is_of_connection(name: &[u8]) -> bool {
     matches!(
         name,
-        "host"
-            | "content-length"
-            | "transfer-encoding"
-            | "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "http2-settings"
-            | "te"
-            | "upgrade"
-            | "expect"
+        b"host"
+            | b"content-length"
+            | b"transfer-encoding"
+            | b"connection"
+            | b"keep-alive"
+            | b"proxy-connection"
+            | b"http2-settings"
+            | b"te"
+            | b"upgrade"
+            | b"expect"
     )
 }

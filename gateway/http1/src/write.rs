@@ -1,7 +1,8 @@
 //! Writes heads and chunks. Framing and connection fields are made here from values; those that a head may hold in spite of its rules are never written.
 
 use crate::{reason_phrase, sort::is_of_connection};
-use headgate_message::{Fields, Framing, Method, RequestHead, ResponseHead, Version};
+use headgate_message::{Fields, Framing, Method, RequestHead, ResponseHead, Span, Version};
+use std::ops::Range;
 
 /// What a client that waits with its body is told. Never to an HTTP/1.0 client.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -54,11 +55,12 @@ pub struct Written {
 
 /// Writes a request's head for HTTP/1.1. An empty body is declared for methods that usually have one (RFC 9110 §8.6).
 pub fn write_request(out: &mut Vec<u8>, head: &RequestHead, framing: Framing, forward: Forward<'_>) -> BodyForm {
-    put(out, &[head.method.as_str(), " ", head.path()]);
-    if let Some(query) = head.query() {
-        put(out, &["?", query]);
+    let (method, path, authority) = (head.method.as_str().as_bytes(), head.path_bytes(), head.authority_bytes());
+    put_bytes(out, &[method, b" ", path]);
+    if let Some(query) = head.query_bytes() {
+        put_bytes(out, &[b"?", query]);
     }
-    put(out, &[" HTTP/1.1\r\nhost: ", head.authority(), "\r\n"]);
+    put_bytes(out, &[b" HTTP/1.1\r\nhost: ", authority, b"\r\n"]);
     write_fields(out, &head.fields);
     let usually_has_body = matches!(head.method, Method::Post | Method::Put | Method::Patch);
     let form = match framing.for_http1().length() {
@@ -158,12 +160,29 @@ fn write_status(out: &mut Vec<u8>, status: u16) {
     put(out, &[" ", reason_phrase(status), "\r\n"]);
 }
 
+/// Fields that lie side by side in their buffer as they go on the wire are written in one piece: those that a client sent, and
+/// those that were added behind them.
 fn write_fields(out: &mut Vec<u8>, fields: &Fields) {
-    for (name, value) in fields.iter().filter(|(name, _)| !is_of_connection(name)) {
-        put(out, &[name, ": "]);
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
+    let text = fields.text();
+    let mut piece = 0..0;
+    for (name, value) in fields.spans().filter(|(name, _)| !is_of_connection(name.of(text))) {
+        match line_of(text, name, value) {
+            Some(line) if line.start == piece.end => piece.end = line.end,
+            Some(line) => out.extend_from_slice(&text[std::mem::replace(&mut piece, line)]),
+            None => {
+                out.extend_from_slice(&text[std::mem::take(&mut piece)]);
+                put_bytes(out, &[name.of(text), b": ", value.of(text), b"\r\n"]);
+            }
+        }
     }
+    out.extend_from_slice(&text[piece]);
+}
+
+/// Where the whole line of a field lies, if it lies in the buffer just as it would be written.
+fn line_of(text: &[u8], name: Span, value: Span) -> Option<Range<usize>> {
+    let (name, value) = (name.range(), value.range());
+    let is_plain = text.get(name.end..value.start)? == b": " && text.get(value.end..value.end + 2)? == b"\r\n";
+    is_plain.then(|| name.start..value.end + 2)
 }
 
 fn write_length(out: &mut Vec<u8>, bytes: u64) -> BodyForm {
@@ -195,5 +214,11 @@ fn write_decimal(out: &mut Vec<u8>, mut number: u64) {
 fn put(out: &mut Vec<u8>, parts: &[&str]) {
     for part in parts {
         out.extend_from_slice(part.as_bytes());
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, parts: &[&[u8]]) {
+    for part in parts {
+        out.extend_from_slice(part);
     }
 }

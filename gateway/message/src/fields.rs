@@ -97,16 +97,34 @@ impl Fields {
     }
 
     /// Where name and value of each field lie in the buffer, in order.
-    pub(crate) fn spans(&self) -> impl Iterator<Item = (Span, Span)> + '_ {
+    pub fn spans(&self) -> impl Iterator<Item = (Span, Span)> + '_ {
         self.list.iter().map(|field| (field.name, field.value))
     }
 
     /// Adds a field at the end. `name` must be a lower-case token and `value` free of CR, LF and NUL.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         debug_assert!(is_token(name.as_bytes()) && is_value(value), "{name}: {value:?}");
-        let name = self.store(name.as_bytes());
-        let value = self.store(value);
+        let (name, value) = self.store_line(name, value.len(), |text| text.extend_from_slice(value));
         self.push_span(name, value);
+    }
+
+    /// Adds a field whose value lies in the buffer already.
+    pub fn push_again(&mut self, name: &str, value: Span) {
+        let (name, value) = self.store_line(name, value.len(), |text| text.extend_from_within(value.range()));
+        self.push_span(name, value);
+    }
+
+    /// Stores a field as HTTP/1 writes it, so that fields that lie side by side are written in one piece.
+    fn store_line(&mut self, name: &str, len: usize, put: impl FnOnce(&mut Vec<u8>)) -> (Span, Span) {
+        let text = &mut self.text;
+        let start = text.len();
+        let middle = start + name.len();
+        text.reserve(name.len() + len + 4);
+        text.extend_from_slice(name.as_bytes());
+        text.extend_from_slice(b": ");
+        put(text);
+        text.extend_from_slice(b"\r\n");
+        (Span::new(start, middle), Span::new(middle + 2, middle + 2 + len))
     }
 
     /// Removes every field of a name (lower-case).
@@ -116,32 +134,31 @@ impl Fields {
     }
 
     /// Removes every field whose name `goes` says.
-    pub fn remove_where(&mut self, mut goes: impl FnMut(&str) -> bool) {
+    pub fn remove_where(&mut self, mut goes: impl FnMut(&[u8]) -> bool) {
         let text = &self.text;
-        self.list.retain(|field| !goes(as_str(field.name.of(text))));
+        self.list.retain(|field| !goes(field.name.of(text)));
     }
 
     /// Replaces all fields of a name by one, in the place of the first.
     pub fn set(&mut self, name: &str, value: &[u8]) {
-        let span = self.store(value);
+        let (own, value) = self.store_line(name, value.len(), |text| text.extend_from_slice(value));
         let text = &self.text;
         let mut seen = false;
         self.list.retain_mut(|field| {
             if field.name.of(text) != name.as_bytes() {
                 return true;
             }
-            field.value = span;
+            *field = Field { name: own, value };
             !std::mem::replace(&mut seen, true)
         });
         if !seen {
-            let name = self.store(name.as_bytes());
-            self.push_span(name, span);
+            self.push_span(own, value);
         }
     }
 
     /// The first value of a name.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+        self.bytes().find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// The first value of a name, where it is text.
@@ -151,7 +168,7 @@ impl Fields {
 
     /// All values of a name, in order.
     pub fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> + 'f {
-        self.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+        self.bytes().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// The values of a name as one, joined with `, ` (RFC 9110 §5.3); borrows where there is only one.
@@ -178,7 +195,12 @@ impl Fields {
 
     /// Name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.list.iter().map(|field| (as_str(field.name.of(&self.text)), field.value.of(&self.text)))
+        self.bytes().map(|(name, value)| (as_str(name), value))
+    }
+
+    /// The same where names need not be text: on the way of each request, since to look at bytes as text is to check them again.
+    pub fn bytes(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.list.iter().map(|field| (field.name.of(&self.text), field.value.of(&self.text)))
     }
 
     /// Number of fields.

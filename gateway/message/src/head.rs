@@ -41,6 +41,26 @@ impl RequestHead {
         self.str(self.authority.text)
     }
 
+    /// The canonical host as bytes: what each request asks for, since to look at bytes as text is to check them again.
+    pub fn host_bytes(&self) -> &[u8] {
+        self.authority.host.of(self.fields.text())
+    }
+
+    /// The authority as bytes.
+    pub fn authority_bytes(&self) -> &[u8] {
+        self.authority.text.of(self.fields.text())
+    }
+
+    /// The canonical path as bytes.
+    pub fn path_bytes(&self) -> &[u8] {
+        self.target.path.of(self.fields.text())
+    }
+
+    /// The query as bytes, without `?`.
+    pub fn query_bytes(&self) -> Option<&[u8]> {
+        self.target.query.map(|span| span.of(self.fields.text()))
+    }
+
     /// The canonical path.
     pub fn path(&self) -> &str {
         self.str(self.target.path)
@@ -68,7 +88,7 @@ impl RequestHead {
         let lower = authority.to_ascii_lowercase();
         let (host, port) = target::split_authority(lower.as_bytes())?;
         let text = self.fields.store(lower.as_bytes());
-        let host = self.fields.store(host.as_bytes());
+        let host = self.fields.store(host);
         self.authority = Authority { text, host, port };
         Ok(())
     }

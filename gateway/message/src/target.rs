@@ -101,20 +101,20 @@ pub fn check_query(query: &[u8]) -> Result<(), BadTarget> {
 
 /// Splits `host[:port]`, which must be lower-case already, and checks both. An empty authority is refused.
 /// The host comes back without a trailing dot.
-pub fn split_authority(text: &[u8]) -> Result<(&str, Option<u16>), BadTarget> {
-    let text = std::str::from_utf8(text).map_err(|_| BadTarget::Host)?;
-    let (host, port) = match text.rfind(':') {
-        Some(at) if !text.ends_with(']') => (&text[..at], Some(&text[at + 1..])),
+pub fn split_authority(text: &[u8]) -> Result<(&[u8], Option<u16>), BadTarget> {
+    let (host, port) = match text.iter().rposition(|&b| b == b':') {
+        Some(at) if !text.ends_with(b"]") => (&text[..at], Some(&text[at + 1..])),
         _ => (text, None),
     };
-    let host = host.strip_suffix('.').unwrap_or(host);
+    let host = host.strip_suffix(b".").unwrap_or(host);
     if !headgate_config::is_canonical_host(host) {
         return Err(BadTarget::Host);
     }
     match port {
-        None | Some("") => Ok((host, None)),
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) && digits.len() <= 5 => {
-            Ok((host, Some(digits.parse().map_err(|_| BadTarget::Port)?)))
+        None | Some(b"") => Ok((host, None)),
+        Some(digits) if digits.iter().all(u8::is_ascii_digit) && digits.len() <= 5 => {
+            let number = digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+            Ok((host, Some(number.try_into().map_err(|_| BadTarget::Port)?)))
         }
         Some(_) => Err(BadTarget::Port),
     }
@@ -234,10 +234,10 @@ mod tests {
 
     #[test]
     fn an_authority_is_a_canonical_host_and_a_port() {
-        assert_eq!(split_authority(b"a.b:80"), Ok(("a.b", Some(80))));
-        assert_eq!(split_authority(b"a.b."), Ok(("a.b", None)));
-        assert_eq!(split_authority(b"[::1]:8080"), Ok(("[::1]", Some(8080))));
-        assert_eq!(split_authority(b"[::1]"), Ok(("[::1]", None)));
+        assert_eq!(split_authority(b"a.b:80"), Ok((&b"a.b"[..], Some(80))));
+        assert_eq!(split_authority(b"a.b."), Ok((&b"a.b"[..], None)));
+        assert_eq!(split_authority(b"[::1]:8080"), Ok((&b"[::1]"[..], Some(8080))));
+        assert_eq!(split_authority(b"[::1]"), Ok((&b"[::1]"[..], None)));
         for bad in ["", ":80", "user@a", "a,b", "a b", "a/b", "::1"] {
             assert_eq!(split_authority(bad.as_bytes()), Err(BadTarget::Host), "{bad}");
         }

@@ -79,9 +79,9 @@ impl Index {
         listener: u32,
         head: &RequestHead,
     ) -> Hit<'t> {
-        let mut search = Search { index: self, rules, head, path: head.path(), failed: Failed::Path };
+        let mut search = Search { index: self, rules, head, path: head.path_bytes(), failed: Failed::Path };
         let mut any_host = false;
-        for host in self.hosts(listener, head.host()) {
+        for host in self.hosts(listener, head.host_bytes()) {
             any_host = true;
             if let Some(hit) = search.host(host) {
                 return hit;
@@ -96,13 +96,14 @@ impl Index {
             let narrow = self.narrow.get(candidate.narrow as usize);
             narrow.is_none_or(|pattern| pattern.takes(name))
         };
-        self.hosts(listener, name).find_map(|host| Some(host.root.of(&self.candidates).iter().find(holds)?.rule))
+        self.hosts(listener, name.as_bytes())
+            .find_map(|host| Some(host.root.of(&self.candidates).iter().find(holds)?.rule))
     }
 
     /// From the most specific to the least.
-    fn hosts<'t>(&'t self, listener: u32, host: &'t str) -> impl Iterator<Item = &'t HostIndex> {
-        let exact = self.hosts.get(2 * listener, host.as_bytes());
-        let wildcards = suffixes(host).filter_map(move |suffix| self.hosts.get(2 * listener + 1, suffix.as_bytes()));
+    fn hosts<'t>(&'t self, listener: u32, host: &'t [u8]) -> impl Iterator<Item = &'t HostIndex> {
+        let exact = self.hosts.get(2 * listener, host);
+        let wildcards = suffixes(host).filter_map(move |suffix| self.hosts.get(2 * listener + 1, suffix));
         exact.into_iter().chain(wildcards).chain(&self.any[listener as usize])
     }
 }
@@ -111,13 +112,13 @@ struct Search<'t, 'h, B> {
     index: &'t Index,
     rules: &'t [Arc<CompiledRule<B>>],
     head: &'h RequestHead,
-    path: &'h str,
+    path: &'h [u8],
     failed: Failed<'t>,
 }
 
 impl<'t, B> Search<'t, '_, B> {
     fn host(&mut self, host: &HostIndex) -> Option<Hit<'t>> {
-        let path = self.path.as_bytes();
+        let path = self.path;
         let paths = &self.index.paths;
         if host.has_exact
             && let Some(group) = paths.get(2 * host.number, path)

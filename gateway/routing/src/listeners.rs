@@ -106,13 +106,13 @@ impl Listeners {
     }
 
     /// The number of the most specific listener of a port that takes a canonical host.
-    pub(crate) fn find(&self, transport: Transport, port: u16, host: &str) -> Option<u32> {
+    pub(crate) fn find(&self, transport: Transport, port: u16, host: &[u8]) -> Option<u32> {
         let owner = place(transport, port);
         let known = &self.ports[self.ports.binary_search_by_key(&owner, |known| known.place).ok()?];
-        let exact = self.hosts.get(owner, host.as_bytes()).copied();
+        let exact = self.hosts.get(owner, host).copied();
         let wildcard = || {
             let mut suffixes = known.wildcards.then(|| suffixes(host)).into_iter().flatten();
-            suffixes.find_map(|suffix| self.hosts.get(owner + WILDCARD, suffix.as_bytes()).copied())
+            suffixes.find_map(|suffix| self.hosts.get(owner + WILDCARD, suffix).copied())
         };
         exact.or_else(wildcard).or(known.any)
     }
@@ -152,12 +152,9 @@ impl Listeners {
 }
 
 /// What remains of a host when labels are dropped, longest first; nothing of an address, which no wildcard matches.
-pub(crate) fn suffixes(host: &str) -> impl Iterator<Item = &str> {
-    // Only what ends in a digit or a bracket can be an address: the parse is rare.
-    let may_be_address = host.ends_with(|last: char| last.is_ascii_digit() || last == ']');
-    let is_address = may_be_address && (host.ends_with(']') || host.parse::<std::net::Ipv4Addr>().is_ok());
-    let host = if is_address { "" } else { host };
-    host.match_indices('.').map(|(dot, _)| &host[dot + 1..])
+pub(crate) fn suffixes(host: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let host = if headgate_config::is_address(host) { b"" } else { host };
+    host.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(dot, _)| &host[dot + 1..])
 }
 
 fn share(listener: &Listener, previous: Option<&Listeners>) -> Arc<Listener> {
@@ -183,9 +180,9 @@ mod tests {
 
     #[test]
     fn labels_are_dropped_but_not_those_of_an_address() {
-        let all = |host| suffixes(host).collect::<Vec<_>>();
-        assert_eq!(all("a.b.c"), ["b.c", "c"]);
-        assert_eq!(all("v1.2"), ["2"]);
+        let all = |host: &'static str| suffixes(host.as_bytes()).collect::<Vec<_>>();
+        assert_eq!(all("a.b.c"), [&b"b.c"[..], b"c"]);
+        assert_eq!(all("v1.2"), [b"2"]);
         assert!(all("localhost").is_empty());
         assert!(all("10.0.0.1").is_empty());
         assert!(all("[::ffff:10.0.0.1]").is_empty());

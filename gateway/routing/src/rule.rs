@@ -222,15 +222,15 @@ impl<B> CompiledRule<B> {
     }
 
     /// Whether the path, canonical, is one that the expression of the match `at` takes.
-    pub(crate) fn path_is_match(&self, at: usize, path: &str) -> bool {
-        self.expressions(at).and_then(|known| known.path.as_ref()).is_some_and(|regex| regex.is_match(path.as_bytes()))
+    pub(crate) fn path_is_match(&self, at: usize, path: &[u8]) -> bool {
+        self.expressions(at).and_then(|known| known.path.as_ref()).is_some_and(|regex| regex.is_match(path))
     }
 
     /// The length in bytes of what the match `at` takes of the path, or `None` where it does not match.
     pub(crate) fn path_taken(&self, at: usize, path: &str) -> Option<usize> {
         match &self.config.matches[at].path {
             PathMatch::Exact(text) => (text == path).then_some(path.len()),
-            PathMatch::Regex(_) => self.path_is_match(at, path).then_some(path.len()),
+            PathMatch::Regex(_) => self.path_is_match(at, path.as_bytes()).then_some(path.len()),
             PathMatch::Prefix(text) => {
                 let text = text.trim_end_matches('/');
                 let rest = path.strip_prefix(text)?;

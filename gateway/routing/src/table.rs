@@ -215,7 +215,9 @@ impl<B> Table<B> {
     /// The rule that takes a request on a port: of all on the most specific listener that match, the one with the greatest
     /// `Rank`. Allocates nothing, unless a regular expression tests a repeated header or an encoded query parameter.
     pub fn route<'t>(&'t self, port: u16, head: &RequestHead) -> Outcome<'t, B> {
-        let Some(number) = self.listeners.find(Transport::Tcp, port, head.host()) else { return Outcome::NoListener };
+        let Some(number) = self.listeners.find(Transport::Tcp, port, head.host_bytes()) else {
+            return Outcome::NoListener;
+        };
         let listener = self.listeners.get(number);
         if !listener.protocol.is_http() {
             return Outcome::NoListener;
@@ -231,12 +233,13 @@ impl<B> Table<B> {
 
     /// The listener of a port that takes a canonical host; the empty host (no SNI) only where one takes every host.
     pub fn listener_for(&self, port: u16, host: &str) -> Option<&Arc<Listener>> {
-        Some(self.listeners.get(self.listeners.find(Transport::Tcp, port, host)?))
+        Some(self.listeners.get(self.listeners.find(Transport::Tcp, port, host.as_bytes())?))
     }
 
     /// The rule that takes a connection, or datagrams, for a canonical server name, empty where there is none. Allocates nothing.
     pub fn carry(&self, transport: Transport, port: u16, name: &str) -> Carried<'_, B> {
-        let found = self.listeners.find(transport, port, name).map(|number| (number, self.listeners.get(number)));
+        let found =
+            self.listeners.find(transport, port, name.as_bytes()).map(|number| (number, self.listeners.get(number)));
         match found.filter(|(_, listener)| !listener.protocol.is_http()) {
             None => Carried::NoListener,
             Some((number, listener)) => match self.index.find_named(number, name) {

@@ -363,7 +363,7 @@ pub fn head_of_request(
     let authority = authority_of(request, &mut fields)?;
     let target = target_of(request.uri(), &method, &mut fields)?;
     copy_into(headers, &mut fields);
-    fields.remove_where(|name| matches!(name, "host" | "content-length" | "te" | "expect"));
+    fields.remove_where(|name| matches!(name, b"host" | b"content-length" | b"te" | b"expect"));
     Ok((RequestHead { method, scheme, authority, target, fields }, framing))
 }
 
@@ -382,7 +382,7 @@ fn authority_of(request: &http::Request<h2::RecvStream>, fields: &mut Fields) ->
         (None, None) => return Err(Fault::new(Failure::BadHost, "neither :authority nor host")),
     };
     let (host, port) = split_authority(&text).map_err(|bad| Fault::new(Failure::BadHost, bad.as_str()))?;
-    let (text, host) = (fields.store(&text), fields.store(host.as_bytes()));
+    let (text, host) = (fields.store(&text), fields.store(host));
     Ok(Authority { text, host, port })
 }
 
@@ -437,8 +437,8 @@ pub fn request_of(outgoing: &super::Outgoing<'_>) -> Result<http::Request<()>, F
 
 /// Copies a list into a header map; our invariants are at least as strict as the map's.
 fn copy_fields(fields: &Fields, map: &mut http::HeaderMap) {
-    for (name, value) in fields.iter() {
-        if let Ok(name) = http::HeaderName::from_bytes(name.as_bytes()) {
+    for (name, value) in fields.bytes() {
+        if let Ok(name) = http::HeaderName::from_bytes(name) {
             map.append(name, value_of(value));
         }
     }

@@ -30,7 +30,7 @@ pub(super) fn decorate(cors: &Cors, origin: Option<&str>, fields: &mut Fields) {
     fields.remove_where(|name| {
         matches!(
             name,
-            "access-control-allow-origin" | "access-control-allow-credentials" | "access-control-expose-headers"
+            b"access-control-allow-origin" | b"access-control-allow-credentials" | b"access-control-expose-headers"
         )
     });
     if allow_origin(cors, origin, fields) {

@@ -477,7 +477,7 @@ mod tests {
         let peer: IpAddr = "192.0.2.1".parse().unwrap();
         let mut record = Record::begin(peer, 80, &head, Version::Http11, arrived);
         record.unix_ms = 1_774_000_000_123;
-        record.set_request_id("id-1");
+        record.set_request_id(b"id-1");
         record.status = 200;
         record.attempts = 1;
         record.end(arrived + Duration::from_micros(12_345));

@@ -50,7 +50,7 @@ mod tests {
             let head = request("GET", "a.io", path);
             let peer = "192.0.2.1".parse().unwrap();
             let mut record = Record::begin(peer, 80, &head, Version::Http2, Instant::now());
-            record.set_request_id(id);
+            record.set_request_id(id.as_bytes());
             ring.push(record);
         }
         assert!(ring.find("a").is_none());

@@ -442,7 +442,7 @@ mod tests {
         let arrived = Instant::now();
         let peer = "192.0.2.1".parse().unwrap();
         let mut record = Record::begin(peer, 80, &request("GET", "a.io", "/"), HttpVersion::Http11, arrived);
-        record.set_request_id(route);
+        record.set_request_id(route.as_bytes());
         record.rule = Some(shard.rule(&rule_name(route)));
         record.backend = Some(shard.backend(&backend_name(route)));
         record.status = status;

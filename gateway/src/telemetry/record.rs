@@ -123,9 +123,10 @@ impl Record {
         began.method = Some(head.method.clone());
         let agent = head.fields.get("user-agent").unwrap_or_default();
         // exactly, where no spare is left: that is where many wait
-        began.text.reserve_exact(head.authority().len() + head.path().len() + agent.len() + ID_BYTES);
-        began.host = began.keep(head.authority().as_bytes(), PATH_BYTES_MAX);
-        began.path = began.keep(head.path().as_bytes(), PATH_BYTES_MAX);
+        let (authority, path) = (head.authority_bytes(), head.path_bytes());
+        began.text.reserve_exact(authority.len() + path.len() + agent.len() + ID_BYTES);
+        began.host = began.keep(authority, PATH_BYTES_MAX);
+        began.path = began.keep(path, PATH_BYTES_MAX);
         began.agent = began.keep(agent, AGENT_BYTES_MAX);
         Self::of(began)
     }
@@ -227,8 +228,8 @@ impl Began {
     }
 
     /// Its id, as `x-request-id` has it.
-    pub fn set_request_id(&mut self, id: &str) {
-        self.id = self.keep(id.as_bytes(), AGENT_BYTES_MAX);
+    pub fn set_request_id(&mut self, id: &[u8]) {
+        self.id = self.keep(id, AGENT_BYTES_MAX);
     }
 
     /// Its id; empty before it has one.

@@ -173,7 +173,7 @@ pub fn request(method: &str, host: &str, target: &str, fields: &[(&str, &str)]) 
     let path = made.store(&if path == "*" { b"*".into() } else { canonical_path(path.as_bytes()).expect("a path") });
     let query = query.map(|query| made.store(query.as_bytes()));
     let (name, port) = split_authority(host.as_bytes()).expect("an authority");
-    let authority = Authority { text: made.store(host.as_bytes()), host: made.store(name.as_bytes()), port };
+    let authority = Authority { text: made.store(host.as_bytes()), host: made.store(name), port };
     fields.iter().for_each(|(name, value)| made.push(name, value.as_bytes()));
     let method = Method::parse(method.as_bytes()).expect("a method");
     RequestHead { method, scheme: Scheme::Http, authority, target: Target { raw, path, query }, fields: made }
