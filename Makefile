@@ -35,10 +35,10 @@ lint:
 unit:
 	cargo test --workspace --exclude headgate-e2e --quiet
 
-# Examples, structure, and the program as users start it.
+# Examples, structure, the program as users start it, and as attackers find it.
 quick:
 	cargo build --quiet
-	cargo test -p headgate-e2e --test structure --test chart --test examples --test standalone --quiet
+	cargo test -p headgate-e2e --test structure --test chart --test examples --test standalone --test attacks --quiet
 
 # Where a machine cannot have clusters, `make test` says so first and last, and goes on without them. Where it can, Kubernetes is
 # built meanwhile; its log is target/cluster-build.log, and a failed build is tried again, and told, where it is needed.

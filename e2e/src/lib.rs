@@ -4,15 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "this crate is a test, and a panic is its verdict")]
 
 mod application;
+mod frames;
 mod http2;
 mod manifests;
 mod message;
 mod origin;
 mod program;
+mod tap;
 mod tls;
 mod wire;
 
 pub use application::{Arrival, application, arrivals};
+pub use frames::{Frame, Frames, Outcome, block, frame};
 pub use http2::{GrpcCall, H2, H2Answer, grpc_frame, grpc_messages};
 pub use manifests::{Function, backend, marked_route, route, rules};
 pub use message::{Answer, Fields, Request, field};

@@ -1,6 +1,9 @@
 //! Applications that remember what reached them. They answer as a test says, and read requests with the strict reader only.
 
-use crate::message::{NoMessage, Reader, Request};
+use crate::{
+    message::{NoMessage, Reader, Request},
+    tap::Tap,
+};
 use bytes::Bytes;
 use std::{
     net::SocketAddr,
@@ -72,6 +75,7 @@ impl Script {
 #[derive(Default)]
 struct Seen {
     requests: Vec<Request>,
+    received: Vec<u8>,
     malformed: Vec<String>,
     broken: usize,
     connections: usize,
@@ -130,6 +134,11 @@ impl Origin {
         self.seen.lock().unwrap().malformed.clone()
     }
 
+    /// Every byte that came, in the order of its arrival, whatever it means; the first MiB.
+    pub fn received(&self) -> Vec<u8> {
+        self.seen.lock().unwrap().received.clone()
+    }
+
     /// Requests whose end never came.
     pub fn broken(&self) -> usize {
         self.seen.lock().unwrap().broken
@@ -163,15 +172,25 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, seen: Arc<Mutex
         socket.set_nodelay(true).unwrap();
         tokio::spawn(async move {
             match tls {
-                None => converse(socket, &seen, &reply).await,
+                None => converse(tapped(socket, &seen), &seen, &reply).await,
                 Some(tls) => {
                     if let Ok(stream) = tls.accept(socket).await {
-                        converse(stream, &seen, &reply).await;
+                        converse(tapped(stream, &seen), &seen, &reply).await;
                     }
                 }
             }
         });
     }
+}
+
+fn tapped(stream: impl crate::wire::Stream, seen: &Arc<Mutex<Seen>>) -> impl crate::wire::Stream {
+    const MOST: usize = 1 << 20;
+    let seen = seen.clone();
+    Tap::new(stream, move |bytes: &[u8]| {
+        let received = &mut seen.lock().unwrap().received;
+        let room = MOST.saturating_sub(received.len());
+        received.extend(&bytes[..room.min(bytes.len())]);
+    })
 }
 
 async fn converse(mut stream: impl crate::wire::Stream, seen: &Mutex<Seen>, reply: &Reply) {

@@ -13,7 +13,6 @@ mod reload;
 mod retries;
 mod revisions;
 mod skeleton;
-mod smuggling;
 mod split;
 #[path = "../stories/mod.rs"]
 mod stories;

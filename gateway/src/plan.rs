@@ -10,7 +10,7 @@ use crate::{
     proxy::Down,
 };
 use headgate_config::{BackendName, CertificateName, ColdArm, Filter, Listener, PathMatch, Version};
-use headgate_message::{PackedHead, RequestHead, ResponseHead};
+use headgate_message::{Method, PackedHead, RequestHead, ResponseHead};
 use headgate_routing::{self as routing, CompiledRule, Failed, Table};
 use std::{
     sync::Arc,
@@ -174,6 +174,10 @@ struct Taken {
 }
 
 fn find(table: &Table<Arc<Backend>>, connection: &Connection, head: &RequestHead) -> Result<Taken, Fault> {
+    if head.method == Method::Trace {
+        // RFC 9110 §9.3.8: it would send back what hops added to the request
+        return Err(Failure::MethodNotSupported.into());
+    }
     if let Some(opened_for) = &connection.opened_for
         && table.listener_for(connection.port, head.host()).is_some_and(|listener| !opened_for.fits(listener))
     {
