@@ -39,7 +39,7 @@ fuzz_target!(|text: &str| {
 });
 
 fn listener() -> Listener {
-    let name = ListenerName { namespace: "n".into(), gateway: "g".into(), set: String::new(), section: "s".into() };
+    let name = ListenerName { namespace: "n".into(), gateway: "g".into(), set: "".into(), section: "s".into() };
     Listener { name, port: PORT, protocol: Protocol::Http, hostname: HostPattern::Any, tls: None, backend_certificate: None }
 }
 
