@@ -48,7 +48,7 @@ fn rule(at: usize, line: &str, listener: &ListenerName) -> Option<Rule> {
     let mut words = line.split(' ');
     let pattern: HostPattern = words.next()?.parse().ok()?;
     let kind = words.next()?;
-    let path = words.next()?.to_owned();
+    let path = words.next()?.into();
     let path = match kind {
         "=" => PathMatch::Exact(path),
         "^" => PathMatch::Prefix(path),
@@ -60,7 +60,7 @@ fn rule(at: usize, line: &str, listener: &ListenerName) -> Option<Rule> {
     let host = Host { declared: pattern.clone(), pattern };
     Some(Rule {
         name: RuleName { kind: RouteKind::HTTPRoute, namespace: "n".into(), route: "r".into(), index },
-        title: String::new(),
+        title: "".into(),
         seniority: Seniority { created: 0, namespace: "n".into(), route: "r".into(), rule: index, at: 0 },
         attachments: vec![Attachment { listener: listener.clone(), hosts: vec![host] }],
         matches: vec![Match { path, method: None, headers: header.into_iter().collect(), queries: Vec::new() }],
