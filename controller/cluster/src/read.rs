@@ -93,8 +93,11 @@ pub async fn get(client: &Client, name: &ObjectRef) -> Got {
 pub fn stand_in(name: &ObjectRef) -> Option<ClusterObject> {
     let block = |label: &str| format!("-----BEGIN {label}-----\n{STAND_IN}\n-----END {label}-----\n");
     let (certificate, key) = (block("CERTIFICATE"), block("PRIVATE KEY"));
-    let metadata =
-        ObjectMeta { name: Some(name.name.clone().into()), namespace: Some(name.namespace.clone().into()), ..ObjectMeta::default() };
+    let metadata = ObjectMeta {
+        name: Some(name.name.clone().into()),
+        namespace: Some(name.namespace.clone().into()),
+        ..ObjectMeta::default()
+    };
     let mut value = json!({"apiVersion": "v1", "kind": name.kind, "metadata": metadata});
     match &*name.kind {
         "Secret" => {

@@ -105,7 +105,7 @@ impl Ours {
             if let Some(Object::GatewayClass(class)) = kubernetes(object)
                 && class.controller == sight.controller_name
             {
-                ours.classes.insert(class.meta.name.clone().into());
+                ours.classes.insert(class.meta.name.clone());
             }
         }
         if !sight.all().any(|object| object.name.kind == "GatewayClass") {
