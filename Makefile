@@ -91,9 +91,10 @@ docs-current:
 	cargo test -p headgate-functions --test docs --quiet
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
 
-docs: needs ## write docs/failures.md, docs/limits.md and docs/functions.md anew
+docs: needs ## write docs/failures.md, docs/limits.md, docs/functions.md and docs/benchmarks.md anew
 	UPDATE_DOCS=1 cargo test -p headgate-gateway --lib --quiet docs
 	UPDATE_DOCS=1 cargo test -p headgate-functions --test docs --quiet
+	UPDATE_DOCS=1 cargo test -p headgate-bench --quiet page
 
 IMAGE ?= headgate:dev
 image: ## the container image IMAGE (headgate:dev), by docker, podman or buildah
@@ -109,14 +110,17 @@ sbom: ## what the program is made of, as CycloneDX: target/headgate.cdx.json
 	mv headgate/headgate.cdx.json target/
 	@find . -name '*.cdx.json' -not -path './target/*' -delete # one of each crate
 
-bench: needs ## the program against its goals, beside nginx where it is installed
+bench: needs ## the program against its goals and beside other gateways; writes benches/results and docs/benchmarks.md
+	tools/peers
 	cargo build --profile dist --package headgate --package headgate-bench
 	cargo run --profile dist --package headgate-bench -- all
+	cargo run --profile dist --package headgate-bench -- page
 
 bench-cluster: needs ## the program in a real Kubernetes on this machine; root, Go
 	@tools/needs cluster
 	cargo build --profile dist --package headgate --package headgate-bench
 	HEADGATE=target/dist/headgate e2e/cluster/fresh e2e/cluster/in target/dist/headgate-bench cluster
+	target/dist/headgate-bench page
 
 bench-parts: needs ## benchmarks of matching and of translation
 	cargo bench --package headgate-routing --package headgate-bench --benches

@@ -2,16 +2,21 @@
 
 mod application;
 mod counted;
+mod drive;
 mod held;
 mod load;
 mod mixed;
 mod numbers;
 mod objects;
 mod origin;
+mod page;
+mod peers;
 mod process;
 mod profile;
 mod report;
 mod rows;
+mod scenario;
+mod site;
 
 use clap::{Parser, Subcommand};
 use report::{Report, Row};
@@ -34,6 +39,9 @@ struct Cli {
     /// The program that is measured; the one beside this one if not given, built if it is missing.
     #[arg(long, global = true)]
     program: Option<PathBuf>,
+    /// One measurement alone, or one job of `peers`, by its name.
+    #[arg(long, global = true)]
+    only: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -58,10 +66,12 @@ enum Command {
     Allocations,
     /// User instructions of a warm request, by valgrind.
     Instructions,
-    /// CPU time of a request, beside nginx.
+    /// The same jobs beside other gateways that are installed here.
     Peers,
     /// From a created route to its first 200 in a cluster, memory and writes there.
     Cluster,
+    /// Writes docs/benchmarks.md and its plot from the newest results.
+    Page,
     /// The application of `cold` and `parked`.
     #[command(hide = true)]
     App {
@@ -78,6 +88,9 @@ enum Command {
         /// Bytes of an answer's body.
         #[arg(long, default_value_t = 100)]
         body_bytes: usize,
+        /// By HTTP/2 without TLS instead of HTTP/1.1.
+        #[arg(long)]
+        http2: bool,
     },
     /// The gateway under an allocator that counts.
     #[command(hide = true)]
@@ -101,9 +114,15 @@ pub struct Plan {
     /// Where texts that belong to a row are written.
     pub results: PathBuf,
     program: Option<PathBuf>,
+    only: Option<String>,
 }
 
 impl Plan {
+    /// Whether a measurement or a job is wanted.
+    pub fn wants(&self, name: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == name)
+    }
+
     /// `full`, or less where it is to be quick.
     pub fn count(&self, full: usize, quick: usize) -> usize {
         if self.quick { quick } else { full }
@@ -134,12 +153,16 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         Command::App { listen_after_ms, never } => application::run(Duration::from_millis(*listen_after_ms), *never),
-        Command::Origin { body_bytes } => origin::run(*body_bytes),
+        Command::Page => page::write(&cli.results, page::DOCS.as_ref()),
+        Command::Origin { body_bytes, http2 } => origin::run(*body_bytes, *http2),
         Command::Counted { folder, port, log, profile } => counted::run(folder.clone(), *port, log, profile),
         Command::Held { folder, port, profile, told } => held::run(folder.clone(), *port, *told, profile),
         wanted => {
-            let Cli { results, quick, program, .. } = &cli;
-            measure(wanted, &Plan { quick: *quick, results: results.clone(), program: program.clone() })
+            let Cli { results, quick, program, only, .. } = &cli;
+            measure(
+                wanted,
+                &Plan { quick: *quick, results: results.clone(), program: program.clone(), only: only.clone() },
+            )
         }
     };
     match done {
@@ -155,7 +178,20 @@ fn main() -> ExitCode {
 fn measure(wanted: &Command, plan: &Plan) -> io::Result<()> {
     let mut report = Report::new();
     let mut failed = 0;
-    for (command, measure) in MEASURES.iter().filter(|(command, _)| *wanted == Command::All || command == wanted) {
+    let is_job = plan.only.as_deref().is_some_and(scenario::is_name);
+    let is_wanted = |command: &Command| {
+        let is_only = plan.wants(command.name()) || is_job && *command == Command::Peers;
+        *command == *wanted || *wanted == Command::All && is_only
+    };
+    if let Some(only) =
+        plan.only.as_deref().filter(|only| !is_job && MEASURES.iter().all(|(one, _)| one.name() != *only))
+    {
+        return Err(io::Error::other(format!(
+            "there is nothing called {only}; jobs are {}",
+            scenario::names().join(", ")
+        )));
+    }
+    for (command, measure) in MEASURES.iter().filter(|(command, _)| is_wanted(command)) {
         match measure(plan) {
             Ok(rows) => rows.into_iter().for_each(|row| report.add(row)),
             Err(error) => {
@@ -183,6 +219,7 @@ impl Command {
             Self::Instructions => "instructions",
             Self::Peers => "peers",
             Self::Cluster => "cluster",
+            Self::Page => "page",
             Self::App { .. } => "app",
             Self::Origin { .. } => "origin",
             Self::Counted { .. } => "counted",

@@ -56,22 +56,36 @@ impl Drop for Process {
 /// This program, as a server behind the gateway.
 pub struct Origin {
     _process: Process,
-    /// Where it serves.
+    /// Where it serves; its second address is for those that split.
     pub address: SocketAddr,
+    /// Both of its addresses.
+    pub addresses: [SocketAddr; 2],
 }
 
 impl Origin {
     /// Starts it with answers of so many bytes.
     pub fn start(body_bytes: usize) -> io::Result<Self> {
+        Self::start_with(body_bytes, &[])
+    }
+
+    /// The same by HTTP/2 without TLS.
+    pub fn start_http2(body_bytes: usize) -> io::Result<Self> {
+        Self::start_with(body_bytes, &["--http2"])
+    }
+
+    fn start_with(body_bytes: usize, flags: &[&str]) -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["origin", "--body-bytes", &body_bytes.to_string()])
+            .args(flags)
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("it was piped")).read_line(&mut line)?;
         let process = Process(child);
-        let port: u16 = line.trim().parse().map_err(|_| io::Error::other("the origin did not start"))?;
-        Ok(Self { _process: process, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) })
+        let ports: Vec<u16> = line.split_whitespace().filter_map(|port| port.parse().ok()).collect();
+        let [first, second] = ports[..] else { return Err(io::Error::other("the origin did not start")) };
+        let addresses = [first, second].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        Ok(Self { _process: process, address: addresses[0], addresses })
     }
 }
 
@@ -229,9 +243,32 @@ pub fn headgate() -> io::Result<PathBuf> {
     Err(io::Error::other(format!("there is no {}: `make bench` builds both", program.display())))
 }
 
+/// A process and all that descend from it.
+pub fn tree(id: u32) -> Vec<u32> {
+    let mut ids = vec![id];
+    let mut at = 0;
+    while let Some(id) = ids.get(at).copied() {
+        at += 1;
+        let Ok(threads) = fs::read_dir(format!("/proc/{id}/task")) else { continue };
+        let children = threads.flatten().filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+        let children: Vec<u32> = children.flat_map(|text| numbers(&text)).collect();
+        ids.extend(children);
+    }
+    ids
+}
+
+fn numbers(text: &str) -> Vec<u32> {
+    text.split_whitespace().filter_map(|id| id.parse().ok()).collect()
+}
+
 /// Whether a program is on PATH.
 pub fn is_installed(name: &str) -> bool {
+    find(name).is_some()
+}
+
+/// Where a program is: on PATH, where system programs are, or where `tools/peers` puts those of other package registries.
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let usual = ["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path).chain(usual).any(|folder| folder.join(name).is_file())
+    let usual = ["target/peers/bin", "/usr/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    usual.into_iter().chain(std::env::split_paths(&path)).map(|folder| folder.join(name)).find(|file| file.is_file())
 }

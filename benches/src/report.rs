@@ -1,6 +1,6 @@
 //! What was measured, as a table for people and as JSON to compare later. It judges nothing beyond `measured ≤ goal`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -8,20 +8,54 @@ use std::{
 };
 
 /// One measured figure.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Row {
     /// What was measured.
     pub what: String,
     /// The figure; none where the row was skipped.
     pub measured: Option<f64>,
     /// Its unit.
-    pub unit: &'static str,
+    pub unit: String,
     /// The figure is to be at most this.
     pub goal: Option<f64>,
     /// How it was measured, or why not.
     pub note: String,
+    /// What it was beside a peer; none in rows of Headgate alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
     /// The commit that was checked out; set by [`Report::add`].
     pub commit: String,
+}
+
+/// A ratio to somebody who did the same job in the same rounds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Beside {
+    /// The job's short name.
+    pub scenario: String,
+    /// The job in words.
+    pub job: String,
+    /// What was compared: CPU time, or the 99th percentile.
+    pub figure: String,
+    /// Whom it is compared with.
+    pub peer: String,
+    /// The 95 % interval of the ratio; none where it was not measured.
+    pub interval: Option<[f64; 2]>,
+    /// Medians: ours, and theirs.
+    pub medians: Option<[f64; 2]>,
+    /// Of the medians.
+    pub unit: String,
+}
+
+impl Beside {
+    /// Where Headgate is: the whole interval on one side of the peer, or not.
+    pub fn place(&self) -> &'static str {
+        match self.interval {
+            Some([_, high]) if high < 1.0 => "ahead",
+            Some([low, _]) if low > 1.0 => "behind",
+            Some(_) => "even",
+            None => "",
+        }
+    }
 }
 
 impl Row {
@@ -30,9 +64,10 @@ impl Row {
         Self {
             what: what.into(),
             measured: Some(measured),
-            unit,
+            unit: unit.to_owned(),
             goal: goal.into(),
             note: String::new(),
+            beside: None,
             commit: String::new(),
         }
     }
@@ -42,9 +77,10 @@ impl Row {
         Self {
             what: what.into(),
             measured: None,
-            unit: "",
+            unit: String::new(),
             goal: None,
             note: format!("skipped: {}", why.into()),
+            beside: None,
             commit: String::new(),
         }
     }
@@ -55,8 +91,16 @@ impl Row {
         self
     }
 
-    fn verdict(&self) -> &'static str {
-        match (self.measured, self.goal) {
+    /// Whom and what it compares.
+    pub fn beside(mut self, beside: Beside) -> Self {
+        self.beside = Some(beside);
+        self
+    }
+
+    /// Whether the goal is met: by the whole interval where there is one.
+    pub fn verdict(&self) -> &'static str {
+        let high = self.beside.as_ref().and_then(|beside| beside.interval).map(|[_, high]| high);
+        match (high.or(self.measured), self.goal) {
             (Some(measured), Some(goal)) if measured <= goal => "met",
             (Some(_), Some(_)) => "MISSED",
             _ => "",
@@ -65,20 +109,20 @@ impl Row {
 }
 
 /// Everything of one run.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Report {
     /// The day, as 2026-01-31.
     pub date: String,
     /// The machine.
     pub machine: Machine,
-    #[serde(skip)]
+    #[serde(skip, default)]
     commit: String,
     /// The figures.
     pub rows: Vec<Row>,
 }
 
 /// The machine that measured; figures of different machines cannot be compared.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Machine {
     /// The processor's name.
     pub processor: String,
@@ -113,13 +157,15 @@ impl Report {
     pub fn add(&mut self, row: Row) {
         let figure = |value: Option<f64>| value.map_or("-".to_owned(), shown);
         let goal = row.goal.map_or(String::new(), |goal| format!("≤ {}", shown(goal)));
+        let place = row.beside.as_ref().map_or("", Beside::place);
         println!(
-            "{:<58} {:>12} {:<11} {:<10} {:<7} {}",
+            "{:<58} {:>12} {:<11} {:<10} {:<7} {:<6} {}",
             row.what,
             figure(row.measured),
             row.unit,
             goal,
             row.verdict(),
+            place,
             row.note
         );
         self.rows.push(Row { commit: self.commit.clone(), ..row });
@@ -157,7 +203,8 @@ impl Machine {
     }
 }
 
-fn shown(value: f64) -> String {
+/// As few digits as say something.
+pub fn shown(value: f64) -> String {
     match value.abs() {
         size if size >= 1000.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),

@@ -1,6 +1,6 @@
 //! The precedence of Gateway API as a type: of all rules that match, the one with the greatest `Rank` serves. Never decided anywhere else.
 
-use crate::{HostPattern, Match, PathMatch, RouteKind, Text};
+use crate::{HostPattern, Match, PathMatch, RouteKind};
 use serde::Serialize;
 use std::cmp::Reverse;
 
@@ -47,9 +47,9 @@ pub struct Seniority {
     /// `metadata.creationTimestamp` in seconds since 1970; 0 where there is none.
     pub created: i64,
     /// Namespace of the route.
-    pub namespace: Text,
+    pub namespace: String,
     /// Name of the route.
-    pub route: Text,
+    pub route: String,
     /// Index of the rule in the route.
     pub rule: u32,
     /// Index of the match in the rule.

@@ -1,187 +1,230 @@
-//! CPU time of a request beside nginx with the same job, in alternating pairs. A machine without a peer skips its rows; figures without a pair beside them mean little.
+//! Headgate beside its peers at the same jobs, all in turn in each round. A machine without a peer skips its rows and says so; figures without those beside them mean little.
 
 use crate::{
     Plan,
-    load::Clients,
+    drive::{Ask, Cost, Work},
     numbers::Estimate,
     objects,
-    process::{self, Gateway, Options, Origin, Process},
-    report::Row,
+    peers::{Certificate, Job, Name, PEERS, Running, Upstream},
+    process::{self, Origin},
+    report::{Beside, Row},
+    scenario::{SCENARIOS, Scenario},
 };
-use std::{
-    fmt::Write as _,
-    fs, io,
-    net::{SocketAddr, TcpStream},
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, fs, io, path::Path};
 
-const CONNECTIONS: usize = 64;
-const CORES: usize = 2;
-/// Connections of h2load, and streams on each.
-const H2: (&str, &str) = ("32", "10");
 /// Of the bootstrap: the same draws each time.
 const SEED: u64 = 7;
+/// Seconds of load for one figure.
+const SECONDS: f64 = 0.6;
+/// Those far behind are measured in one of so many rounds: what they cost in time, the others need for their intervals.
+const FAR_EVERY: usize = 3;
 
-/// HTTP/1 and h2c from clients, HTTP/1 to the origin.
+/// Every job that is wanted.
 pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
-    const WHAT: [&str; 2] = ["CPU per HTTP/1 request beside nginx", "CPU per h2c request beside nginx"];
-    if !process::is_installed("nginx") {
-        return Ok(WHAT.map(|what| Row::skipped(what, "nginx is not installed")).into());
-    }
     let folder = tempfile::tempdir()?;
-    let origin = Origin::start(100)?;
-    let ours = headgate(plan, folder.path(), origin.address)?;
-    let nginx = Nginx::start(folder.path(), origin.address)?;
-    let (pairs, requests) = (plan.count(12, 2), plan.count(60_000, 3_000));
-
-    let mut job = |at: Side| -> io::Result<f64> {
-        let (ids, address) = match at {
-            Side::Ours => (vec![ours.id()], ours.address),
-            Side::Peer => (nginx.workers()?, nginx.http1),
-        };
-        let mut clients = Clients::connect(address, CONNECTIONS, objects::peer_heads())?;
-        clients.ask(requests as u64 / 10)?;
-        let before = process::cpu_seconds(&ids)?;
-        clients.ask(requests as u64)?;
-        Ok((process::cpu_seconds(&ids)? - before) / requests as f64)
-    };
-    let mut rows = compare(WHAT[0], pairs, &mut job)?;
-    if !process::is_installed("h2load") {
-        rows.push(Row::skipped(WHAT[1], "h2load is not installed"));
-        return Ok(rows);
+    let certificate = certificate(folder.path())?;
+    let is_one_wanted = SCENARIOS.iter().any(|scenario| plan.wants(scenario.name));
+    let mut rows = Vec::new();
+    for scenario in SCENARIOS.iter().filter(|scenario| !is_one_wanted || plan.wants(scenario.name)) {
+        let folder = folder.path().join(scenario.name);
+        match measure_one(plan, scenario, &certificate, &folder) {
+            Ok(found) => rows.extend(found),
+            Err(error) => rows.push(Row::skipped(scenario.job, error.to_string())),
+        }
+        // logs of saturated gateways are long
+        fs::remove_dir_all(&folder)?;
     }
-    let mut job = |at: Side| -> io::Result<f64> {
-        let (ids, address) = match at {
-            Side::Ours => (vec![ours.id()], ours.address),
-            Side::Peer => (nginx.workers()?, nginx.http2),
-        };
-        h2load(address, requests / 10)?;
-        let before = process::cpu_seconds(&ids)?;
-        h2load(address, requests)?;
-        Ok((process::cpu_seconds(&ids)? - before) / requests as f64)
-    };
-    rows.extend(compare(WHAT[1], pairs, &mut job)?);
     Ok(rows)
 }
 
-#[derive(Clone, Copy)]
-enum Side {
-    Ours,
-    Peer,
+fn certificate(folder: &Path) -> io::Result<Certificate> {
+    let made = rcgen::generate_simple_self_signed([objects::host(0), "*.default.example.com".to_owned()])
+        .map_err(io::Error::other)?;
+    let [chain, key, both] = ["chain.pem", "key.pem", "both.pem"].map(|name| folder.join(name));
+    fs::write(&chain, made.cert.pem())?;
+    fs::write(&key, made.signing_key.serialize_pem())?;
+    fs::write(&both, made.cert.pem() + &made.signing_key.serialize_pem())?;
+    Ok(Certificate { chain, key, both })
 }
 
-/// Measures in the order A B B A, so that a machine that slows down favours nobody.
-fn compare(what: &str, pairs: usize, job: &mut dyn FnMut(Side) -> io::Result<f64>) -> io::Result<Vec<Row>> {
-    let (mut ours, mut peer) = (Vec::new(), Vec::new());
-    for pair in 0..pairs {
-        for side in if pair % 2 == 0 { [Side::Ours, Side::Peer] } else { [Side::Peer, Side::Ours] } {
-            let us = job(side)? * 1e6;
-            match side {
-                Side::Ours => ours.push(us),
-                Side::Peer => peer.push(us),
-            }
+/// Somebody in a job.
+struct Entrant {
+    name: Name,
+    running: Running,
+    /// Units of one figure.
+    count: u64,
+    /// By round.
+    costs: BTreeMap<usize, Cost>,
+}
+
+fn measure_one(plan: &Plan, scenario: &Scenario, certificate: &Certificate, folder: &Path) -> io::Result<Vec<Row>> {
+    fs::create_dir_all(folder)?;
+    if matches!(scenario.work, Work::H2 { .. }) && !process::is_installed("h2load") {
+        return Err(io::Error::other("h2load is not installed"));
+    }
+    let origin = match scenario.upstream {
+        Upstream::Http1 => Origin::start(scenario.body_bytes)?,
+        Upstream::H2c | Upstream::Grpc => Origin::start_http2(scenario.body_bytes)?,
+    };
+    let site = (scenario.site)();
+    let (heads, host) = (site.heads(), objects::host(0));
+    let start = |name: Name| {
+        let job = Job {
+            site: &site,
+            upstream: scenario.upstream,
+            origins: origin.addresses,
+            certificate: scenario.is_tls().then_some(certificate),
+            folder: &folder.join(name.shown()),
+        };
+        name.start(plan, &job).map(|running| Entrant { name, running, count: 0, costs: BTreeMap::new() })
+    };
+    let mut entrants = vec![start(Name::Headgate)?];
+    let mut missing = Vec::new();
+    for peer in PEERS {
+        let started = match peer.lacks(scenario.upstream) {
+            Some(why) => Err(io::Error::other(why)),
+            None => start(peer),
+        };
+        match started {
+            Ok(entrant) => entrants.push(entrant),
+            Err(error) => missing.push((peer, error.to_string())),
         }
     }
-    let ratios: Vec<f64> = ours.iter().zip(&peer).map(|(ours, peer)| ours / peer).collect();
-    let (ratio, ours, peer) = (Estimate::of(&ratios, SEED), Estimate::of(&ours, SEED), Estimate::of(&peer, SEED));
+    let mut work = scenario.work;
+    if let Work::Paced(_) = work {
+        work = Work::Paced(third_of_saturation(plan, &mut entrants, &heads, &host)?);
+    }
+    measure_rounds(plan, work, &mut entrants, &mut missing, (&heads, &host))?;
+    Ok(rows(scenario, work, &entrants, &missing))
+}
+
+/// A third of what the slowest of Headgate and its nearest peers can, in requests a second.
+fn third_of_saturation(plan: &Plan, entrants: &mut [Entrant], heads: &[Vec<u8>], host: &str) -> io::Result<f64> {
+    let mut slowest = f64::INFINITY;
+    for entrant in entrants.iter().filter(|entrant| is_near(entrant.name)) {
+        let ask = Ask { heads, host, count: plan.count(20_000, 1_000) as u64 };
+        slowest = slowest.min(Work::Kept(64).cost(&entrant.running, &ask)?.per_second);
+    }
+    Ok(slowest / 3.0)
+}
+
+fn is_near(name: Name) -> bool {
+    matches!(name, Name::Headgate | Name::Nginx | Name::Haproxy)
+}
+
+/// All in turn, in each second round the other way round, so that a machine that slows down favours nobody. Whoever fails leaves, and why is told.
+fn measure_rounds(
+    plan: &Plan,
+    work: Work,
+    entrants: &mut Vec<Entrant>,
+    missing: &mut Vec<(Name, String)>,
+    (heads, host): (&[Vec<u8>], &str),
+) -> io::Result<()> {
+    let rounds = plan.count(12, 2);
+    for round in 0..=rounds {
+        if round % 2 == 1 {
+            entrants.reverse();
+        }
+        let mut failed = Vec::new();
+        for entrant in entrants.iter_mut() {
+            let is_left_out = !is_near(entrant.name) && round > 1 && round % FAR_EVERY != 0;
+            if is_left_out {
+                continue;
+            }
+            // round 0 finds out how many fill the time
+            let count = if round == 0 { first_count(work) } else { entrant.count };
+            match work.cost(&entrant.running, &Ask { heads, host, count }) {
+                Ok(cost) if round == 0 => entrant.count = count_for(plan, work, cost),
+                Ok(cost) => drop(entrant.costs.insert(round, cost)),
+                Err(error) if entrant.name == Name::Headgate => return Err(error),
+                Err(error) => failed.push((entrant.name, error.to_string())),
+            }
+        }
+        if round % 2 == 1 {
+            entrants.reverse();
+        }
+        entrants.retain(|entrant| failed.iter().all(|(name, _)| *name != entrant.name));
+        missing.extend(failed);
+    }
+    Ok(())
+}
+
+fn first_count(work: Work) -> u64 {
+    match work {
+        Work::Download(_) | Work::Upload(_) => 2,
+        Work::Tls(_) => 50,
+        Work::Handshakes { .. } | Work::Fresh(_) => 400,
+        _ => 2_000,
+    }
+}
+
+fn count_for(plan: &Plan, work: Work, seen: Cost) -> u64 {
+    let seconds = if plan.quick { SECONDS / 4.0 } else { SECONDS };
+    let per_second = if let Work::Paced(rate) = work { rate } else { seen.per_second };
+    ((per_second * seconds) as u64).max(first_count(work) / 2).max(2)
+}
+
+fn rows(scenario: &Scenario, work: Work, entrants: &[Entrant], missing: &[(Name, String)]) -> Vec<Row> {
+    let Some(ours) = entrants.iter().find(|entrant| entrant.name == Name::Headgate) else { return Vec::new() };
+    let mut rows = Vec::new();
+    for peer in PEERS {
+        if let Some((_, why)) = missing.iter().find(|(name, _)| *name == peer) {
+            let row = Row::skipped(format!("{}: CPU time beside {}", scenario.job, peer.shown()), why);
+            rows.push(row.beside(beside(scenario, "CPU time", peer, "us")));
+        }
+        let Some(theirs) = entrants.iter().find(|entrant| entrant.name == peer) else { continue };
+        rows.push(row(scenario, ours, theirs, "CPU time", "us", |cost| Some(cost.cpu_us), scenario.goal(peer)));
+        if let Work::Paced(rate) = work {
+            let row = row(scenario, ours, theirs, "p99", "ms", |cost| cost.p99_ms, 1.0);
+            let note = format!("{}, {rate:.0} a second", row.note);
+            rows.push(row.note(note));
+        }
+    }
+    rows
+}
+
+fn beside(scenario: &Scenario, figure: &str, peer: Name, unit: &str) -> Beside {
+    Beside {
+        scenario: scenario.name.to_owned(),
+        job: scenario.job.to_owned(),
+        figure: figure.to_owned(),
+        peer: peer.shown().to_owned(),
+        interval: None,
+        medians: None,
+        unit: unit.to_owned(),
+    }
+}
+
+fn row(
+    scenario: &Scenario,
+    ours: &Entrant,
+    theirs: &Entrant,
+    figure: &str,
+    unit: &str,
+    value: impl Fn(&Cost) -> Option<f64>,
+    goal: f64,
+) -> Row {
+    let pairs: Vec<(f64, f64)> = theirs
+        .costs
+        .iter()
+        .filter_map(|(round, theirs)| Some((value(ours.costs.get(round)?)?, value(theirs)?)))
+        .collect();
+    let estimate = |of: fn(&(f64, f64)) -> f64| Estimate::of(&pairs.iter().map(of).collect::<Vec<_>>(), SEED);
+    let (ratio, ours, peer) = (estimate(|(a, b)| a / b), estimate(|(a, _)| *a), estimate(|(_, b)| *b));
     let note = format!(
-        "95 % {:.3} to {:.3}, {pairs} pairs; {:.1} and {:.1} us, access logs to files",
-        ratio.low, ratio.high, ours.median, peer.median
+        "95 % {:.3} to {:.3}, {} rounds; {:.1} and {:.1} {unit} a {}",
+        ratio.low,
+        ratio.high,
+        pairs.len(),
+        ours.median,
+        peer.median,
+        scenario.unit
     );
-    Ok(vec![Row::new(what, ratio.median, "ratio", None).note(note)])
-}
-
-fn headgate(plan: &Plan, folder: &Path, origin: SocketAddr) -> io::Result<Gateway> {
-    let routes = folder.join("routes");
-    fs::create_dir(&routes)?;
-    objects::write_peer_routes(&routes, origin)?;
-    Gateway::start(&Options {
-        program: plan.headgate()?,
-        folder: routes,
-        cores: Some(CORES),
-        log: Some(folder.join("headgate.log")),
-        ..Options::default()
+    let row =
+        Row::new(format!("{}: {figure} beside {}", scenario.job, theirs.name.shown()), ratio.median, "ratio", goal);
+    row.note(note).beside(Beside {
+        interval: Some([ratio.low, ratio.high]),
+        medians: Some([ours.median, peer.median]),
+        ..beside(scenario, figure, theirs.name, unit)
     })
-}
-
-fn h2load(address: SocketAddr, requests: usize) -> io::Result<()> {
-    let (connections, streams) = H2;
-    let output = Command::new("h2load")
-        .args(["-n", &requests.to_string(), "-c", connections, "-m", streams, "--connect-to", &address.to_string()])
-        .arg(format!("http://{}/orders/7", objects::host(0)))
-        .output()?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let wanted = format!("{requests} succeeded, 0 failed, 0 errored");
-    let line = text.lines().find(|line| line.starts_with("requests:")).unwrap_or("no answer at all");
-    if line.contains(&wanted) { Ok(()) } else { Err(io::Error::other(format!("h2load: {line}"))) }
-}
-
-/// nginx with its own folder.
-struct Nginx {
-    master: Process,
-    http1: SocketAddr,
-    http2: SocketAddr,
-}
-
-impl Nginx {
-    fn start(folder: &Path, origin: SocketAddr) -> io::Result<Self> {
-        let (http1, http2) = (process::free_address()?, process::free_address()?);
-        let config = folder.join("nginx.conf");
-        fs::write(&config, nginx_config(folder, http1, http2, origin))?;
-        let child = Command::new(nginx_program())
-            .args(["-e", "stderr", "-c"])
-            .arg(&config)
-            .args(["-g", "daemon off;"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
-            .spawn()?;
-        let nginx = Self { master: process::keep(child), http1, http2 };
-        let until = Instant::now() + Duration::from_secs(10);
-        while TcpStream::connect(nginx.http2).is_err() {
-            if Instant::now() > until {
-                return Err(io::Error::other("nginx does not listen"));
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(nginx)
-    }
-
-    fn workers(&self) -> io::Result<Vec<u32>> {
-        let id = self.master.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"))?;
-        Ok(children.split_whitespace().filter_map(|id| id.parse().ok()).collect())
-    }
-}
-
-fn nginx_program() -> PathBuf {
-    let usual = Path::new("/usr/sbin/nginx");
-    if usual.is_file() { usual.into() } else { "nginx".into() }
-}
-
-/// The same job: hosts and prefixes, keep-alive on both sides, X-Forwarded-*, a line of log a request.
-fn nginx_config(folder: &Path, http1: SocketAddr, http2: SocketAddr, origin: SocketAddr) -> String {
-    let folder = folder.display();
-    let mut text = format!(
-        "worker_processes {CORES};\npid {folder}/nginx.pid;\nevents {{ worker_connections 4096; }}\nhttp {{\n\
-         server_names_hash_max_size 4096;\nserver_names_hash_bucket_size 128;\nkeepalive_requests 100000000;\n\
-         log_format all escape=json '{{\"time\":\"$time_iso8601\",\"id\":\"$request_id\",\"client\":\"$remote_addr\",\"method\":\"$request_method\",\"host\":\"$host\",\
-         \"path\":\"$uri\",\"status\":$status,\"bytes\":$body_bytes_sent,\"backend\":\"$upstream_addr\",\"seconds\":$request_time,\"backend_seconds\":\"$upstream_response_time\"}}';\n\
-         access_log {folder}/nginx.log all buffer=64k flush=1s;\nclient_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\nfastcgi_temp_path {folder}/fastcgi;\n\
-         uwsgi_temp_path {folder}/uwsgi;\nscgi_temp_path {folder}/scgi;\n\
-         upstream origin {{ server {origin}; keepalive 256; keepalive_requests 100000000; }}\n\
-         proxy_http_version 1.1;\nproxy_set_header Connection \"\";\nproxy_set_header Host $host;\n\
-         proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;\nproxy_set_header X-Forwarded-Proto $scheme;\nproxy_set_header X-Request-Id $request_id;\n\
-         server {{ listen {http1} default_server; listen {http2} http2 default_server; return 404; }}\n"
-    );
-    for at in 0..objects::PEER_HOSTS {
-        let _ = write!(text, "server {{ listen {http1}; listen {http2} http2; server_name {}; ", objects::host(at));
-        for path in objects::PEER_PATHS {
-            let _ = write!(text, "location {path} {{ proxy_pass http://origin; }} ");
-        }
-        text.push_str("}\n");
-    }
-    text.push_str("}\n");
-    text
 }

@@ -12,8 +12,7 @@ use crate::{
     schema::FieldPath,
 };
 use headgate_config::{
-    Action, Arm, ArmTarget, BackendName, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Split, Text,
-    Timeouts,
+    Action, Arm, ArmTarget, BackendName, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Split, Timeouts,
 };
 
 /// A route of any kind.
@@ -132,7 +131,7 @@ impl<'a> Route<'a> {
 
 /// A rule of any kind.
 struct Draft<'a> {
-    title: &'a Text,
+    title: &'a str,
     matches: Vec<AnyMatch<'a>>,
     filters: &'a [kinds::Filter],
     backends: &'a [WeightedBackend],
@@ -227,7 +226,7 @@ impl RuleWork<'_, '_, '_> {
                 route: meta.name.clone(),
                 index,
             },
-            title: draft.title.clone(),
+            title: draft.title.to_owned(),
             seniority: Seniority {
                 created: meta.created,
                 namespace: meta.namespace.clone(),
@@ -240,7 +239,7 @@ impl RuleWork<'_, '_, '_> {
             filters,
             action,
             timeouts: draft.timeouts,
-            retry: draft.retry.map(Box::new),
+            retry: draft.retry,
         })
     }
 

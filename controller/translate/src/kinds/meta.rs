@@ -1,12 +1,10 @@
 //! Metadata that all objects share, and how one object is named.
 
 use crate::{
-    Key,
     form::Form,
     kinds::GATEWAY_GROUP,
     schema::{Fields, Reader},
 };
-use headgate_config::Text;
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -14,11 +12,11 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectMeta {
     /// Name.
-    pub name: Text,
+    pub name: String,
     /// Namespace; `default` where none is written, empty for kinds that have none.
-    pub namespace: Text,
+    pub namespace: String,
     /// Uid, empty where no API server gave one.
-    pub uid: Text,
+    pub uid: String,
     /// Counts changes of the spec; 0 where no API server counts.
     pub generation: i64,
     /// `creationTimestamp` in seconds since 1970; 0 where there is none.
@@ -31,7 +29,7 @@ pub struct ObjectMeta {
 
 impl ObjectMeta {
     /// Namespace and name: the key of an object among those of its kind.
-    pub fn key(&self) -> Key {
+    pub fn key(&self) -> (String, String) {
         (self.namespace.clone(), self.name.clone())
     }
 
@@ -50,9 +48,9 @@ pub struct ObjectRef {
     /// Kind.
     pub kind: Cow<'static, str>,
     /// Namespace, empty for kinds that have none.
-    pub namespace: Text,
+    pub namespace: String,
     /// Name.
-    pub name: Text,
+    pub name: String,
 }
 
 impl ObjectRef {
@@ -112,9 +110,9 @@ fn metadata(at: &Reader<'_>, namespaced: bool, name: Form) -> ObjectMeta {
     }
     let written = fields.text("namespace", Form::LABEL);
     ObjectMeta {
-        name: fields.need_text("name", name).into(),
-        namespace: if namespaced { written.as_deref().unwrap_or("default").into() } else { Text::default() },
-        uid: fields.text("uid", Form::ANY).unwrap_or_default().into(),
+        name: fields.need_text("name", name),
+        namespace: if namespaced { written.unwrap_or_else(|| "default".into()) } else { String::new() },
+        uid: fields.text("uid", Form::ANY).unwrap_or_default(),
         generation: fields.number("generation", 0..=i64::MAX).unwrap_or_default(),
         created: fields.get("creationTimestamp").map(|at| timestamp(&at)).unwrap_or_default(),
         labels: fields.map("labels", Form::LABEL_VALUE),

@@ -5,7 +5,6 @@ use crate::{
     kinds::{ObjectMeta, ParentRef, WeightedBackend},
     schema::{Fields, Reader},
 };
-use headgate_config::Text;
 
 /// A route of connections or datagrams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +23,7 @@ pub struct TransportRoute {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransportRule {
     /// Name, empty where none is written.
-    pub name: Text,
+    pub name: String,
     /// Where connections or datagrams go; each as a whole to one.
     pub backends: Vec<WeightedBackend>,
 }
@@ -79,7 +78,7 @@ impl TransportRule {
         let mut fields = at.fields();
         let backends = fields.need("backendRefs").map(|at| at.list(1..=16)).unwrap_or_default();
         Self {
-            name: fields.name("name", Form::SUBDOMAIN).unwrap_or_default(),
+            name: fields.text("name", Form::SUBDOMAIN).unwrap_or_default(),
             backends: backends.iter().map(WeightedBackend::read_plain).collect(),
         }
     }

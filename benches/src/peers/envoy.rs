@@ -1,0 +1,112 @@
+//! Envoy as a bootstrap file: a virtual host a domain, one cluster with weighted endpoints, breakers high enough to be no part of what is measured, a JSON access log.
+
+use super::{CONNECTIONS_MAX, CORES, Job, Name, Ports, Running, Upstream, WEIGHTS};
+use crate::site::Path;
+use serde_json::{Value, json};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    process::{Command, Stdio},
+};
+
+const TYPES: &str = "type.googleapis.com/envoy.extensions";
+
+pub(super) fn start(job: &Job<'_>) -> io::Result<Running> {
+    let ports = Ports::free_with_h2c_on_the_same()?;
+    let file = job.folder.join("envoy.json");
+    fs::write(&file, config(job, ports).to_string())?;
+    let mut command = Command::new(super::program(Name::Envoy));
+    command.arg("-c").arg(&file).args(["--concurrency", &CORES.to_string(), "--disable-hot-restart", "-l", "error"]);
+    command.stdin(Stdio::null());
+    super::spawn(&mut command, job, ports)
+}
+
+fn config(job: &Job<'_>, ports: Ports) -> Value {
+    let mut listeners = vec![listener(job, ports.http1, None)];
+    if let Some(certificate) = job.certificate {
+        let tls = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": format!("{TYPES}.transport_sockets.tls.v3.DownstreamTlsContext"),
+                "common_tls_context": {
+                    "alpn_protocols": ["h2", "http/1.1"],
+                    "tls_certificates": [{"certificate_chain": {"filename": certificate.chain}, "private_key": {"filename": certificate.key}}],
+                },
+            },
+        });
+        listeners.push(listener(job, ports.tls, Some(tls)));
+    }
+    json!({"static_resources": {"listeners": listeners, "clusters": [cluster(job)]}})
+}
+
+fn listener(job: &Job<'_>, at: SocketAddr, tls: Option<Value>) -> Value {
+    let log = json!({
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": format!("{TYPES}.access_loggers.file.v3.FileAccessLog"),
+            "path": job.folder.join("access.log"),
+            "log_format": {"json_format": {
+                "time": "%START_TIME%", "id": "%REQ(X-REQUEST-ID)%", "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "method": "%REQ(:METHOD)%",
+                "host": "%REQ(:AUTHORITY)%", "path": "%REQ(:PATH)%", "status": "%RESPONSE_CODE%", "bytes": "%BYTES_SENT%",
+                "backend": "%UPSTREAM_HOST%", "ms": "%DURATION%", "backend_ms": "%RESPONSE_DURATION%",
+            }},
+        },
+    });
+    let manager = json!({
+        "@type": format!("{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": "edge",
+        "codec_type": "AUTO",
+        "use_remote_address": true,
+        "access_log": [log],
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "route_config": {"name": "routes", "virtual_hosts": virtual_hosts(job)},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": format!("{TYPES}.filters.http.router.v3.Router")}}],
+    });
+    let mut chain =
+        json!({"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]});
+    if let Some(tls) = tls {
+        chain["transport_socket"] = tls;
+    }
+    json!({"name": at.to_string(), "address": address(at), "filter_chains": [chain]})
+}
+
+fn virtual_hosts(job: &Job<'_>) -> Vec<Value> {
+    let routes: Vec<Value> = job.site.paths.iter().map(route).collect();
+    job.site.names().map(|name| json!({"name": name, "domains": [name], "routes": routes})).collect()
+}
+
+fn route(path: &Path) -> Value {
+    let matched = match path {
+        Path::Prefix(prefix) if prefix == "/" => json!({"prefix": "/"}),
+        Path::Prefix(prefix) => json!({"path_separated_prefix": prefix}),
+        Path::Regex(regex) => json!({"safe_regex": {"regex": regex}}),
+    };
+    json!({"match": matched, "route": {"cluster": "origin", "timeout": "0s"}})
+}
+
+fn cluster(job: &Job<'_>) -> Value {
+    let endpoints: Vec<Value> = job
+        .origins
+        .iter()
+        .zip(WEIGHTS)
+        .map(|(origin, weight)| json!({"endpoint": {"address": address(*origin)}, "load_balancing_weight": weight}))
+        .collect();
+    let limit = CONNECTIONS_MAX;
+    let protocol = match job.upstream {
+        Upstream::Http1 => json!({"http_protocol_options": {}}),
+        Upstream::H2c | Upstream::Grpc => json!({"http2_protocol_options": {}}),
+    };
+    json!({
+        "name": "origin", "type": "STATIC", "connect_timeout": "5s", "lb_policy": "ROUND_ROBIN",
+        "load_assignment": {"cluster_name": "origin", "endpoints": [{"lb_endpoints": endpoints}]},
+        "circuit_breakers": {"thresholds": [{"max_connections": limit, "max_pending_requests": limit, "max_requests": limit}]},
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": format!("{TYPES}.upstreams.http.v3.HttpProtocolOptions"),
+            "explicit_http_config": protocol,
+        }},
+    })
+}
+
+fn address(of: SocketAddr) -> Value {
+    json!({"socket_address": {"address": of.ip().to_string(), "port_value": of.port()}})
+}
