@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
 mod codings;
+mod downgrade;
+mod floods;
 mod framing;
 mod hosts;
 mod rig;

@@ -126,6 +126,11 @@ impl Rig {
         }
     }
 
+    /// A connection over TLS that speaks HTTP/2.
+    pub async fn open_h2(&self) -> impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static {
+        self.authority.connect(self.tls, HOST, &["h2"]).await.unwrap()
+    }
+
     /// An honest request of somebody else; the application's connections must be as clean as before.
     pub async fn canary(&self) -> u16 {
         let get = format!("GET /canary HTTP/1.1\r\nHost: {HOST}\r\n\r\n");

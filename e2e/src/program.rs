@@ -235,6 +235,13 @@ impl Headgate {
         pids.filter(is_ours).map(command).filter(|(_, line)| !line.is_empty()).collect()
     }
 
+    /// The most memory that it ever had, in bytes.
+    pub fn peak_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+    }
+
     /// How many of its processes have `text` in their command line.
     pub fn count(&self, text: &str) -> usize {
         self.processes().iter().filter(|(pid, line)| **pid != self.child.id() && line.contains(text)).count()

@@ -115,15 +115,19 @@ limits! {
     h2_error_resets: usize = 1_024, Count, None,
         "Streams that we had to reset for a client's protocol errors (MadeYouReset); then GOAWAY with ENHANCE_YOUR_CALM.";
     h2_pings_per_s: u32 = 50, Count, None,
-        "PING frames of one client in a second; then its connection is closed.";
+        "PING frames of one client in a second; then GOAWAY with ENHANCE_YOUR_CALM.";
     h2_settings_per_s: u32 = 20, Count, None,
-        "SETTINGS frames of one client in a second; then its connection is closed.";
+        "SETTINGS frames of one client in a second; then GOAWAY with ENHANCE_YOUR_CALM.";
+    h2_resets_per_s: u32 = 500, Count, None,
+        "RST_STREAM frames of one client in a second, of streams that were served too; then GOAWAY with ENHANCE_YOUR_CALM.";
     h2_empty_data_per_s: u32 = 100, Count, None,
-        "DATA frames of one client in a second that carry neither data nor an end; then its connection is closed.";
+        "DATA frames of one client in a second that carry neither data nor an end; then GOAWAY with ENHANCE_YOUR_CALM.";
     h2_window_updates_per_s: u32 = 20_000, Count, None,
-        "WINDOW_UPDATE frames of one client in a second; then its connection is closed.";
+        "WINDOW_UPDATE frames of one client in a second; then GOAWAY with ENHANCE_YOUR_CALM.";
     h2_continuations_per_s: u32 = 100, Count, None,
-        "CONTINUATION frames of one client in a second; then its connection is closed.";
+        "CONTINUATION frames of one client in a second; then GOAWAY with ENHANCE_YOUR_CALM.";
+    h2_other_frames_per_s: u32 = 1_000, Count, None,
+        "PRIORITY, acknowledgements and frames of unknown types of one client in a second; then GOAWAY with ENHANCE_YOUR_CALM.";
 
     // A request as a whole.
     request_timeout: Option<Duration> = Some(seconds(300)), Time, Some(Failure::RequestTimeout),

@@ -1,4 +1,4 @@
-//! Counts HTTP/2 control frames as they are read, so that a client cannot keep us busy with frames that carry nothing. `h2` itself has no limit on PING and SETTINGS.
+//! Counts HTTP/2 frames as they are read, so that a client cannot keep us busy with frames that carry nothing. `h2` itself has no limit on PING, SETTINGS and resets of streams that are served. It never ends a connection: it reads no more and says so.
 
 use crate::{io::Io, limits::Limits};
 use std::{
@@ -20,6 +20,60 @@ pub struct Metered {
     walker: Walker,
     quota: Quota,
     stall: Stall,
+    excess: Excess,
+}
+
+/// What a client sent too much of; its connection ends with GOAWAY and ENHANCE_YOUR_CALM (RFC 9113 §10.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flood {
+    /// PING.
+    Ping,
+    /// SETTINGS.
+    Settings,
+    /// RST_STREAM (Rapid Reset, CVE-2023-44487).
+    Reset,
+    /// DATA without data.
+    EmptyData,
+    /// WINDOW_UPDATE.
+    WindowUpdate,
+    /// CONTINUATION.
+    Continuation,
+    /// PRIORITY, acknowledgements and frames of unknown types.
+    Other,
+    /// What `h2` bounds itself: streams that are reset before they are served, streams that we had to reset (MadeYouReset, CVE-2025-8671), DATA of a
+    /// few bytes each that nobody takes, endless header lists.
+    Streams,
+}
+
+impl Flood {
+    /// All of them, with their names in metrics.
+    pub const NAMES: [(Self, &'static str); 8] = [
+        (Self::Ping, "ping"),
+        (Self::Settings, "settings"),
+        (Self::Reset, "reset"),
+        (Self::EmptyData, "empty_data"),
+        (Self::WindowUpdate, "window_update"),
+        (Self::Continuation, "continuation"),
+        (Self::Other, "other"),
+        (Self::Streams, "streams"),
+    ];
+
+    /// Whether `h2` itself ended a connection for too much of something. It does not say of what.
+    pub fn of_h2(error: &h2::Error) -> Option<Self> {
+        let calm = error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        (calm && error.is_library()).then_some(Self::Streams)
+    }
+}
+
+/// Whether a client sent too much, and of what.
+#[derive(Clone, Debug, Default)]
+pub struct Excess(Rc<Cell<Option<Flood>>>);
+
+impl Excess {
+    /// Of what; told once.
+    pub fn take(&self) -> Option<Flood> {
+        self.0.take()
+    }
 }
 
 /// Since when the client takes no byte of what is to be sent; `None` while it does, or nothing is.
@@ -43,18 +97,17 @@ impl Stall {
 impl Metered {
     /// Meters a stream that starts with `first`, the preface included if any.
     pub fn new(io: Io, first: Vec<u8>, limits: &Limits) -> Self {
-        let quota = Quota {
-            since: Instant::now(),
-            counts: [0; 5],
-            limits: [
-                limits.h2_pings_per_s,
-                limits.h2_settings_per_s,
-                limits.h2_empty_data_per_s,
-                limits.h2_window_updates_per_s,
-                limits.h2_continuations_per_s,
-            ],
-        };
-        Self { io, first, first_at: 0, walker: Walker::default(), quota, stall: Stall::default() }
+        let quota =
+            Quota { since: Instant::now(), counts: [0; RATES.len()], limits: RATES.map(|(_, limit)| limit(limits)) };
+        Self {
+            io,
+            first,
+            first_at: 0,
+            walker: Walker::default(),
+            quota,
+            stall: Stall::default(),
+            excess: Excess::default(),
+        }
     }
 
     /// Tells whether the client reads.
@@ -62,9 +115,22 @@ impl Metered {
         self.stall.clone()
     }
 
-    fn meter(&mut self, read: &[u8]) -> io::Result<()> {
+    /// Tells whether it sends too much.
+    pub fn excess(&self) -> Excess {
+        self.excess.clone()
+    }
+
+    /// Meters what was read behind `from`. After an excess nothing more is read: whoever serves the connection ends it in the same turn.
+    fn meter(&mut self, buf: &mut ReadBuf<'_>, from: usize) -> Poll<io::Result<()>> {
         let (quota, now) = (&mut self.quota, Instant::now());
-        self.walker.walk(read, |frame| quota.count(frame, now))
+        let mut excess = None;
+        self.walker.walk(&buf.filled()[from..], |frame| excess = excess.or(quota.count(frame, now)));
+        if excess.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        buf.set_filled(from);
+        self.excess.0.set(excess);
+        Poll::Pending
     }
 }
 
@@ -90,7 +156,7 @@ struct Frame {
 }
 
 impl Walker {
-    fn walk(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame) -> io::Result<()>) -> io::Result<()> {
+    fn walk(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let step = self.skip.min(bytes.len());
@@ -107,40 +173,60 @@ impl Walker {
                 let len = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 self.have = 0;
                 self.skip = len;
-                each(Frame { kind, len, flags })?;
+                each(Frame { kind, len, flags });
             }
         }
-        Ok(())
     }
 }
 
+type Limit = fn(&Limits) -> u32;
+
+/// What is counted by the second, and its limit.
+const RATES: [(Flood, Limit); 7] = [
+    (Flood::Ping, |limits| limits.h2_pings_per_s),
+    (Flood::Settings, |limits| limits.h2_settings_per_s),
+    (Flood::Reset, |limits| limits.h2_resets_per_s),
+    (Flood::EmptyData, |limits| limits.h2_empty_data_per_s),
+    (Flood::WindowUpdate, |limits| limits.h2_window_updates_per_s),
+    (Flood::Continuation, |limits| limits.h2_continuations_per_s),
+    (Flood::Other, |limits| limits.h2_other_frames_per_s),
+];
+
 struct Quota {
     since: Instant,
-    counts: [u32; 5],
-    limits: [u32; 5],
+    counts: [u32; RATES.len()],
+    limits: [u32; RATES.len()],
 }
 
 impl Quota {
-    fn count(&mut self, frame: Frame, now: Instant) -> io::Result<()> {
-        const ACK: u8 = 1;
-        const END_STREAM: u8 = 1;
-        let class = match frame.kind {
-            0x6 if frame.flags & ACK == 0 => 0,
-            0x4 if frame.flags & ACK == 0 => 1,
-            0x0 if frame.len == 0 && frame.flags & END_STREAM == 0 => 2,
-            0x8 => 3,
-            0x9 => 4,
-            _ => return Ok(()),
-        };
+    /// What there are too many of with this frame.
+    fn count(&mut self, frame: Frame, now: Instant) -> Option<Flood> {
+        let flood = frame.class()?;
+        let at = RATES.iter().position(|(rated, _)| *rated == flood)?;
         if now.duration_since(self.since) > Duration::from_secs(1) {
             self.since = now;
-            self.counts = [0; 5];
+            self.counts = [0; RATES.len()];
         }
-        self.counts[class] += 1;
-        if self.counts[class] > self.limits[class] {
-            return Err(io::Error::other("too many HTTP/2 control frames"));
+        self.counts[at] += 1;
+        (self.counts[at] > self.limits[at]).then_some(flood)
+    }
+}
+
+impl Frame {
+    /// What it counts as; HEADERS, DATA with data and GOAWAY are bounded otherwise.
+    fn class(self) -> Option<Flood> {
+        const ACK: u8 = 1;
+        const END_STREAM: u8 = 1;
+        match self.kind {
+            0x0 if self.len == 0 && self.flags & END_STREAM == 0 => Some(Flood::EmptyData),
+            0x0 | 0x1 | 0x7 => None,
+            0x3 => Some(Flood::Reset),
+            0x4 if self.flags & ACK == 0 => Some(Flood::Settings),
+            0x6 if self.flags & ACK == 0 => Some(Flood::Ping),
+            0x8 => Some(Flood::WindowUpdate),
+            0x9 => Some(Flood::Continuation),
+            _ => Some(Flood::Other),
         }
-        Ok(())
     }
 }
 
@@ -156,11 +242,11 @@ impl AsyncRead for Metered {
                 this.first_at = 0;
             }
             let from = buf.filled().len() - step;
-            return Poll::Ready(this.meter(&buf.filled()[from..]));
+            return this.meter(buf, from);
         }
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        Poll::Ready(this.meter(&buf.filled()[before..]))
+        this.meter(buf, before)
     }
 }
 
@@ -213,12 +299,7 @@ mod tests {
             let mut walker = Walker::default();
             let mut kinds = Vec::new();
             for part in bytes.chunks(piece) {
-                walker
-                    .walk(part, |frame| {
-                        kinds.push((frame.kind, frame.len));
-                        Ok(())
-                    })
-                    .unwrap();
+                walker.walk(part, |frame| kinds.push((frame.kind, frame.len)));
             }
             assert_eq!(kinds, [(4, 0), (6, 8), (0, 0)], "pieces of {piece}");
         }
@@ -227,10 +308,26 @@ mod tests {
     #[test]
     fn a_flood_of_pings_ends_the_connection() {
         let now = Instant::now();
-        let mut quota = Quota { since: now, counts: [0; 5], limits: [3, 3, 3, 3, 3] };
+        let mut quota = Quota { since: now, counts: [0; RATES.len()], limits: [3; RATES.len()] };
         let ping = Frame { kind: 6, len: 8, flags: 0 };
-        assert!((0..3).all(|_| quota.count(ping, now).is_ok()));
-        assert!(quota.count(ping, now).is_err());
-        assert!(quota.count(ping, now + Duration::from_secs(2)).is_ok());
+        assert!((0..3).all(|_| quota.count(ping, now).is_none()));
+        assert_eq!(quota.count(ping, now), Some(Flood::Ping));
+        assert_eq!(quota.count(ping, now + Duration::from_secs(2)), None);
+    }
+
+    #[test]
+    fn what_carries_something_is_not_counted() {
+        let class = |kind, len, flags| Frame { kind, len, flags }.class();
+        assert_eq!([class(0, 5, 0), class(0, 0, 1), class(1, 9, 4), class(7, 8, 0)], [None; 4]);
+        assert_eq!([class(0, 0, 0), class(3, 4, 0)], [Some(Flood::EmptyData), Some(Flood::Reset)]);
+        // an acknowledgement is no question, but nobody needs thousands of them
+        assert_eq!([class(4, 0, 1), class(6, 8, 1), class(2, 5, 0), class(200, 0, 0)], [Some(Flood::Other); 4]);
+    }
+
+    #[test]
+    fn every_flood_has_a_name() {
+        for (at, (flood, name)) in Flood::NAMES.iter().enumerate() {
+            assert_eq!(*flood as usize, at, "{name}");
+        }
     }
 }

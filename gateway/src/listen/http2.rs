@@ -7,7 +7,7 @@ use crate::{
     drain::Ear,
     exchange::{DownRx, DownTx, Fault, H2DownTx, H2Rx, head_of_request},
     io::Io,
-    meter::Metered,
+    meter::{Flood, Metered},
     proxy::{self, Down, Served, Tools},
     wait::{Granted, Parked},
 };
@@ -18,8 +18,11 @@ use std::{
     future::{Future, poll_fn},
     rc::Rc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
+
+/// A client that is sent away is given this long to read why.
+const GOAWAY_WAIT: Duration = Duration::from_secs(1);
 
 /// Serves a connection whose first bytes, the preface included, may have been read already. It never pauses: it always listens.
 pub async fn serve(core: Counted, io: Io, connection: Connection, first: Vec<u8>) -> Option<Pause> {
@@ -34,7 +37,7 @@ pub async fn serve(core: Counted, io: Io, connection: Connection, first: Vec<u8>
         .max_local_error_reset_streams(Some(limits.h2_error_resets))
         .max_send_buffer_size(limits.h2_send_buffer);
     let metered = Metered::new(io, first, limits);
-    let stall = metered.stall();
+    let (stall, excess) = (metered.stall(), metered.excess());
     let handshake = tokio::time::timeout(limits.head_timeout, builder.handshake::<_, Bytes>(metered));
     let Ok(Ok(mut streams)) = handshake.await else { return None };
 
@@ -59,6 +62,14 @@ pub async fn serve(core: Counted, io: Io, connection: Connection, first: Vec<u8>
             if let Poll::Ready(next) = streams.poll_accept(cx) {
                 return Poll::Ready(next);
             }
+            if let Some(flood) = excess.take() {
+                core.shard.flooded(flood);
+                closing = Some(now + GOAWAY_WAIT);
+                streams.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                if let Poll::Ready(next) = streams.poll_accept(cx) {
+                    return Poll::Ready(next);
+                }
+            }
             let stalled = stall.since().map(|since| since + limits.write_stall);
             // a client that does not answer the shutdown, or reads nothing, is not waited for for ever
             let limit = closing.unwrap_or_else(|| {
@@ -77,7 +88,15 @@ pub async fn serve(core: Counted, io: Io, connection: Connection, first: Vec<u8>
             }
         })
         .await;
-        let Some(Ok((request, respond))) = next else { return None };
+        let (request, respond) = match next? {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if let Some(flood) = Flood::of_h2(&error) {
+                    core.shard.flooded(flood);
+                }
+                return None;
+            }
+        };
         let stream = Stream {
             core: Rc::clone(&core),
             timer: Timer::default(),

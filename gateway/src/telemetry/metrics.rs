@@ -4,7 +4,7 @@ use super::{
     Hub, Lane,
     counters::{BUCKETS_MS, BackendSeries, CLASSES, Count, Folded, RuleSeries, WAIT_ENDS},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, meter::Flood};
 use headgate_config::BackendName;
 use prometheus_client::{
     collector::Collector,
@@ -82,6 +82,11 @@ impl Scrape {
         let results = [([("result", "accepted")], opened), ([("result", "refused")], refused)];
         sheet.counters("connections", "Connections of clients", results)?;
         sheet.gauge("connections_open", "Open connections of clients", opened.saturating_sub(closed))?;
+        let floods = Flood::NAMES
+            .iter()
+            .map(|(flood, name)| ([("kind", *name)], self.sum(|core| core.floods[*flood as usize].get())));
+        let help = "Connections of HTTP/2 that were ended, by what their clients sent too much of";
+        sheet.counters("http2_floods", help, floods.filter(|(_, count)| *count > 0))?;
         let dropped = self.sum(|core| core.lane.dropped.load(Relaxed));
         sheet.counter("log_lines_dropped", "Lines of the access log that found no room", dropped)
     }
@@ -323,6 +328,7 @@ pub(super) struct CoreFixed {
     pub carrying: Count,
     pub carried: Count,
     pub datagrams_dropped: Count,
+    pub floods: [Count; Flood::NAMES.len()],
     pub failures: Box<[Count]>,
     pub mirrors: [Count; 3],
     pub lane: Arc<Lane>,
@@ -338,6 +344,7 @@ impl CoreFixed {
             carrying: Count::default(),
             carried: Count::default(),
             datagrams_dropped: Count::default(),
+            floods: Default::default(),
             failures: Failure::ALL.iter().map(|_| Count::default()).collect(),
             mirrors: Default::default(),
             lane,

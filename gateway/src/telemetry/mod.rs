@@ -11,7 +11,7 @@ pub use counters::{BackendSeries, RuleSeries, WaitEnd};
 pub use metrics::BackendGauges;
 pub use record::{Began, Record, Spoken};
 
-use crate::sweep::Sweep;
+use crate::{meter::Flood, sweep::Sweep};
 use access_log::{Lane, Pen, Writer};
 use counters::{Folded, Histogram, PortSeries, Series};
 use explain_ring::ExplainRing;
@@ -283,6 +283,11 @@ impl Shard {
         self.counters.closed.add(1);
     }
 
+    /// A connection of HTTP/2 was ended, since its client sent too much of something.
+    pub fn flooded(&self, flood: Flood) {
+        self.counters.floods[flood as usize].add(1);
+    }
+
     /// A request began; each is told once.
     pub fn request_began(&self) {
         self.counters.begun.add(1);
@@ -468,6 +473,7 @@ mod tests {
         backend.retried();
         backend.waited(WaitEnd::Served, Duration::from_millis(3));
         shard.mirrored(MirrorEnd::Sent);
+        shard.flooded(Flood::Ping);
         shard.carrying_began();
         let peer = "192.0.2.1".parse().unwrap();
         let mut carried = Record::carried(peer, 9000, Spoken::Tcp, "", Instant::now());
@@ -504,6 +510,7 @@ mod tests {
              headgate_reloads_total{result}\n\
              headgate_connections_total{result}\n\
              headgate_connections_open{}\n\
+             headgate_http2_floods_total{kind}\n\
              headgate_log_lines_dropped_total{}\n\
              headgate_requests_active{}\n\
              headgate_requests_total{rule,code_class}\n\
