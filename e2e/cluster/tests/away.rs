@@ -1,10 +1,11 @@
 //! The API server is away, and its memory is: gateways serve on as if nothing were, a function that must be started says in time that it cannot be, and all is caught up with at once when the API server is back.
 
 use crate::{
+    cold::Cold,
     load::Load,
-    objects::{backends, cold_function, gateway, route, split},
+    objects::{backends, gateway, route, split},
     parts::{Stopped, crash, lasting},
-    story::{Story, ask_once, told},
+    story::Story,
 };
 use std::{
     net::SocketAddr,
@@ -13,8 +14,6 @@ use std::{
 
 /// From the API server's first answer until an edit is served and said.
 const CONVERGED: Duration = Duration::from_secs(5);
-/// How long requests may wait for the function of these stories.
-const WAIT: Duration = Duration::from_secs(3);
 const EDITS: [&str; 2] = ["200 a edit 1", "200 b edit 2"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -23,7 +22,7 @@ async fn without_the_api_server_all_that_runs_goes_on() {
     let spare = gateway(1).replace("name: web", "name: spare");
     let second = route(&split(1, &[("a", 1)])).replace("name: shop", "name: spare").replace("name: web", "name: spare");
     let to = begin(&story, "e2e-away", &(spare + &second)).await;
-    let functions = functions_begin(&story, "e2e-away").await;
+    let cold = Cold::begin(&story, "e2e-away").await;
     story.address("spare").await;
     let spares = story.pods("spare").await;
     story.until_answered(spares[0], "shop.example", EDITS[0]).await;
@@ -32,12 +31,7 @@ async fn without_the_api_server_all_that_runs_goes_on() {
     let load = Load::begin(to, "shop.example");
     let away = Stopped::killed("kube-apiserver");
     let began = Instant::now();
-    let answer = ask_once(functions, "cold.e2e-away.functions.internal").await.expect("an answer");
-    let waited = began.elapsed();
-    println!("a function that cannot be started: {} after {waited:?}", answer.text().trim());
-    assert!([503, 504].contains(&answer.status) && answer.failure().is_some(), "{}", told(&answer));
-    assert!(waited < WAIT + Duration::from_secs(1), "{waited:?}");
-    assert!(answer.field("retry-after").is_some(), "when to come again");
+    cold.says_that_it_cannot_start().await;
 
     // a gateway whose program crashes knows its routes again, though nobody is there to tell it
     crash(pod.trim_start_matches("pod/"));
@@ -47,7 +41,7 @@ async fn without_the_api_server_all_that_runs_goes_on() {
     tokio::time::sleep(time.saturating_sub(began.elapsed())).await;
     away.start();
     catches_up(&story, &load, "e2e-away").await;
-    story.until_answered(functions, "cold.e2e-away.functions.internal", "200 cold").await;
+    cold.is_served(&story).await;
     end(load, "an API server that was away").await;
 }
 
@@ -71,15 +65,6 @@ async fn begin(story: &Story, namespace: &str, more: &str) -> SocketAddr {
         story.rolled_out(namespace, deployment).await;
     }
     story.until_answered(to, "shop.example", EDITS[0]).await;
-    to
-}
-
-/// The function `cold`, which has been called once and has stopped again; where it is reached.
-async fn functions_begin(story: &Story, namespace: &str) -> SocketAddr {
-    story.apply(&cold_function("cold", &story.image().await, WAIT)).await;
-    let to = story.functions().await;
-    story.until_answered(to, &format!("cold.{namespace}.functions.internal"), "200 cold").await;
-    story.until("the function has stopped", async || story.replicas(namespace, "cold").await == 0).await;
     to
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Deployments and Services `a` and `b`, each of which answers its name.
+/// Deployments and Services `a` and `b`, each of which answers its name. Their Pods end at SIGTERM at once, as many runtimes do.
 pub fn backends() -> String {
     ["a", "b"].map(backend).concat()
 }
@@ -22,7 +22,7 @@ spec:
       containers:
       - name: echo
         image: headgate:echo
-        args: [echo, --text, {name}, --address, 0.0.0.0, --port, '8080']
+        args: [echo, --exit-at-sigterm, --text, {name}, --address, 0.0.0.0, --port, '8080']
         readinessProbe: {{tcpSocket: {{port: 8080}}}}
 ---
 apiVersion: v1
@@ -81,7 +81,24 @@ pub fn split(edit: usize, weights: &[(&str, u32)]) -> String {
     format!(r#"[{{"filters":[{filter}],"backendRefs":[{arms}]}}]"#)
 }
 
-/// A function that answers its name, stops soon, and whose requests wait so long at most.
+/// The ScalingPolicy of the Service and the Deployment `b`, which stops soon.
+pub fn policy() -> &'static str {
+    "
+---
+apiVersion: headgate.dev/v1alpha1
+kind: ScalingPolicy
+metadata: {name: b}
+spec:
+  targetRefs: [{kind: Service, name: b}]
+  scaleTargetRef: {name: b}
+  maxReplicas: 2
+  window: 2s
+  idle: 2s
+  wait: 20s
+"
+}
+
+/// A function that answers its name, stops soon, whose requests wait so long at most, and whose Pods end at SIGTERM at once.
 pub fn cold_function(name: &str, image: &str, wait: Duration) -> String {
     let wait = wait.as_millis();
     format!(
@@ -97,7 +114,7 @@ spec:
     triggers: {{http: {{port: 8080}}}}
     scaleOptions: {{minReplicas: 0, maxReplicas: 3}}
     template:
-      containers: [{{name: function, args: [echo, --text, {name}]}}]
+      containers: [{{name: function, args: [echo, --exit-at-sigterm, --text, {name}]}}]
 "
     )
 }

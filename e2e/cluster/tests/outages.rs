@@ -1,10 +1,13 @@
 //! What breaks in a cluster, and what goes on: gateways serve without their controllers and without each other, and controllers that come back catch up. It breaks nothing outside its cluster.
 
 use crate::{
+    cold::Cold,
     load::Load,
     objects::{backends, gateway, route, split},
+    parts::lasting,
     story::Story,
 };
+use std::time::{Duration, Instant};
 
 const SYSTEM: &str = "headgate-system";
 const CONTROLLERS: &str = "deployment/headgate-controller";
@@ -21,11 +24,13 @@ async fn gateways_serve_without_controllers_and_without_each_other() {
     story.rolled_out("e2e-outage", "deployment/web-headgate").await;
     story.rolled_out("e2e-outage", "deployment/b").await;
     story.until_answered(to, "shop.example", "200 a edit 1").await;
+    let cold = Cold::begin(&story, "e2e-outage").await;
 
     let load = Load::begin(to, "shop.example");
     scale_controllers(&story, "0").await;
     story.until("controllers are gone", async || story.names(SYSTEM, "pods", CONTROLLER_PODS).await.is_empty()).await;
-    more_answers(&story, &load).await;
+    let began = Instant::now();
+    cold.says_that_it_cannot_start().await;
 
     let pods = story.names("e2e-outage", "pods", GATEWAY_PODS).await;
     story.kubectl(&["delete", &pods[0], "--timeout=180s"]).await;
@@ -35,11 +40,14 @@ async fn gateways_serve_without_controllers_and_without_each_other() {
     let rules = split(2, &[("b", 1)]);
     story.patch("httproute/shop", &format!(r#"{{"spec":{{"rules":{rules}}}}}"#)).await;
     more_answers(&story, &load).await;
+    let time = lasting(Duration::from_secs(5), Duration::from_secs(120));
+    tokio::time::sleep(time.saturating_sub(began.elapsed())).await;
     assert!(load.counts().keys().all(|outcome| outcome == "200 a edit 1"), "{:?}", load.counts());
 
     scale_controllers(&story, &replicas).await;
     story.rolled_out(SYSTEM, CONTROLLERS).await;
     story.until("the edit is live", async || load.counts().contains_key("200 b edit 2")).await;
+    cold.is_served(&story).await;
     story.rolled_out("e2e-outage", "deployment/web-headgate").await;
     let counts = load.end().await;
     println!("an outage of controllers and of a gateway: {counts:?}");

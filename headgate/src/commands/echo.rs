@@ -73,6 +73,9 @@ pub struct Args {
     /// Do not stop at SIGTERM, as a stubborn application would
     #[arg(long)]
     ignore_sigterm: bool,
+    /// Exit at SIGTERM at once, whatever runs, as many runtimes do
+    #[arg(long, conflicts_with = "ignore_sigterm")]
+    exit_at_sigterm: bool,
 }
 
 /// What all connections share.
@@ -85,7 +88,7 @@ struct Echo {
     alive: mpsc::Sender<()>,
 }
 
-/// Serves until SIGTERM or Ctrl-C, and then until running requests have ended.
+/// Serves until SIGTERM or Ctrl-C, and then until running requests have ended, unless it is not to wait for them.
 pub fn run(args: Args) -> ExitCode {
     if args.crash {
         return exit::fail(exit::PROBLEMS, "crashed at start, as --crash asks", "");
@@ -124,6 +127,9 @@ async fn serve(args: Args) -> io::Result<()> {
             },
             () = stop.asked() => break,
         }
+    }
+    if args.exit_at_sigterm {
+        return Ok(());
     }
     drop(listener);
     drop(echo);

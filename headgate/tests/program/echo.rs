@@ -106,6 +106,16 @@ fn it_drains_at_sigterm_or_stays() {
     assert!(stubborn.runs());
     stubborn.signal("INT");
     assert_eq!(stubborn.wait(), Some(0));
+
+    let (mut abrupt, address) = echo(&["--exit-at-sigterm"]);
+    let mut cut = TcpStream::connect(&address).unwrap();
+    cut.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx").unwrap();
+    abrupt.signal("TERM");
+    assert_eq!(abrupt.wait(), Some(0));
+    let mut answer = Vec::new();
+    // closed or reset
+    let _ = std::io::Read::read_to_end(&mut cut, &mut answer);
+    assert!(answer.is_empty(), "the running request is cut off");
 }
 
 #[test]
