@@ -36,7 +36,7 @@ struct Cli {
     /// Less of everything, to see whether the bench itself works.
     #[arg(long, global = true)]
     quick: bool,
-    /// The program that is measured; the one beside this one if not given, built if it is missing.
+    /// The program that is measured; the one beside this one if not given.
     #[arg(long, global = true)]
     program: Option<PathBuf>,
     /// One measurement alone, or one job of `peers`, by its name.

@@ -2,7 +2,7 @@
 
 mod plan;
 
-use crate::{kinds, object::is_labelled, pace::Failure, said_once::SaidOnce};
+use crate::{kinds, leader::Leading, object::is_labelled, pace::Failure, said_once::SaidOnce};
 use headgate_config::GatewayName;
 use headgate_controller::sources::cluster::ObjectChange;
 use headgate_translate::kinds::ObjectRef;
@@ -43,10 +43,10 @@ struct Shared {
 }
 
 impl Applier {
-    /// Starts it. What belongs to functions is removed only if it `serves_functions`.
-    pub fn start(client: Client, serves_functions: bool) -> Self {
+    /// Starts it. What belongs to functions is removed only if it `serves_functions`. It writes only while `leading` says so, too.
+    pub fn start(client: Client, serves_functions: bool, leading: Leading) -> Self {
         let shared = Arc::new(Shared { plan: Mutex::new(Plan::new(serves_functions)), ..Shared::default() });
-        Self { task: tokio::spawn(run(client, shared.clone())), shared }
+        Self { task: tokio::spawn(run(client, shared.clone(), leading)), shared }
     }
 
     /// These objects are to exist: all that we make. What else there is of ours and belongs to these Gateways is removed.
@@ -103,12 +103,12 @@ impl Shared {
     }
 }
 
-async fn run(client: Client, shared: Arc<Shared>) {
+async fn run(client: Client, shared: Arc<Shared>, mut leading: Leading) {
     let mut writes: JoinSet<(ObjectRef, Outcome)> = JoinSet::new();
     let mut log = SaidOnce::default();
     loop {
         // a statement of its own: the lock is free again before anything is waited for
-        let step = shared.plan().next(Instant::now());
+        let step = if leading.is_now() { shared.plan().next(Instant::now()) } else { Step::Wait(None) };
         let until = match step {
             Step::Work(name, work) => {
                 writes.spawn(carry_out(client.clone(), name, work));
@@ -125,6 +125,7 @@ async fn run(client: Client, shared: Arc<Shared>) {
         };
         tokio::select! {
             () = shared.news.notified() => {}
+            () = leading.changed() => {}
             () = pause => {}
             Some(done) = writes.join_next() => if let Ok((name, outcome)) = done {
                 if let Outcome::Failed(_, why) = &outcome

@@ -22,9 +22,33 @@ const PERIOD: Duration = Duration::from_secs(2);
 /// The longest wait for one answer.
 const ANSWER_MOST: Duration = Duration::from_secs(4);
 
+/// Whether this one leads. It is asked before each write: a process that stood still for longer than its term must not go on where it was.
+#[derive(Clone, Debug)]
+pub struct Leading(watch::Receiver<Option<Instant>>);
+
+impl Leading {
+    /// Of a process that has no rivals.
+    pub fn always() -> Self {
+        const FAR: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+        Self(watch::channel(Some(Instant::now() + FAR)).1)
+    }
+
+    /// By the clock of this moment.
+    pub fn is_now(&self) -> bool {
+        self.0.borrow().is_some_and(|end| end > Instant::now())
+    }
+
+    /// Returns when it may have changed; never once the election is over.
+    pub async fn changed(&mut self) {
+        if self.0.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
 /// Takes part in the election until it is dropped.
 pub struct Leader {
-    leading: watch::Receiver<bool>,
+    leading: Leading,
     task: JoinHandle<()>,
     leases: Api<Lease>,
     identity: String,
@@ -33,21 +57,21 @@ pub struct Leader {
 impl Leader {
     /// Takes part under this name, which no other replica may have.
     pub fn start(client: Client, namespace: &str, identity: &str) -> Self {
-        let (told, leading) = watch::channel(false);
+        let (told, leading) = watch::channel(None);
         let leases: Api<Lease> = Api::namespaced(client, namespace);
         let task = tokio::spawn(run(leases.clone(), identity.to_owned(), told));
-        Self { leading, task, leases, identity: identity.to_owned() }
+        Self { leading: Leading(leading), task, leases, identity: identity.to_owned() }
     }
 
     /// Whether this one leads.
-    pub fn leading(&self) -> watch::Receiver<bool> {
+    pub fn leading(&self) -> Leading {
         self.leading.clone()
     }
 
     /// Ends; if it led, another can take over at once.
     pub async fn release(self) {
         self.task.abort();
-        if !*self.leading.borrow() {
+        if !self.leading.is_now() {
             return;
         }
         let release = async {
@@ -74,7 +98,7 @@ impl Drop for Leader {
     }
 }
 
-async fn run(leases: Api<Lease>, identity: String, told: watch::Sender<bool>) {
+async fn run(leases: Api<Lease>, identity: String, told: watch::Sender<Option<Instant>>) {
     let (mut seen, mut term) = (Seen::default(), Term::default());
     loop {
         let began = Instant::now();
@@ -92,13 +116,13 @@ async fn run(leases: Api<Lease>, identity: String, told: watch::Sender<bool>) {
         };
         term.looked(look, began);
         let now = Instant::now();
-        let leads = term.ends().is_some_and(|end| end > now);
-        told.send_if_modified(|told| std::mem::replace(told, leads) != leads);
+        let end = term.ends().filter(|end| *end > now);
+        told.send_if_modified(|told| std::mem::replace(told, end) != end);
         let next = now + PERIOD.mul_f64(0.9 + fastrand::f64() / 5.0);
-        match term.ends().filter(|end| leads && *end < next) {
+        match end.filter(|end| *end < next) {
             Some(end) => {
                 tokio::time::sleep_until(end.into()).await;
-                told.send_replace(false);
+                told.send_replace(None);
             }
             None => tokio::time::sleep_until(next.into()).await,
         }

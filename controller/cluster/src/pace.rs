@@ -20,8 +20,9 @@ const FAILED: Duration = Duration::from_millis(200);
 const FAILED_MAX: Duration = Duration::from_secs(10);
 /// While nobody answers, little is lost by asking: what is to be said is to stand there soon after the API server is back.
 const UNAVAILABLE_MAX: Duration = Duration::from_secs(2);
-const REFUSED: Duration = Duration::from_secs(30);
-const REFUSED_MAX: Duration = Duration::from_secs(600);
+/// Whoever grants a right that was missing looks whether it helps.
+const REFUSED: Duration = Duration::from_secs(10);
+const REFUSED_MAX: Duration = Duration::from_secs(60);
 
 /// Why a write is to be tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

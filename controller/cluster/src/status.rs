@@ -8,6 +8,7 @@ pub use plan::{Answer, Outcome, Plan, Step, WRITES_MAX, Write};
 
 use crate::{
     events::{EventWriter, Regarding},
+    leader::Leading,
     said_once::SaidOnce,
 };
 use headgate_controller::sources::cluster::ObjectChange;
@@ -67,8 +68,8 @@ struct Shared {
 }
 
 impl StatusWriter {
-    /// Starts it. Entries of `controller_name` are ours; `instance` is the Pod, for events.
-    pub fn start(client: Client, controller_name: &str, instance: &str) -> Self {
+    /// Starts it. Entries of `controller_name` are ours; `instance` is the Pod, for events. It writes only while `leading` says so, too.
+    pub fn start(client: Client, controller_name: &str, instance: &str, leading: Leading) -> Self {
         let shared = Arc::new(Shared {
             plan: Mutex::new(Plan::new(controller_name)),
             news: Notify::new(),
@@ -77,7 +78,7 @@ impl StatusWriter {
             conflicts: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         });
-        Self { task: tokio::spawn(run(client, shared.clone())), shared }
+        Self { task: tokio::spawn(run(client, shared.clone(), leading)), shared }
     }
 
     /// Watches showed this: each batch, in order. Other kinds than those with a status of ours are passed over.
@@ -144,12 +145,15 @@ impl Shared {
     }
 }
 
-async fn run(client: Client, shared: Arc<Shared>) {
+async fn run(client: Client, shared: Arc<Shared>, mut leading: Leading) {
     let mut writes = JoinSet::new();
     let mut log = SaidOnce::default();
     loop {
         // a statement of its own: the lock is free again before anything is waited for
-        let step = shared.plan().next(Instant::now(), Timestamp::now());
+        let step = match leading.is_now() {
+            true => shared.plan().next(Instant::now(), Timestamp::now()),
+            false => Step::Wait(None),
+        };
         let until = match step {
             Step::Write(write) => {
                 writes.spawn(carry_out(client.clone(), *write));
@@ -168,6 +172,7 @@ async fn run(client: Client, shared: Arc<Shared>) {
                 Err(error) => tracing::error!(%error, "a write of a status broke off"),
             },
             () = shared.news.notified() => {}
+            () = leading.changed() => {}
             () = sleep_until(until) => {}
         }
     }

@@ -1,7 +1,7 @@
 //! The writer of statuses against a real API server. Without one it does nothing, and says so; `e2e/cluster/in cargo test -p headgate-cluster --test statuses` gives it one. It leaves its namespaces behind.
 
 use futures_util::TryStreamExt;
-use headgate_cluster::{Client, StatusWriter, kinds::status_resource, status::Counts};
+use headgate_cluster::{Client, StatusWriter, kinds::status_resource, leader::Leading, status::Counts};
 use headgate_controller::sources::cluster::{ClusterContent, ClusterObject, ObjectChange};
 use headgate_status::Wanted;
 use headgate_translate::{
@@ -105,7 +105,7 @@ impl Ground {
 
     /// A writer that leads, in the name of a controller.
     fn watched(&self, controller: &str) -> Watched {
-        let writer = Arc::new(StatusWriter::start(self.client.clone(), controller, "test"));
+        let writer = Arc::new(StatusWriter::start(self.client.clone(), controller, "test", Leading::always()));
         writer.lead(true);
         let watches = ["HTTPRoute", "Gateway"].map(|kind| tokio::spawn(watch(self.api(kind), writer.clone())));
         Watched { writer, watches: watches.into() }
@@ -308,7 +308,7 @@ async fn an_object_that_is_made_anew_is_told_again() {
 async fn what_was_said_of_an_object_is_not_written_to_the_next_of_its_name() {
     let Some(ground) = Ground::new("status-uid").await else { return };
     let gateway = ground.gateway("web").await;
-    let writer = StatusWriter::start(ground.client.clone(), OURS, "test");
+    let writer = StatusWriter::start(ground.client.clone(), OURS, "test", Leading::always());
     writer.lead(true);
     let first = ground.get(&gateway).await;
     ground.api("Gateway").delete("web", &DeleteParams::default()).await.expect("it goes");

@@ -4,7 +4,7 @@ use crate::{
     audit::{CONTROLLER, writes},
     load::Load,
     objects::{backends, gateway, route, split},
-    story::Story,
+    story::{Story, ask_once},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -80,7 +80,11 @@ async fn a_kind_that_goes_and_comes_back_is_served_again() {
             late["status"]["parents"][0]["conditions"][0]["type"] != Value::Null
         })
         .await;
-    story.until_answered(to, "late.example", "500 backend_invalid").await;
+    story
+        .until("gateways know the route", async || {
+            ask_once(to, "late.example").await.is_ok_and(|answer| answer.text().contains("take gRPC only"))
+        })
+        .await;
     let counts = load.end().await;
     assert!(counts.keys().all(|outcome| outcome.starts_with("200 a ")), "{counts:?}");
 }

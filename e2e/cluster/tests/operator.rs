@@ -149,7 +149,9 @@ async fn routes_and_explanations() {
     explain("http://nobody.example/").await.says(1, &["404: listener e2e-operator/web/http takes nobody.example"]);
     let past = headgate(&["explain", "--gateway", &gateway, "--request-id", "no-such"], "").await;
     past.says(1, &["no gateway remembers such a request"]);
-    headgate(&["explain", "--gateway", "nobody/web", "a.example"], "").await.says(3, &["there is: e2e-operator/web"]);
+    headgate(&["explain", "--gateway", "nobody/web", "a.example"], "")
+        .await
+        .says(3, &["there is: ", "e2e-operator/web"]);
 }
 
 async fn differences(good: &str) {

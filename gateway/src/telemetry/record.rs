@@ -122,9 +122,8 @@ impl Record {
         let mut began = Began::new(peer, port, Spoken::Http(version), arrived);
         began.method = Some(head.method.clone());
         let agent = head.fields.get("user-agent").unwrap_or_default();
-        // exactly, where no spare is left: that is where many wait
         let (authority, path) = (head.authority_bytes(), head.path_bytes());
-        began.text.reserve_exact(authority.len() + path.len() + agent.len() + ID_BYTES);
+        began.text.reserve_exact(text_capacity(authority.len() + path.len() + agent.len() + ID_BYTES));
         began.host = began.keep(authority, PATH_BYTES_MAX);
         began.path = began.keep(path, PATH_BYTES_MAX);
         began.agent = began.keep(agent, AGENT_BYTES_MAX);
@@ -264,6 +263,12 @@ impl Began {
         self.text.extend_from_slice(&bytes[..bytes.len().min(most)]);
         Part { start: start as u16, len: (self.text.len() - start) as u16 }
     }
+}
+
+/// So much that a spare mostly suffices for the next request too, and no more: where no spare is left, many wait. The
+/// allocator puts 8 bytes before a block.
+fn text_capacity(bytes: usize) -> usize {
+    (bytes + 8).next_multiple_of(32) - 8
 }
 
 impl Drop for Began {

@@ -12,7 +12,7 @@ use headgate_cluster::{
     apply::Applier,
     authority::authority,
     events::{Happening, Regarding, Severity},
-    leader::Leader,
+    leader::{Leader, Leading},
     status::StatusWriter,
     tokens::{Tokens, Unknown},
     watches::Watches,
@@ -123,7 +123,7 @@ async fn controller(
     client: headgate_cluster::Client,
     shown: Arc<Shown>,
     mut questions: ask::Questions,
-    mut leading: tokio::sync::watch::Receiver<bool>,
+    mut leading: Leading,
 ) -> Result<(), String> {
     let names = stream_names(args);
     let material = authority(&client, &args.namespace, &names, SystemTime::now()).await.map_err(text)?;
@@ -142,15 +142,17 @@ async fn controller(
         scaling,
         cluster: Cluster::new(ground(args, &material.trusted())),
         publisher,
-        applier: Applier::start(client.clone(), args.functions),
-        writer: StatusWriter::start(client.clone(), &args.controller_name, &args.identity),
+        applier: Applier::start(client.clone(), args.functions, leading.clone()),
+        writer: StatusWriter::start(client.clone(), &args.controller_name, &args.identity, leading.clone()),
         accounts,
         shown,
+        leading: leading.clone(),
+        leads: false,
     };
     let mut refusals = machine.applier.refusals();
     let mut hourly = tokio::time::interval(AUTHORITY_PERIOD);
     hourly.tick().await;
-    machine.lead(*leading.borrow_and_update());
+    machine.lead(leading.is_now());
     loop {
         tokio::select! {
             batch = watches.next() => machine.work(batch, &mut watches).await,
@@ -164,9 +166,9 @@ async fn controller(
             }
             Some(question) = questions.recv() => {
                 // whoever asked may have left
-                let _ = question.send(machine.look(&args.identity, *leading.borrow(), &watches).health());
+                let _ = question.send(machine.look(&args.identity, leading.is_now(), &watches).health());
             }
-            Ok(()) = leading.changed() => machine.lead(*leading.borrow_and_update()),
+            () = leading.changed() => machine.check_term(),
             _ = hourly.tick() => match authority(&client, &args.namespace, &names, SystemTime::now()).await {
                 Ok(material) => {
                     tls.replace(material.chain(), material.key()).map_err(text)?;
@@ -192,11 +194,15 @@ struct Machine {
     writer: StatusWriter,
     accounts: Accounts,
     shown: Arc<Shown>,
+    leading: Leading,
+    /// What was made of `leading` last.
+    leads: bool,
 }
 
 impl Machine {
     /// Takes in what watches showed, with the Secrets, ConfigMaps and workloads that it refers to.
     async fn work(&mut self, batch: Vec<ObjectChange>, watches: &mut Watches) {
+        self.check_term();
         let mut open = batch;
         loop {
             self.writer.see(&open);
@@ -263,6 +269,7 @@ impl Machine {
 
     /// Tells the scaler something, and does what follows.
     fn scale(&mut self, input: Input) {
+        self.check_term();
         let states = self.scaling.tell(input);
         self.scaled(states);
     }
@@ -286,6 +293,7 @@ impl Machine {
     }
 
     fn heard(&mut self, FromGateway { gateway, pod, report }: FromGateway) {
+        self.check_term();
         let states = self.scaling.hear(&gateway, &pod, report.clone());
         self.scaled(states);
         let outputs = match report {
@@ -310,11 +318,21 @@ impl Machine {
         self.carry_out(outputs);
     }
 
+    /// Before anything is done: time may have stood still since.
+    fn check_term(&mut self) {
+        let leads = self.leading.is_now();
+        if leads != self.leads {
+            self.lead(leads);
+        }
+    }
+
     fn lead(&mut self, leading: bool) {
+        self.leads = leading;
         tracing::info!(leading, "leader");
         self.shown.leading.set(i64::from(leading));
         self.publisher.lead(leading);
-        self.scale(Input::Leading(leading));
+        let states = self.scaling.tell(Input::Leading(leading));
+        self.scaled(states);
         self.applier.lead(leading);
         self.writer.lead(leading);
     }

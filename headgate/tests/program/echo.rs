@@ -107,7 +107,7 @@ fn it_drains_at_sigterm_or_stays() {
     stubborn.signal("INT");
     assert_eq!(stubborn.wait(), Some(0));
 
-    let (mut abrupt, address) = echo(&["--exit-at-sigterm"]);
+    let (abrupt, address) = echo(&["--exit-at-sigterm"]);
     let mut cut = TcpStream::connect(&address).unwrap();
     cut.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx").unwrap();
     abrupt.signal("TERM");

@@ -43,8 +43,10 @@ struct Heard {
     at: Instant,
     /// It counted on the stream that is open.
     has_counted: bool,
-    /// Said to be silent.
+    /// Nothing came of it for too long.
     is_silent: bool,
+    /// That was said.
+    is_told: bool,
     counts: BTreeMap<String, Counted>,
     /// When it counted all targets last.
     whole: Stamp,
@@ -75,6 +77,7 @@ impl Heard {
             at: now,
             has_counted: false,
             is_silent: false,
+            is_told: false,
             counts: BTreeMap::new(),
             whole: Stamp { at: now, message: 0 },
             applied: BTreeMap::new(),
@@ -166,24 +169,44 @@ impl Gateways {
         }
     }
 
-    /// The Pods that have just been silent for too long.
-    pub fn fall_silent(&mut self, now: Instant) -> Vec<Member> {
+    /// Whether some Pods have just been silent for too long.
+    pub fn fall_silent(&mut self, now: Instant) -> bool {
         self.0.retain(|_, heard| heard.runs || heard.connected || heard.at + DEMAND_TTL > now);
         let over = self.0.iter_mut().filter(|(_, heard)| !heard.is_silent && heard.at + DEMAND_TTL <= now);
-        over.map(|(member, heard)| {
-            heard.is_silent = true;
-            member.clone()
-        })
-        .collect()
+        over.map(|(_, heard)| heard.is_silent = true).count() > 0
     }
 
-    /// Whether a Pod that was silent has spoken.
-    pub fn unsilence(&mut self, member: &Member) -> bool {
-        self.0.get_mut(member).is_some_and(|heard| std::mem::take(&mut heard.is_silent))
+    /// The silent Pods of which that was not said yet; from now on it was.
+    pub fn tell_silent(&mut self) -> Vec<Member> {
+        let untold = self.0.iter_mut().filter(|(_, heard)| heard.is_silent && !heard.is_told);
+        untold
+            .map(|(member, heard)| {
+                heard.is_told = true;
+                member.clone()
+            })
+            .collect()
     }
 
+    /// Whether a Pod that was silent has spoken, and whether its silence was told.
+    pub fn unsilence(&mut self, member: &Member) -> (bool, bool) {
+        let Some(heard) = self.0.get_mut(member) else { return (false, false) };
+        (std::mem::take(&mut heard.is_silent), std::mem::take(&mut heard.is_told))
+    }
+
+    /// When a Pod will have been silent for too long.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.0.values().filter(|heard| !heard.is_silent).map(|heard| heard.at + DEMAND_TTL).min()
+    }
+
+    /// Whether there are silent Pods of which that was not said.
+    pub fn has_untold(&self) -> bool {
+        self.0.values().any(|heard| heard.is_silent && !heard.is_told)
+    }
+
+    /// Whether requests wait for a target at a Pod that is heard: what one counted that has gone elsewhere is no reason to start anything.
+    pub fn waits(&self, target: &str) -> bool {
+        let counted = self.0.values().filter(|heard| heard.is_heard()).filter_map(|heard| heard.counts.get(target));
+        counted.map(|counted| &counted.demand).any(|demand| demand.leased || demand.in_flight + demand.queued > 0)
     }
 
     /// What all Pods count for a target, those included that are not heard for less than their time.

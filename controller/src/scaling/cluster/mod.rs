@@ -265,6 +265,8 @@ pub struct Scaler {
     targets: BTreeMap<String, Target>,
     gateways: Gateways,
     leading: bool,
+    /// When it became the leader last.
+    led_since: Option<Instant>,
 }
 
 impl Scaler {
@@ -283,7 +285,13 @@ impl Scaler {
     /// When to call `step` with a tick, if nothing comes before.
     pub fn next_deadline(&self) -> Option<Instant> {
         let of_targets = self.targets.values().filter_map(|target| target.next_deadline(self.leading));
-        of_targets.chain(self.gateways.next_deadline()).min()
+        let of_telling = self.told_from().filter(|_| self.gateways.has_untold());
+        of_targets.chain(self.gateways.next_deadline()).chain(of_telling).min()
+    }
+
+    /// Since when the silence of a gateway is worth a word. Gateways follow the leader: another does not hear them, and a new one must be given time.
+    fn told_from(&self) -> Option<Instant> {
+        self.led_since.filter(|_| self.leading).map(|since| since + DEMAND_TTL)
     }
 
     /// The state of every target, as last published.
@@ -324,6 +332,9 @@ impl Scaler {
             Input::Leading(leading) => {
                 let news = leading && !self.leading;
                 self.leading = leading;
+                if news {
+                    self.led_since = Some(now);
+                }
                 self.targets.values_mut().filter(|_| news).for_each(|target| target.take_over(now));
                 self.all()
             }
@@ -334,8 +345,11 @@ impl Scaler {
                     target.for_each(|target| target.arrive(now, *arrivals, self.gateways.counts(now, name)));
                 }
                 let mut touched: BTreeSet<String> = touched.into_keys().collect();
-                if self.gateways.unsilence(&member) {
+                let (was_silent, was_told) = self.gateways.unsilence(&member);
+                if was_told {
                     actions.push(Action::Report(Report::HeardAgain { member }));
+                }
+                if was_silent {
                     touched = self.all();
                 } else if whole {
                     // that it counts nothing for a target may be what that waits for
@@ -370,9 +384,12 @@ impl Scaler {
 
     /// A gateway that falls silent changes what may be done with every target.
     fn tick(&mut self, now: Instant, actions: &mut Vec<Action>) -> BTreeSet<String> {
-        let silent = self.gateways.fall_silent(now);
-        if !silent.is_empty() {
+        let are_more = self.gateways.fall_silent(now);
+        if self.told_from().is_some_and(|at| at <= now) {
+            let silent = self.gateways.tell_silent();
             actions.extend(silent.into_iter().map(|member| Action::Report(Report::Silent { member })));
+        }
+        if are_more {
             return self.all();
         }
         let due = |target: &Target| target.next_deadline(self.leading).is_some_and(|at| at <= now);

@@ -410,7 +410,7 @@ impl Target {
                 self.cut(now, gateways, &of, actions);
                 self.ask_again(now, actions);
             } else {
-                self.wake(now, actions);
+                self.wake(now, gateways, actions);
             }
         }
         self.settled_at = Some(now);
@@ -558,8 +558,8 @@ impl Target {
     }
 
     /// Not the leader: a cold target that somebody waits for is started if the leader does not.
-    fn wake(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        if self.cold_since.is_some_and(|since| since + PATIENCE <= now) {
+    fn wake(&mut self, now: Instant, gateways: &Gateways, actions: &mut Vec<Action>) {
+        if self.cold_since.is_some_and(|since| since + PATIENCE <= now) && gateways.waits(&self.spec.name) {
             self.set_replicas(now, self.first_replicas(), Vec::new(), actions);
         }
     }

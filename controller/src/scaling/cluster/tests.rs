@@ -368,6 +368,40 @@ fn not_the_leader_starts_from_nothing_when_the_leader_does_not_and_does_nothing_
 }
 
 #[test]
+fn not_the_leader_starts_nothing_for_what_a_gateway_counted_that_left_it() {
+    let mut bench = Bench::new(bounds());
+    bench.step(Input::Leading(false));
+    bench.count("a", 5, &[]);
+    bench.step(Input::Disconnected(member("a")));
+    bench.wait(20 * SECOND);
+    assert_eq!(bench.writes, []);
+    bench.step(Input::Connected(member("a")));
+    bench.count("a", 5, &[]);
+    bench.wait(SECOND);
+    assert_eq!(bench.writes, [(0, 1)], "it is back, and requests wait");
+}
+
+#[test]
+fn only_a_leader_says_that_gateways_are_silent_and_a_new_one_gives_them_time() {
+    let mut bench = Bench::new(bounds());
+    let silent = |bench: &Bench| bench.reports.iter().filter(|line| line.contains("is not heard")).count();
+    bench.step(Input::Leading(false));
+    bench.wait(60 * SECOND);
+    assert_eq!(silent(&bench), 0, "they follow another: {:?}", bench.reports);
+    bench.step(Input::Leading(true));
+    bench.wait(SECOND);
+    bench.count("a", 0, &[]);
+    assert_eq!(bench.reports.len(), 0, "{:?}", bench.reports);
+    bench.idle(5, &[]);
+    bench.step(Input::Disconnected(member("b")));
+    (0..20).for_each(|_| {
+        bench.wait(SECOND);
+        bench.count("a", 0, &[]);
+    });
+    assert_eq!(silent(&bench), 1, "one is not there: {:?}", bench.reports);
+}
+
+#[test]
 fn somebody_else_who_writes_replicas_is_left_to_it_until_it_is_handed_back() {
     let mut bench = Bench::warm(bounds(), &["x"]);
     let scale = bench.workload.scale.as_mut().expect("there");

@@ -256,7 +256,7 @@ fn what_is_refused_waits_until_something_else_is_wanted() {
     scene.want(&route(), Some(said("one")));
     let write = scene.write().unwrap();
     scene.done(&write, Outcome::Refused);
-    assert_eq!(scene.idle(), Some(Duration::from_secs(30)));
+    assert_eq!(scene.idle(), Some(Duration::from_secs(10)));
     scene.want(&route(), Some(said("two")));
     assert!(scene.write().is_some());
 }
