@@ -43,7 +43,11 @@ impl Controller {
         let (publisher, mut reports) = Publisher::new("test", 1, "test", Pace::default());
         publisher.lead(true);
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", port))).unwrap();
+        let bind = || runtime.block_on(tokio::net::TcpListener::bind(("127.0.0.1", port))).ok();
+        let listener = std::cell::OnceCell::new();
+        // a controller that was there before, or a connection of another test, may have it for a moment
+        until("the port is free", || bind().is_some_and(|bound| listener.set(bound).is_ok()));
+        let listener = listener.into_inner().unwrap();
         let at = format!("localhost:{}", listener.local_addr().unwrap().port());
         let authenticate = |_| std::future::ready(Ok(Identity { gateway: name(), pod: "pod".into() }));
         runtime.spawn(serve(listener, tls, authenticate, publisher.clone()));
@@ -200,14 +204,14 @@ fn a_gateway_serves_what_its_controller_says_and_serves_on_without_it() {
 fn a_gateway_that_waits_for_its_keys_serves_what_needs_none_and_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = backend();
-    let (port, tls_port, controller_port) = (free_port(), free_port(), free_port());
+    let (port, tls_port) = (free_port(), free_port());
     let publish = |controller: &Controller| {
         let material = Material::renewed(None, &["example.com".to_owned()], SystemTime::now()).unwrap().unwrap();
         let name = CertificateName { namespace: "a".into(), secret: "s".into() };
         let certificate = Certificate { name, chain: material.chain().into(), key: material.key().clone() };
         controller.publish_with(port, endpoint, Some((tls_port, certificate)));
     };
-    let controller = Controller::start_at(folder.path(), controller_port);
+    let controller = Controller::start(folder.path());
     publish(&controller);
     let (running, admin) = pod(folder.path(), &controller.at, &[]);
     until("it becomes ready", || is_ready(&admin));
@@ -222,6 +226,7 @@ fn a_gateway_that_waits_for_its_keys_serves_what_needs_none_and_is_not_ready() {
     until("its routes are live", || TcpStream::connect(("127.0.0.1", port)).is_ok());
     assert!(get(&format!("127.0.0.1:{port}"), "/x").ends_with("\r\n\r\nhello"), "what needs no key");
     assert!(!is_ready(&admin), "no key has come");
+    let controller_port = at.rsplit_once(':').unwrap().1.parse().unwrap();
     let controller = Controller::start_at(folder.path(), controller_port);
     publish(&controller);
     until("it is ready", || is_ready(&admin));
