@@ -14,7 +14,8 @@ pub struct Backend {
     pub protocol: BackendProtocol,
     /// TLS to its endpoints, by BackendTLSPolicy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tls: Option<BackendTls>,
+    // boxed: most backends have none
+    pub tls: Option<Box<BackendTls>>,
     /// Requests at once per endpoint (`containerConcurrency`); 0 is no bound.
     #[serde(default)]
     pub concurrency: u32,

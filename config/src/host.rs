@@ -1,14 +1,15 @@
 //! Host names in their one canonical form, and the patterns that routes and listeners use. Never a port, never upper case.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
 /// A canonical host: lower-case DNS name without a trailing dot, an IPv4 literal, or an IPv6 literal in brackets.
 ///
 /// Ordered by its text. Source: RFC 9110 §4.2.3 (case), RFC 3986 §3.2.2 (literals).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct HostName(Box<str>);
+// shared: routes and listeners have the same ones
+pub struct HostName(Arc<str>);
 
 /// Why a text is no host name or pattern; names the text and what is allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +119,7 @@ impl TryFrom<String> for HostName {
 
 impl From<HostName> for String {
     fn from(host: HostName) -> Self {
-        host.0.into()
+        host.as_str().to_owned()
     }
 }
 

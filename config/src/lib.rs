@@ -13,6 +13,7 @@ mod name;
 mod rank;
 mod rule;
 mod snapshot;
+mod text;
 
 pub use backend::{
     Activation, Backend, BackendProtocol, BackendTls, ColdArm, Endpoint, Endpoints, Probe, QueueBounds, Trust, Wait,
@@ -28,3 +29,4 @@ pub use rule::{
     Action, Arm, ArmTarget, Attachment, Host, Match, PathMatch, Retry, Rule, Split, Timeouts, ValueMatch, ValueTest,
 };
 pub use snapshot::{Change, Removes, Snapshot, Version};
+pub use text::Text;

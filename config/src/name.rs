@@ -1,6 +1,6 @@
 //! Names: how a listener, a rule, a backend and a certificate are called everywhere, in logs, metrics and files alike. Never reused for another object.
 
-use crate::Transport;
+use crate::{Text, Transport};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -26,14 +26,14 @@ impl fmt::Display for GatewayName {
 #[serde(rename_all = "camelCase")]
 pub struct ListenerName {
     /// Namespace of the Gateway.
-    pub namespace: String,
+    pub namespace: Text,
     /// Name of the Gateway.
-    pub gateway: String,
+    pub gateway: Text,
     /// `namespace/name` of the ListenerSet, empty for the Gateway's own listeners: names are unique within each only.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub set: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub set: Text,
     /// The listener's `name`.
-    pub section: String,
+    pub section: Text,
 }
 
 impl fmt::Display for ListenerName {
@@ -91,9 +91,9 @@ pub struct RuleName {
     /// Kind of the route.
     pub kind: RouteKind,
     /// Namespace of the route.
-    pub namespace: String,
+    pub namespace: Text,
     /// Name of the route.
-    pub route: String,
+    pub route: Text,
     /// Index in `spec.rules`, from 0.
     pub index: u32,
 }
@@ -109,24 +109,24 @@ impl fmt::Display for RuleName {
 #[serde(rename_all = "camelCase")]
 pub struct BackendName {
     /// Namespace of the Service.
-    pub namespace: String,
+    pub namespace: Text,
     /// Name of the Service.
-    pub service: String,
+    pub service: Text,
     /// Port number of the Service.
     pub port: u16,
     /// What carries it: a Service may have one number for both.
     #[serde(default, skip_serializing_if = "Transport::is_tcp")]
     pub transport: Transport,
     /// `metadata.uid`, empty where no API server gave one.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub uid: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub uid: Text,
 }
 
 impl BackendName {
     /// A port for connections of a Service without a uid.
-    pub fn tcp(namespace: impl Into<String>, service: impl Into<String>, port: u16) -> Self {
+    pub fn tcp(namespace: impl Into<Text>, service: impl Into<Text>, port: u16) -> Self {
         let (namespace, service) = (namespace.into(), service.into());
-        Self { namespace, service, port, transport: Transport::Tcp, uid: String::new() }
+        Self { namespace, service, port, transport: Transport::Tcp, uid: Text::default() }
     }
 }
 

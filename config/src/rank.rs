@@ -1,6 +1,6 @@
 //! The precedence of Gateway API as a type: of all rules that match, the one with the greatest `Rank` serves. Never decided anywhere else.
 
-use crate::{HostPattern, Match, PathMatch, RouteKind};
+use crate::{HostPattern, Match, PathMatch, RouteKind, Text};
 use serde::Serialize;
 use std::cmp::Reverse;
 
@@ -47,9 +47,9 @@ pub struct Seniority {
     /// `metadata.creationTimestamp` in seconds since 1970; 0 where there is none.
     pub created: i64,
     /// Namespace of the route.
-    pub namespace: String,
+    pub namespace: Text,
     /// Name of the route.
-    pub route: String,
+    pub route: Text,
     /// Index of the rule in the route.
     pub rule: u32,
     /// Index of the match in the rule.

@@ -1,6 +1,6 @@
 //! A rule: which requests it takes and what becomes of them. Resolved by `translate`; never an object name that still must be looked up.
 
-use crate::{BackendName, ColdArm, Filter, HostPattern, ListenerName, RuleName, Seniority};
+use crate::{BackendName, ColdArm, Filter, HostPattern, ListenerName, RuleName, Seniority, Text};
 use serde::{Deserialize, Serialize};
 
 /// One rule of one route.
@@ -10,8 +10,8 @@ pub struct Rule {
     /// Its name.
     pub name: RuleName,
     /// `spec.rules[].name`, empty where none was given.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub title: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub title: Text,
     /// Age and order; `at` is 0 here and the index of the match in a `Rank`.
     pub seniority: Seniority,
     /// The listeners that it is attached to, and there the hosts.
@@ -29,7 +29,8 @@ pub struct Rule {
     pub timeouts: Timeouts,
     /// Tries after the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<Retry>,
+    // boxed: most rules have none
+    pub retry: Option<Box<Retry>>,
 }
 
 impl Rule {
@@ -64,12 +65,29 @@ pub struct Attachment {
 
 /// A host on which a rule serves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", from = "ReadHost")]
 pub struct Host {
     /// What the listener and the route both match.
     pub pattern: HostPattern,
     /// What the route itself says: decides precedence.
     pub declared: HostPattern,
+}
+
+/// A host as it is read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadHost {
+    pattern: HostPattern,
+    declared: HostPattern,
+}
+
+impl From<ReadHost> for Host {
+    /// Most routes say what is matched: that is one text.
+    fn from(read: ReadHost) -> Self {
+        let ReadHost { pattern, declared } = read;
+        let declared = if declared == pattern { pattern.clone() } else { declared };
+        Self { pattern, declared }
+    }
 }
 
 /// All parts must hold.
@@ -80,7 +98,7 @@ pub struct Match {
     pub path: PathMatch,
     /// Upper-case as in HTTP; `None` for any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
+    pub method: Option<Text>,
     /// Header tests; names lower-case, each once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<ValueMatch>,
@@ -101,11 +119,11 @@ impl Match {
 #[serde(rename_all = "camelCase")]
 pub enum PathMatch {
     /// The whole path.
-    Exact(String),
+    Exact(Text),
     /// Whole segments: `/a` matches `/a`, `/a/` and `/a/b`, not `/ab`.
-    Prefix(String),
+    Prefix(Text),
     /// The whole path matches the expression (RE2 syntax, anchored at both ends).
-    Regex(String),
+    Regex(Text),
 }
 
 /// A test of one value.

@@ -71,10 +71,10 @@ fn is_internal(pattern: &HostPattern, cluster_domain: &str) -> bool {
 fn place(listener: &Listener, host: &HostPattern, one: &headgate_config::Match) -> Place {
     let path = match &one.path {
         _ if !listener.protocol.is_http() => String::new(),
-        PathMatch::Exact(path) | PathMatch::Prefix(path) => path.clone(),
+        PathMatch::Exact(path) | PathMatch::Prefix(path) => path.clone().into(),
         PathMatch::Regex(expression) => format!("/ matching {expression}"),
     };
-    let mut also: Vec<String> = one.method.iter().cloned().collect();
+    let mut also: Vec<String> = one.method.iter().map(String::from).collect();
     also.extend(one.headers.iter().map(|header| format!("header {}", header.name)));
     also.extend(one.queries.iter().map(|query| format!("query {}", query.name)));
     Place {
@@ -122,7 +122,7 @@ fn called(backend: &BackendName, assembly: &Assembly) -> String {
         plan.revisions.iter().any(|revision| revision.name == backend.service && revision.serving)
     };
     let owner = assembly.expansion.plans.iter().filter(|(name, _)| name.namespace == backend.namespace).find(serves);
-    owner.map_or_else(|| backend.service.clone(), |(name, _)| name.name.clone())
+    owner.map_or_else(|| backend.service.to_string(), |(name, _)| name.name.clone())
 }
 
 impl Place {

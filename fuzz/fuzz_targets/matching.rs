@@ -39,7 +39,7 @@ fuzz_target!(|text: &str| {
 });
 
 fn listener() -> Listener {
-    let name = ListenerName { namespace: "n".into(), gateway: "g".into(), set: String::new(), section: "s".into() };
+    let name = ListenerName { namespace: "n".into(), gateway: "g".into(), set: "".into(), section: "s".into() };
     Listener { name, port: PORT, protocol: Protocol::Http, hostname: HostPattern::Any, tls: None, backend_certificate: None }
 }
 
@@ -48,7 +48,7 @@ fn rule(at: usize, line: &str, listener: &ListenerName) -> Option<Rule> {
     let mut words = line.split(' ');
     let pattern: HostPattern = words.next()?.parse().ok()?;
     let kind = words.next()?;
-    let path = words.next()?.to_owned();
+    let path = words.next()?.into();
     let path = match kind {
         "=" => PathMatch::Exact(path),
         "^" => PathMatch::Prefix(path),
@@ -60,7 +60,7 @@ fn rule(at: usize, line: &str, listener: &ListenerName) -> Option<Rule> {
     let host = Host { declared: pattern.clone(), pattern };
     Some(Rule {
         name: RuleName { kind: RouteKind::HTTPRoute, namespace: "n".into(), route: "r".into(), index },
-        title: String::new(),
+        title: "".into(),
         seniority: Seniority { created: 0, namespace: "n".into(), route: "r".into(), rule: index, at: 0 },
         attachments: vec![Attachment { listener: listener.clone(), hosts: vec![host] }],
         matches: vec![Match { path, method: None, headers: header.into_iter().collect(), queries: Vec::new() }],

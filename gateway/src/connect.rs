@@ -45,7 +45,7 @@ pub async fn open(
     identity: Option<&CertificateName>,
 ) -> Result<Upstream, Fault> {
     let config = backend.config();
-    let way = Way { protocol: config.protocol, tls: config.tls.as_ref(), identity };
+    let way = Way { protocol: config.protocol, tls: config.tls.as_deref(), identity };
     let key = PoolKey { endpoint: slot.endpoint().id.0, dialect: way.dialect() };
     let is_bounded = config.concurrency > 0;
     match config.protocol {

@@ -22,12 +22,8 @@ fn gateway() -> Gateway {
 }
 
 fn listening(port: u16) -> Snapshot {
-    let name = ListenerName {
-        namespace: "default".into(),
-        gateway: "edge".into(),
-        set: String::new(),
-        section: "http".into(),
-    };
+    let name =
+        ListenerName { namespace: "default".into(), gateway: "edge".into(), set: "".into(), section: "http".into() };
     let listener = Listener {
         name: name.clone(),
         port,

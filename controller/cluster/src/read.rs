@@ -93,8 +93,11 @@ pub async fn get(client: &Client, name: &ObjectRef) -> Got {
 pub fn stand_in(name: &ObjectRef) -> Option<ClusterObject> {
     let block = |label: &str| format!("-----BEGIN {label}-----\n{STAND_IN}\n-----END {label}-----\n");
     let (certificate, key) = (block("CERTIFICATE"), block("PRIVATE KEY"));
-    let metadata =
-        ObjectMeta { name: Some(name.name.clone()), namespace: Some(name.namespace.clone()), ..ObjectMeta::default() };
+    let metadata = ObjectMeta {
+        name: Some(name.name.clone().into()),
+        namespace: Some(name.namespace.clone().into()),
+        ..ObjectMeta::default()
+    };
     let mut value = json!({"apiVersion": "v1", "kind": name.kind, "metadata": metadata});
     match &*name.kind {
         "Secret" => {
@@ -160,7 +163,7 @@ mod tests {
         assert_eq!(name_of(&old, "shop"), None);
         let class =
             json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "a"}});
-        assert_eq!(name_of(&class, "shop").map(|name| name.namespace), Some(String::new()));
+        assert_eq!(name_of(&class, "shop").map(|name| name.namespace), Some("".into()));
     }
 
     #[test]

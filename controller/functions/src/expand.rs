@@ -7,7 +7,7 @@ use crate::{
     revision::{Observed, Revision},
     route::{FunctionRoute, SERVICE_PORT, route},
 };
-use headgate_config::{BackendProtocol, Probe};
+use headgate_config::{BackendProtocol, Probe, Text};
 use headgate_translate::{
     AliasArm, Objects, ServiceTraits,
     kinds::{HTTPRoute, Object, ObjectMeta, Service, ServicePort, TargetPort},
@@ -158,7 +158,7 @@ impl Expansion {
 
     fn add_gateway(&mut self, gateway: &OfGateway, input: &Input<'_>) {
         let reference = gateway.target.gateway();
-        let key = (reference.namespace.clone(), reference.name.clone());
+        let key = (Text::from(&reference.namespace), Text::from(&reference.name));
         // a Gateway that another OpenFunction Gateway has added to already, or the one that was written
         let before = self.objects.gateways.get(&key).or_else(|| input.objects.gateways.get(&key));
         let missing = before.is_none() && matches!(gateway.target, GatewayTarget::Existing(_));
@@ -185,7 +185,7 @@ impl Expansion {
         input: &Input<'_>,
     ) {
         let namespace = &function.meta.namespace;
-        let key = |name: &str| (namespace.clone(), name.to_owned());
+        let key = |name: &str| (namespace.clone(), Text::from(name));
         for revision in plan.revisions.iter().filter(|revision| !revision.dropped) {
             self.objects.insert(Object::Service(revision_service(namespace, revision).into()));
             self.objects.traits.insert(key(&revision.name), traits(function, revision));
@@ -232,7 +232,7 @@ impl Expansion {
         let key = function.meta.key();
         if input.objects.http_routes.contains_key(&key) {
             // a name that no person is likely to have taken
-            route.http_route.meta.name = format!("{}.function", function.meta.name);
+            route.http_route.meta.name = format!("{}.function", function.meta.name).into();
             let message = format!(
                 "is also the name of an HTTPRoute: the function's own is called {}",
                 route.http_route.meta.name
@@ -298,7 +298,7 @@ fn revision_service(namespace: &str, revision: &Revision) -> Service {
 }
 
 fn service(namespace: &str, name: &str, target: Option<TargetPort>, protocol: BackendProtocol) -> Service {
-    let app_protocol = matches!(protocol, BackendProtocol::Http2).then(|| "kubernetes.io/h2c".to_owned());
+    let app_protocol = matches!(protocol, BackendProtocol::Http2).then(|| "kubernetes.io/h2c".into());
     let port = ServicePort { name: "http".into(), port: SERVICE_PORT, target, protocol: "TCP".into(), app_protocol };
     let meta = ObjectMeta { name: name.into(), namespace: namespace.into(), ..ObjectMeta::default() };
     Service { meta, ports: vec![port], ..Service::default() }

@@ -94,7 +94,7 @@ fn hosts(function: &Function, gateway: &OfGateway) -> Option<Vec<String>> {
 }
 
 fn default_rule(path: String) -> HTTPRule {
-    let path = PathMatch { value: path, ..PathMatch::default() };
+    let path = PathMatch { value: path.into(), ..PathMatch::default() };
     HTTPRule { matches: vec![HTTPMatch { path, ..HTTPMatch::default() }], ..HTTPRule::default() }
 }
 
@@ -128,7 +128,7 @@ fn route_meta(function: &Function, gateway: &OfGateway) -> ObjectMeta {
 fn gateway_service(function: &Function, gateway: &OfGateway) -> Service {
     let internal = |hostname: &Option<String>| hostname.as_ref().is_some_and(|h| h.ends_with(&gateway.cluster_domain));
     let ports = gateway.listeners.iter().filter(|listener| internal(&listener.hostname)).map(|listener| ServicePort {
-        name: listener.name.clone(),
+        name: listener.name.clone().into(),
         port: listener.port,
         target: Some(TargetPort::Number(listener.port)),
         protocol: "TCP".into(),

@@ -85,7 +85,7 @@ fn a_function_alone_stands_on_the_built_in_gateway() {
 
     let mut objects = Objects::default();
     expansion.merge_into(&mut objects);
-    let key = |name: &str| ("shop".to_owned(), name.to_owned());
+    let key = |name: &str| ("shop".into(), name.into());
     let arms = vec![AliasArm { service: revision.clone(), port: 80, weight: 100 }];
     assert_eq!(objects.aliases[&key("hello")], arms);
     assert_eq!(objects.aliases[&key("hello-v1")], arms);
@@ -174,7 +174,7 @@ fn what_people_wrote_is_not_replaced() {
     let before = objects.clone();
     let expansion = expanded(&[routed("hello", json!({}))], &[], &objects);
     expansion.merge_into(&mut objects);
-    let key = |name: &str| ("shop".to_owned(), name.to_owned());
+    let key = |name: &str| ("shop".into(), name.into());
     assert_eq!(objects.http_routes[&key("hello")], before.http_routes[&key("hello")]);
     assert_eq!(objects.services[&key("hello-v1")], before.services[&key("hello-v1")]);
     assert!(objects.http_routes.contains_key(&key("hello.function")));
@@ -266,7 +266,7 @@ fn translate_serves_functions_and_splits_over_their_names() {
         let rule = translation.snapshot.rules.values().find(|rule| rule.name.route == route).expect(route);
         let Action::Forward(split) = &rule.action else { panic!("{route}: {:?}", rule.action) };
         let arms = split.arms.iter().map(|arm| match &arm.target {
-            ArmTarget::Backend(name) => (name.service.clone(), arm.weight),
+            ArmTarget::Backend(name) => (name.service.to_string(), arm.weight),
             ArmTarget::Invalid(reason) => panic!("{route}: {reason}"),
         });
         arms.collect::<Vec<_>>()

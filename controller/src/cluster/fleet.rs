@@ -8,7 +8,7 @@ use super::{
     stock::{Belonging, Stock},
 };
 use crate::scaling::cluster::Member;
-use headgate_config::{Certificate, GatewayName, Snapshot, Version};
+use headgate_config::{Certificate, GatewayName, Snapshot, Text, Version};
 use headgate_provision::{Parameters, Seen, Settings, Transport};
 use headgate_status::{Address, Fleet};
 use headgate_translate::{
@@ -119,7 +119,7 @@ impl Fleets {
 
     /// Makes the manifests of a Gateway anew if what they are made of differs.
     fn make(&mut self, name: GatewayName, mut ports: BTreeSet<(u16, Transport)>, stock: &Stock) {
-        let key = (name.namespace.clone(), name.name.clone());
+        let key = (Text::from(&name.namespace), Text::from(&name.name));
         let Some(gateway) = stock.objects.gateways.get(&key) else { return };
         // a listener that is refused keeps its port, so that mending it does not move the others
         let transport = |listener: &Listener| Some((listener.port, Transport::of(&listener.protocol)?));
@@ -308,7 +308,7 @@ impl One {
 fn ports(snapshot: &Snapshot) -> BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> {
     let mut ports: BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> = BTreeMap::new();
     for (name, listener) in &snapshot.listeners {
-        let gateway = GatewayName { namespace: name.namespace.clone(), name: name.gateway.clone() };
+        let gateway = GatewayName { namespace: name.namespace.clone().into(), name: name.gateway.clone().into() };
         let transport = match listener.protocol.transport() {
             headgate_config::Transport::Tcp => Transport::Tcp,
             headgate_config::Transport::Udp => Transport::Udp,
@@ -331,7 +331,7 @@ fn parameters(gateway: &Gateway, stock: &Stock) -> Parameters {
         let name = ObjectRef::new(&reference.group, &reference.kind, namespace, &reference.name);
         Parameters::decode(stock.other(&name)?).ok()
     };
-    let class = stock.objects.gateway_classes.get(&(String::new(), gateway.class.clone()));
+    let class = stock.objects.gateway_classes.get(&(Text::default(), Text::from(&gateway.class)));
     let of_class = read(class.and_then(|class| class.parameters.as_ref()), "").unwrap_or_default();
     let own = read(gateway.infrastructure.parameters.as_ref(), &gateway.meta.namespace);
     own.map_or_else(|| of_class.clone(), |own| own.over(&of_class))

@@ -28,7 +28,7 @@ use crate::{
 use fleet::Fleets;
 use functions::{Functions, FunctionsOut};
 use headgate_config::{
-    Activation, BackendName, ByName, Certificate, CertificateName, Endpoints, GatewayName, Snapshot, Version,
+    Activation, BackendName, ByName, Certificate, CertificateName, Endpoints, GatewayName, Snapshot, Text, Version,
 };
 use headgate_functions::kinds::OF_GATEWAY_GROUP;
 use headgate_status::{Wanted, fall_back};
@@ -268,13 +268,17 @@ impl Cluster {
     pub fn about(&self, report: &Report) -> Option<About> {
         let Some(target) = report.target() else {
             let gateway = &report.member()?.gateway;
-            let key = (gateway.namespace.clone(), gateway.name.clone());
+            let key = (Text::from(&gateway.namespace), Text::from(&gateway.name));
             let uid = self.stock.objects.gateways.get(&key)?.meta.uid.clone();
-            return Some(About { object: gateway_object(gateway), uid, api_version: format!("{GATEWAY_GROUP}/v1") });
+            return Some(About {
+                object: gateway_object(gateway),
+                uid: uid.into(),
+                api_version: format!("{GATEWAY_GROUP}/v1"),
+            });
         };
         if let Some(policy) = self.done.scaling.get(target) {
             let (uid, api_version) = (policy.meta.uid.clone(), format!("{HEADGATE_GROUP}/v1alpha1"));
-            return Some(About { object: policies::object(policy), uid, api_version });
+            return Some(About { object: policies::object(policy), uid: uid.into(), api_version });
         }
         let (object, uid, version) = self.functions.function_of(target)?;
         let api_version = format!("{}/{version}", object.group);
@@ -501,7 +505,7 @@ fn none(backend: BackendName) -> Endpoints {
 
 /// The Gateway that an object is.
 fn gateway_name(object: &ObjectRef) -> GatewayName {
-    GatewayName { namespace: object.namespace.clone(), name: object.name.clone() }
+    GatewayName { namespace: object.namespace.clone().into(), name: object.name.clone().into() }
 }
 
 /// The object that a Gateway is.

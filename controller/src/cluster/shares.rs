@@ -172,7 +172,7 @@ impl Share {
 
 /// The Gateway of a listener.
 fn gateway_of(listener: &ListenerName) -> GatewayName {
-    GatewayName { namespace: listener.namespace.clone(), name: listener.gateway.clone() }
+    GatewayName { namespace: listener.namespace.clone().into(), name: listener.gateway.clone().into() }
 }
 
 /// A rule with the attachments that are a Gateway's; the rule itself if all of them are.
@@ -222,8 +222,8 @@ mod tests {
     }
 
     fn names(snapshot: &Snapshot) -> (Vec<String>, Vec<String>) {
-        let rules = snapshot.rules.keys().map(|name| name.route.clone()).collect();
-        (rules, snapshot.backends.keys().map(|name| name.service.clone()).collect())
+        let rules = snapshot.rules.keys().map(|name| name.route.to_string()).collect();
+        (rules, snapshot.backends.keys().map(|name| name.service.to_string()).collect())
     }
 
     fn texts(of: &[&str]) -> Vec<String> {
@@ -249,7 +249,7 @@ mod tests {
         let next = snapshot(&[("one", &["a"], "s3"), ("other", &["b"], "s1")]);
         let touched = shares.take(&next);
         assert_eq!(touched.keys().cloned().collect::<Vec<_>>(), [gateway("a")]);
-        let services = |names: &[BackendName]| names.iter().map(|name| name.service.clone()).collect::<Vec<_>>();
+        let services = |names: &[BackendName]| names.iter().map(|name| name.service.to_string()).collect::<Vec<_>>();
         let a = &touched[&gateway("a")];
         assert_eq!(services(&a.came), texts(&["s3"]));
         assert_eq!(names(&shares.of(&gateway("a"))).1, texts(&["s3"]));

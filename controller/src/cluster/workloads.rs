@@ -42,7 +42,7 @@ impl Workloads {
     pub fn note_pod(&mut self, pod: Key, now: Option<(Key, PodSeen)>) -> Option<Key> {
         let known = self.pods_of.remove(&pod);
         if let Some(pods) = known.as_ref().and_then(|target| self.pods.get_mut(target)) {
-            pods.remove(&pod.1);
+            pods.remove(pod.1.as_str());
         }
         if let Some((target, seen)) = now {
             self.pods.entry(target.clone()).or_default().insert(seen.name.clone(), seen);

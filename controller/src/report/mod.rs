@@ -14,7 +14,8 @@ use crate::sources::{
     cluster::{ClusterContent, ClusterObject},
     decode::Content,
 };
-use headgate_translate::kinds::Object;
+use headgate_config::Text;
+use headgate_translate::{Key, kinds::Object};
 use serde::Serialize;
 use serde_json::Value;
 use std::{collections::BTreeSet, sync::Arc};
@@ -61,7 +62,7 @@ impl Report {
     pub fn of(sight: &Sight<'_>) -> Self {
         let ours = Ours::of(sight);
         let class = |object: &Arc<ClusterObject>| ClassRow {
-            name: object.name.name.clone(),
+            name: object.name.name.clone().into(),
             accepted: status_of(&object.status["conditions"], "Accepted"),
         };
         Self {
@@ -93,8 +94,8 @@ impl<'a> Sight<'a> {
 
 /// Which classes and Gateways are ours.
 struct Ours {
-    classes: BTreeSet<String>,
-    gateways: BTreeSet<(String, String)>,
+    classes: BTreeSet<Text>,
+    gateways: BTreeSet<Key>,
 }
 
 impl Ours {
@@ -108,11 +109,11 @@ impl Ours {
             }
         }
         if !sight.all().any(|object| object.name.kind == "GatewayClass") {
-            ours.classes.insert(sight.usual_class.to_owned());
+            ours.classes.insert(sight.usual_class.into());
         }
         for object in sight.all() {
             if let Some(Object::Gateway(gateway)) = kubernetes(object)
-                && ours.classes.contains(&gateway.class)
+                && ours.classes.contains(gateway.class.as_str())
             {
                 ours.gateways.insert(gateway.meta.key());
             }
@@ -125,7 +126,7 @@ impl Ours {
     }
 
     fn is_gateway(&self, namespace: &str, name: &str) -> bool {
-        self.gateways.contains(&(namespace.to_owned(), name.to_owned()))
+        self.gateways.contains(&(namespace.into(), name.into()))
     }
 }
 

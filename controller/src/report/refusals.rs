@@ -2,6 +2,7 @@
 
 use super::{Ours, Sight, functions::is_fine, kubernetes};
 use crate::sources::cluster::ClusterObject;
+use headgate_config::Text;
 use headgate_functions::kinds::FUNCTION_GROUP;
 use headgate_translate::{
     conditions::ConditionType,
@@ -76,7 +77,7 @@ impl Of<'_> {
     fn add(&mut self, at: &str, condition: &str, reason: &str, message: &str) {
         self.found.push(Refusal {
             object: self.object.name.to_string(),
-            namespace: self.object.name.namespace.clone(),
+            namespace: self.object.name.namespace.clone().into(),
             at: at.to_owned(),
             condition: condition.to_owned(),
             reason: reason.to_owned(),
@@ -206,10 +207,10 @@ fn text(value: &Value) -> &str {
 fn named(reference: &Value, namespace: &str) -> String {
     let or = |key: &str, default: &str| reference[key].as_str().unwrap_or(default).to_owned();
     let parent = ParentRef {
-        kind: or("kind", "Gateway"),
-        namespace: Some(or("namespace", namespace)),
-        name: or("name", ""),
-        section: reference["sectionName"].as_str().map(str::to_owned),
+        kind: or("kind", "Gateway").into(),
+        namespace: Some(or("namespace", namespace).into()),
+        name: or("name", "").into(),
+        section: reference["sectionName"].as_str().map(Text::from),
         port: reference["port"].as_u64().and_then(|port| u16::try_from(port).ok()),
         ..ParentRef::default()
     };

@@ -1,10 +1,11 @@
 //! Which policy a port of a Service has: that for its name before the one for all ports, and of two the one that came first. Never judges a policy.
 
 use crate::Key;
+use headgate_config::Text;
 use std::collections::{BTreeMap, btree_map::Entry};
 
 /// A Service, and the name of a port of it; `None` for all its ports.
-pub(crate) type Place = (Key, Option<String>);
+pub(crate) type Place = (Key, Option<Text>);
 
 /// What each place has, and the policy that says so.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl<T: PartialEq> Applied<T> {
         if self.0.is_empty() {
             return None;
         }
-        let named = self.0.get(&(service.clone(), Some(port.to_owned())));
+        let named = self.0.get(&(service.clone(), Some(port.into())));
         named.or_else(|| self.0.get(&(service.clone(), None))).map(|(what, _)| what)
     }
 

@@ -9,7 +9,7 @@ use crate::{
     lookup::Lookup,
     schema::FieldPath,
 };
-use headgate_config::{BackendTls, Trust};
+use headgate_config::{BackendTls, Text, Trust};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All policies, evaluated once.
@@ -46,7 +46,7 @@ impl Policies {
             }
             let key = (policy.meta.namespace.clone(), target.name.clone());
             let service = lookup.objects.services.get(&key);
-            let has_port = |section: &String| service.is_some_and(|s| s.ports.iter().any(|port| port.name == *section));
+            let has_port = |section: &Text| service.is_some_and(|s| s.ports.iter().any(|port| port.name == *section));
             if service.is_none() || target.section.as_ref().is_some_and(|section| !has_port(section)) {
                 findings.push(wrong(
                     Reason::TargetNotFound,

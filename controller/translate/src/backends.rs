@@ -8,7 +8,7 @@ use crate::{
     lookup::Lookup,
     schema::FieldPath,
 };
-use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind, Transport};
+use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind, Text, Transport};
 
 /// Resolves references.
 #[derive(Clone, Copy)]
@@ -72,7 +72,7 @@ impl<'l, 'a> Backends<'l, 'a> {
             );
             return Err(wrong(Reason::RefNotPermitted, at.clone(), message).remedy(remedy));
         }
-        let key = (namespace.to_owned(), reference.name.clone());
+        let key = (Text::from(namespace), reference.name.clone());
         if let Some(arms) = self.lookup.objects.aliases.get(&key) {
             return self.alias(from.kind, namespace, arms, at, findings);
         }
@@ -97,7 +97,7 @@ impl<'l, 'a> Backends<'l, 'a> {
         }
         let mut shares = Vec::with_capacity(arms.len());
         for arm in arms {
-            let target = match self.backend(kind, &(namespace.to_owned(), arm.service.clone()), arm.port, at) {
+            let target = match self.backend(kind, &(namespace.into(), arm.service.as_str().into()), arm.port, at) {
                 Ok(name) => ArmTarget::Backend(name),
                 Err(finding) => invalid(finding, findings),
             };
@@ -143,7 +143,7 @@ impl<'l, 'a> Backends<'l, 'a> {
             name: name.clone(),
             // what requests cannot be sent to gets none: a route of the transport layer names it
             protocol: protocol(kind, spec, tls.is_some()).unwrap_or(BackendProtocol::Opaque),
-            tls: tls.cloned(),
+            tls: tls.cloned().map(Box::new),
             concurrency: traits.concurrency,
             queue: traits.queue,
             scales: traits.scales,

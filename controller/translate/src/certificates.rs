@@ -38,7 +38,7 @@ pub(crate) fn certificate(
         return Err((Reason::InvalidCertificateRef, format!("{to} has no private key in PEM under tls.key")));
     }
     Ok(Certificate {
-        name: CertificateName { namespace: to.namespace, secret: to.name },
+        name: CertificateName { namespace: to.namespace.into(), secret: to.name.into() },
         chain: chain.to_owned(),
         key: Redacted::new(key.to_owned()),
     })

@@ -1,7 +1,7 @@
 //! What of the objects may make a route, a Backend or a list of endpoints another one. May name too much, never too little.
 
 use crate::{AliasArm, Key, Objects, gateways::Seen, kinds::ParentRef, lookup::Slices, route::Route};
-use headgate_config::RouteKind;
+use headgate_config::{RouteKind, Text};
 use imbl::{OrdMap, ordmap::DiffItem};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,14 +18,14 @@ pub(crate) struct Changed {
     gateways: BTreeSet<Key>,
     /// ListenerSets that are new, gone or written anew, and those of such Gateways.
     sets: BTreeSet<Key>,
-    namespaces: BTreeSet<String>,
+    namespaces: BTreeSet<Text>,
     grants: bool,
     everything: bool,
 }
 
 /// Services, so that one can be found without making a key of it.
 #[derive(Debug, Default)]
-pub(crate) struct Services(BTreeMap<String, BTreeSet<String>>);
+pub(crate) struct Services(BTreeMap<Text, BTreeSet<Text>>);
 
 impl Services {
     fn add(&mut self, (namespace, name): &Key) {

@@ -191,7 +191,12 @@ fn listener<'a>(
         spec,
         owner,
         path: at.clone(),
-        name: ListenerName { namespace, gateway: name, set: set.unwrap_or_default(), section: spec.name.clone() },
+        name: ListenerName {
+            namespace,
+            gateway: name,
+            set: set.unwrap_or_default().into(),
+            section: spec.name.as_str().into(),
+        },
         hostname: HostPattern::Any,
         supported_kinds: Vec::new(),
         tls: None,

@@ -12,9 +12,9 @@ pub(crate) fn http(matching: &HTTPMatch, at: &FieldPath) -> Result<Match, Findin
     let value = &matching.path.value;
     let path_at = at.key("path");
     let path = match &matching.path.kind {
-        PathKind::Exact => PathMatch::Exact(canonical(value, &path_at)?),
-        PathKind::PathPrefix => PathMatch::Prefix(without_slash(canonical(value, &path_at)?)),
-        PathKind::RegularExpression => PathMatch::Regex(expression(value, &path_at.key("value"))?),
+        PathKind::Exact => PathMatch::Exact(canonical(value, &path_at)?.into()),
+        PathKind::PathPrefix => PathMatch::Prefix(without_slash(&canonical(value, &path_at)?).into()),
+        PathKind::RegularExpression => PathMatch::Regex(expression(value, &path_at.key("value"))?.into()),
         PathKind::Unknown(kind) => return Err(unsupported(kind, path_at.key("type"))),
     };
     Ok(Match {
@@ -36,15 +36,17 @@ pub(crate) fn grpc(matching: &GRPCMatch, at: &FieldPath) -> Result<Match, Findin
 
 fn grpc_path(call: &GRPCMethod, at: &FieldPath) -> Result<PathMatch, Finding> {
     match (&call.kind, &call.service, &call.method) {
-        (ValueKind::Exact, Some(service), Some(method)) => Ok(PathMatch::Exact(format!("/{service}/{method}"))),
-        (ValueKind::Exact, Some(service), None) => Ok(PathMatch::Prefix(format!("/{service}"))),
-        (ValueKind::Exact, None, Some(method)) => Ok(PathMatch::Regex(format!("/[^/]+/{}", regex::escape(method)))),
+        (ValueKind::Exact, Some(service), Some(method)) => Ok(PathMatch::Exact(format!("/{service}/{method}").into())),
+        (ValueKind::Exact, Some(service), None) => Ok(PathMatch::Prefix(format!("/{service}").into())),
+        (ValueKind::Exact, None, Some(method)) => {
+            Ok(PathMatch::Regex(format!("/[^/]+/{}", regex::escape(method)).into()))
+        }
         (ValueKind::RegularExpression, service, method) => {
             let part = |text: &Option<String>, key| match text {
                 None => Ok("[^/]+".to_owned()),
                 Some(text) => expression(text, &at.key(key)).map(|text| format!("(?:{text})")),
             };
-            Ok(PathMatch::Regex(format!("/{}/{}", part(service, "service")?, part(method, "method")?)))
+            Ok(PathMatch::Regex(format!("/{}/{}", part(service, "service")?, part(method, "method")?).into()))
         }
         (ValueKind::Unknown(kind), ..) => Err(unsupported(kind, at.key("type"))),
         (_, None, None) => Ok(PathMatch::Prefix("/".into())),
@@ -83,10 +85,10 @@ fn canonical(path: &str, at: &FieldPath) -> Result<String, Finding> {
 }
 
 /// A prefix counts whole segments, so a slash at its end says nothing.
-fn without_slash(path: String) -> String {
+fn without_slash(path: &str) -> &str {
     match path.trim_end_matches('/') {
-        "" => "/".to_owned(),
-        trimmed => trimmed.to_owned(),
+        "" => "/",
+        trimmed => trimmed,
     }
 }
 

@@ -5,12 +5,12 @@ use crate::kinds::{
     HTTPRoute, ListenerSet, Namespace, Object, ObjectRef, ReferenceGrant, ScalingPolicy, Secret, Service,
     TransportRoute,
 };
-use headgate_config::{ColdArm, Probe, QueueBounds, RouteKind, Wait};
+use headgate_config::{ColdArm, Probe, QueueBounds, RouteKind, Text, Wait};
 use imbl::OrdMap;
 use std::sync::Arc;
 
 /// Namespace and name; the namespace is empty for kinds that have none.
-pub type Key = (String, String);
+pub type Key = (Text, Text);
 
 /// All objects by kind, and what functions know of Services.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl Objects {
 
     /// An object of a kind: `Objects::get(&objects.services, "default", "hello")`.
     pub fn get<'m, T>(map: &'m OrdMap<Key, Arc<T>>, namespace: &str, name: &str) -> Option<&'m Arc<T>> {
-        map.get(&(namespace.to_owned(), name.to_owned()))
+        map.get(&(namespace.into(), name.into()))
     }
 
     /// A Service.

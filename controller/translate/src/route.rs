@@ -12,7 +12,8 @@ use crate::{
     schema::FieldPath,
 };
 use headgate_config::{
-    Action, Arm, ArmTarget, BackendName, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Split, Timeouts,
+    Action, Arm, ArmTarget, BackendName, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Split, Text,
+    Timeouts,
 };
 
 /// A route of any kind.
@@ -131,7 +132,7 @@ impl<'a> Route<'a> {
 
 /// A rule of any kind.
 struct Draft<'a> {
-    title: &'a str,
+    title: &'a Text,
     matches: Vec<AnyMatch<'a>>,
     filters: &'a [kinds::Filter],
     backends: &'a [WeightedBackend],
@@ -226,7 +227,7 @@ impl RuleWork<'_, '_, '_> {
                 route: meta.name.clone(),
                 index,
             },
-            title: draft.title.to_owned(),
+            title: draft.title.clone(),
             seniority: Seniority {
                 created: meta.created,
                 namespace: meta.namespace.clone(),
@@ -239,7 +240,7 @@ impl RuleWork<'_, '_, '_> {
             filters,
             action,
             timeouts: draft.timeouts,
-            retry: draft.retry,
+            retry: draft.retry.map(Box::new),
         })
     }
 

@@ -7,7 +7,7 @@ use crate::{
     kinds::{GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, ParentRef, PolicyTarget, ScalingPolicy, Service, WorkloadKind},
     schema::FieldPath,
 };
-use headgate_config::Probe;
+use headgate_config::{Probe, Text};
 use imbl::OrdMap;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -164,7 +164,7 @@ impl Scaling {
         };
         let through = gateways.iter().map(|(namespace, name)| ParentRef::gateway(namespace, name));
         let services = policy.targets.iter().filter(|_| gateways.is_empty()).map(|target| ParentRef {
-            group: String::new(),
+            group: Text::default(),
             kind: "Service".into(),
             section: target.section.clone(),
             ..ParentRef::gateway(&policy.meta.namespace, &target.name)

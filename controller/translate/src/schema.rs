@@ -1,6 +1,7 @@
 //! Reading of objects as an API server reads them: a `Reader` walks a JSON value and collects every `Problem` with its field path. It never stops at the first one.
 
 use crate::form::Form;
+use headgate_config::Text;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use std::{borrow::Cow, cell::RefCell, collections::BTreeMap, fmt, ops::RangeInclusive};
@@ -277,6 +278,11 @@ impl<'a> Reader<'a> {
         text.to_owned()
     }
 
+    /// Its text as one that many objects have.
+    pub fn name(&self, form: Form) -> Text {
+        self.text(form).into()
+    }
+
     /// Its whole number, which must be within `bounds`.
     pub fn number(&self, bounds: RangeInclusive<i64>) -> i64 {
         let Some(number) = self.value.as_i64() else {
@@ -382,6 +388,16 @@ impl<'a> Fields<'a> {
     /// A text that must be set.
     pub fn need_text(&mut self, key: &'static str, form: Form) -> String {
         self.need(key).map(|at| at.text(form)).unwrap_or_default()
+    }
+
+    /// A text that many objects have, if set.
+    pub fn name(&mut self, key: &'static str, form: Form) -> Option<Text> {
+        self.get(key).map(|at| at.name(form))
+    }
+
+    /// One that must be set.
+    pub fn need_name(&mut self, key: &'static str, form: Form) -> Text {
+        self.need(key).map(|at| at.name(form)).unwrap_or_default()
     }
 
     /// A number, if set.

@@ -16,7 +16,7 @@ use crate::{
     scaling::Scaling,
     schema::{FieldPath, Problem},
 };
-use headgate_config::{BackendName, ByName, Named, RouteKind, Rule, RuleName};
+use headgate_config::{BackendName, ByName, Named, RouteKind, Rule, RuleName, Text};
 use imbl::OrdMap;
 use std::{
     borrow::Borrow,
@@ -362,7 +362,7 @@ impl Few<'_, '_> {
 /// The Gateways through which Services that a policy names are reached.
 fn reaching(told: &BTreeMap<RouteName, Told>, namespace: &str, targets: &[PolicyTarget]) -> BTreeSet<Key> {
     let targets = targets.iter().filter(|target| target.group.is_empty() && target.kind == "Service");
-    let services: BTreeSet<Key> = targets.map(|target| (namespace.to_owned(), target.name.clone())).collect();
+    let services: BTreeSet<Key> = targets.map(|target| (Text::from(namespace), target.name.clone())).collect();
     let reach = |told: &&Told| !told.services.is_disjoint(&services);
     let reached = told.values().filter(reach).flat_map(|told| &told.places);
     reached.map(|(gateway, _)| gateway.clone()).collect()

@@ -24,7 +24,7 @@ fn objects(backends: Value) -> Objects {
         objects.insert(object);
     }
     let arm = |service: &str, weight| AliasArm { service: service.into(), port: 80, weight };
-    let key = |name: &str| ("default".to_owned(), name.to_owned());
+    let key = |name: &str| ("default".into(), name.into());
     objects.aliases.insert(key("hello"), vec![arm("hello-v1", 90), arm("hello-v2", 10)]);
     objects.aliases.insert(key("cold"), vec![arm("hello-v1", 0)]);
     objects.aliases.insert(key("half"), vec![arm("hello-v1", 1), arm("gone", 1)]);

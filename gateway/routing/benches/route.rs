@@ -34,14 +34,14 @@ fn route_hosts(bencher: Bencher, n: usize) {
 /// `n` rules on one host, each a prefix of two segments.
 #[divan::bench(args = [10, 10_000])]
 fn route_prefixes(bencher: Bencher, n: usize) {
-    let snapshot = snapshot(n, |at| ("api.example.com".into(), PathMatch::Prefix(format!("/team/fn-{at}"))));
+    let snapshot = snapshot(n, |at| ("api.example.com".into(), PathMatch::Prefix(format!("/team/fn-{at}").into())));
     route(bencher, &snapshot, n, |at| ("api.example.com".into(), format!("/team/fn-{at}/orders/7")));
 }
 
 /// `n` rules on one host, each an exact path.
 #[divan::bench(args = [10, 10_000])]
 fn route_exact(bencher: Bencher, n: usize) {
-    let snapshot = snapshot(n, |at| ("api.example.com".into(), PathMatch::Exact(format!("/team/fn-{at}"))));
+    let snapshot = snapshot(n, |at| ("api.example.com".into(), PathMatch::Exact(format!("/team/fn-{at}").into())));
     route(bencher, &snapshot, n, |at| ("api.example.com".into(), format!("/team/fn-{at}")));
 }
 
@@ -98,7 +98,7 @@ fn table(snapshot: &Snapshot, previous: Option<&Table<()>>) -> Table<()> {
 
 fn snapshot(n: usize, rule: impl Fn(usize) -> (String, PathMatch)) -> Snapshot {
     let name =
-        ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: String::new(), section: "http".into() };
+        ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: "".into(), section: "http".into() };
     let listener = Listener {
         name: name.clone(),
         port: 80,
@@ -125,9 +125,20 @@ fn forward(at: usize, listener: &ListenerName, host: &str, path: PathMatch, back
     let hosts = vec![Host { pattern: pattern.clone(), declared: pattern }];
     let arm = Arm { target: ArmTarget::Backend(backend), weight: 1, filters: vec![] };
     Rule {
-        name: RuleName { kind: RouteKind::HTTPRoute, namespace: namespace.clone(), route: route.clone(), index: 0 },
-        title: String::new(),
-        seniority: Seniority { created: 1_700_000_000, namespace, route, rule: 0, at: 0 },
+        name: RuleName {
+            kind: RouteKind::HTTPRoute,
+            namespace: namespace.clone().into(),
+            route: route.clone().into(),
+            index: 0,
+        },
+        title: "".into(),
+        seniority: Seniority {
+            created: 1_700_000_000,
+            namespace: namespace.into(),
+            route: route.into(),
+            rule: 0,
+            at: 0,
+        },
         attachments: vec![Attachment { listener: listener.clone(), hosts }],
         matches: vec![Match { path, method: None, headers: vec![], queries: vec![] }],
         filters: vec![],

@@ -2,8 +2,8 @@
 
 use crate::{CompiledRule, Failed, Table, problem, table::Entry};
 use headgate_config::{
-    ColdArm, Filter, HostPattern, HostRank, Listener, ListenerName, Match, Rank, Retry, RuleName, Timeouts, Transport,
-    Version,
+    ColdArm, Filter, HostPattern, HostRank, Listener, ListenerName, Match, Rank, Retry, RuleName, Text, Timeouts,
+    Transport, Version,
 };
 use headgate_message::RequestHead;
 use serde::Serialize;
@@ -94,8 +94,8 @@ pub struct Contender {
     #[serde(serialize_with = "problem::text")]
     pub rule: RuleName,
     /// Its title, empty where it has none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub title: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub title: Text,
     /// The host as the route declares it.
     pub host: HostPattern,
     /// The index of the match in the rule.

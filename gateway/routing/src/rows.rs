@@ -1,7 +1,7 @@
 //! All rules of a Table in the order in which they are tried: what `headgate routes` prints. Not for the request path.
 
 use crate::{Share, Table, problem};
-use headgate_config::{HostPattern, HostRank, ListenerName, PathMatch, Protocol, Rank, RuleName, ValueMatch};
+use headgate_config::{HostPattern, HostRank, ListenerName, PathMatch, Protocol, Rank, RuleName, Text, ValueMatch};
 use serde::Serialize;
 use std::cmp::Reverse;
 
@@ -23,7 +23,7 @@ pub struct Row {
     /// The path.
     pub path: PathMatch,
     /// The method; `None` for any.
-    pub method: Option<String>,
+    pub method: Option<Text>,
     /// The tests of headers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<ValueMatch>,
@@ -34,8 +34,8 @@ pub struct Row {
     #[serde(serialize_with = "problem::text")]
     pub rule: RuleName,
     /// Its title, empty where it has none.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub title: String,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub title: Text,
     /// Its arms.
     pub arms: Vec<Share>,
     /// Why it answers 500, if it does.

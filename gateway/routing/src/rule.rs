@@ -145,7 +145,7 @@ impl<B> CompiledRule<B> {
 
     /// Tries after the first.
     pub fn retry(&self) -> Option<&Retry> {
-        self.config.retry.as_ref()
+        self.config.retry.as_deref()
     }
 
     /// What happens if the chosen arm is cold.

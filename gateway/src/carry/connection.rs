@@ -126,7 +126,7 @@ async fn reach(
         let opening = Instant::now();
         // a BackendTLSPolicy is for what is not encrypted for the endpoint already
         let tls = if is_sealed { None } else { story.lead.backend.config().tls.clone() };
-        match dial_opaque(core, &slot, tls.as_ref(), story.lead.identity()).await {
+        match dial_opaque(core, &slot, tls.as_deref(), story.lead.identity()).await {
             Ok(endpoint) => {
                 story.connected(&slot, opening);
                 return Ok((slot, endpoint));

@@ -353,7 +353,7 @@ impl FunctionRow {
 pub fn path(path: &PathMatch) -> String {
     match path {
         PathMatch::Exact(path) => format!("= {path}"),
-        PathMatch::Prefix(path) => path.clone(),
+        PathMatch::Prefix(path) => path.clone().into(),
         PathMatch::Regex(expression) => format!("~ {expression}"),
     }
 }

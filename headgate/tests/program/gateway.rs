@@ -89,7 +89,7 @@ impl Controller {
 
 fn snapshot(port: u16, backend: BackendName) -> Snapshot {
     let listener =
-        ListenerName { namespace: "a".into(), gateway: "web".into(), set: String::new(), section: "http".into() };
+        ListenerName { namespace: "a".into(), gateway: "web".into(), set: "".into(), section: "http".into() };
     let any = Host { pattern: HostPattern::Any, declared: HostPattern::Any };
     let path = PathMatch::Prefix("/".into());
     let arm = Arm { target: ArmTarget::Backend(backend.clone()), weight: 1, filters: Vec::new() };
@@ -107,7 +107,7 @@ fn snapshot(port: u16, backend: BackendName) -> Snapshot {
     );
     snapshot.insert_rule(Arc::new(Rule {
         name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: "r".into(), index: 0 },
-        title: String::new(),
+        title: "".into(),
         seniority: Seniority { created: 0, namespace: "a".into(), route: "r".into(), rule: 0, at: 0 },
         attachments: vec![Attachment { listener, hosts: vec![any] }],
         matches: vec![Match { path, method: None, headers: Vec::new(), queries: Vec::new() }],

@@ -17,7 +17,7 @@ pub fn backend(index: u32) -> BackendName {
 }
 
 fn listener() -> ListenerName {
-    ListenerName { namespace: "a".into(), gateway: "web".into(), set: String::new(), section: "http".into() }
+    ListenerName { namespace: "a".into(), gateway: "web".into(), set: "".into(), section: "http".into() }
 }
 
 /// One listener, and so many rules, each with a backend of its own.
@@ -52,9 +52,9 @@ fn rule(index: u32) -> Rule {
     let host: HostPattern = format!("host-{index}.example.com").parse().unwrap();
     let arm = Arm { target: ArmTarget::Backend(backend(index)), weight: 1, filters: Vec::new() };
     Rule {
-        name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: route.clone(), index: 0 },
-        title: String::new(),
-        seniority: Seniority { created: 0, namespace: "a".into(), route, rule: 0, at: 0 },
+        name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: route.clone().into(), index: 0 },
+        title: "".into(),
+        seniority: Seniority { created: 0, namespace: "a".into(), route: route.into(), rule: 0, at: 0 },
         attachments: vec![Attachment {
             listener: listener(),
             hosts: vec![Host { pattern: host.clone(), declared: host }],

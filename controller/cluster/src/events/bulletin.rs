@@ -172,8 +172,7 @@ impl Bulletin {
 
     fn name(&mut self, object: &ObjectRef, now: Timestamp) -> String {
         self.numbered += 1;
-        let mut name = object.name.clone();
-        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+        let name = &object.name[..object.name.floor_char_boundary(NAME_BYTES_MAX)];
         let name = name.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
         format!("{name}.{:x}{:x}", now.as_microsecond(), self.numbered)
     }
@@ -181,7 +180,7 @@ impl Bulletin {
     fn notice(&self, about: About, tries: u32, name: String, count: u32, last: Timestamp) -> Notice {
         let object = &about.regarding.object;
         // events of objects without a namespace stand in this one
-        let namespace = if object.namespace.is_empty() { "default".to_owned() } else { object.namespace.clone() };
+        let namespace = if object.namespace.is_empty() { "default".to_owned() } else { object.namespace.to_string() };
         let is_patch = count > 1;
         let body = if is_patch {
             json!({"series": {"count": count, "lastObservedTime": micros(last)}})

@@ -188,7 +188,7 @@ impl Follower {
     async fn tell(&self, health: Health, changes: Vec<ObjectChange>) -> Result<(), Deaf> {
         if self.kind.reading == Reading::Metadata && !changes.is_empty() {
             let entry = |(name, object): (&ObjectRef, &Arc<ClusterObject>)| {
-                (name.name.clone(), object.resource_version.clone())
+                (name.name.to_string(), object.resource_version.clone())
             };
             self.context.defined.send_replace(self.known.iter().map(entry).collect());
         }

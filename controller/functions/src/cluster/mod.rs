@@ -47,7 +47,7 @@ pub fn manifests<'v>(
     }
     let is_revision = |service: &str| plan.revisions.iter().any(|revision| revision.name == service);
     for (_, service) in expansion.objects.services.keys().filter(|(_, service)| !is_revision(service)) {
-        let arms = expansion.objects.aliases.get(&(name.namespace.clone(), service.clone()));
+        let arms = expansion.objects.aliases.get(&(name.namespace.as_str().into(), service.clone()));
         let newest = arms.and_then(|arms| arms.first()).map(|arm| &arm.service);
         let newest = plan.revisions.iter().find(|revision| Some(&revision.name) == newest);
         if let (Some(revision), true) = (newest, *service != name.name) {

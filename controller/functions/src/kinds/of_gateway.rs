@@ -146,8 +146,8 @@ impl OfGateway {
         let reference = self.target.gateway();
         let mut gateway = existing.cloned().unwrap_or_else(|| Gateway {
             meta: ObjectMeta {
-                name: reference.name.clone(),
-                namespace: reference.namespace.clone(),
+                name: reference.name.clone().into(),
+                namespace: reference.namespace.clone().into(),
                 ..ObjectMeta::default()
             },
             ..Gateway::default()
@@ -217,7 +217,8 @@ pub(super) fn read(value: &Value, report: &Report) -> OfGateway {
     ["apiVersion", "kind", "metadata", "status"].into_iter().for_each(|key| top.skip(key));
     let target = GatewayTarget::Existing(NamespacedName::new("", ""));
     let entry_namespace = meta.namespace.clone();
-    let mut gateway = OfGateway { meta, entry_namespace, ..OfGateway::built_in("", 80, target) };
+    let mut gateway =
+        OfGateway { meta, entry_namespace: entry_namespace.into(), ..OfGateway::built_in("", 80, target) };
     let Some(spec) = top.need("spec") else { return gateway };
     let mut spec = spec.fields();
     gateway.domain = spec.need("domain").map(|at| at.text(DOMAIN)).unwrap_or_default();

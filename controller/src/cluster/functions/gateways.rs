@@ -1,5 +1,6 @@
 //! OpenFunction Gateways in a cluster: the written ones, and the built-in one where a function wants it. Never a Gateway that is another's.
 
+use headgate_config::Text;
 use headgate_functions::{
     Defaults,
     cluster::{GatewayBehind, gateway_manifests, without_ours},
@@ -97,7 +98,7 @@ pub(super) fn has_ours(gateway: &Gateway) -> bool {
 /// A Gateway that is to be made, and that a person has made already, is as good as one that is named: it is only added to.
 fn settled(mut gateway: OfGateway, people: &Objects) -> OfGateway {
     if let GatewayTarget::Made { gateway: target, .. } = &gateway.target
-        && people.gateways.contains_key(&(target.namespace.clone(), target.name.clone()))
+        && people.gateways.contains_key(&(Text::from(&target.namespace), Text::from(&target.name)))
     {
         gateway.target = GatewayTarget::Existing(target.clone());
     }
@@ -109,7 +110,7 @@ fn class(gateway: &OfGateway, people: &Objects) -> Option<String> {
     match &gateway.target {
         GatewayTarget::Made { class, .. } => Some(class.clone()),
         GatewayTarget::Existing(target) => {
-            let known = people.gateways.get(&(target.namespace.clone(), target.name.clone()));
+            let known = people.gateways.get(&(Text::from(&target.namespace), Text::from(&target.name)));
             known.map(|known| known.class.clone())
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 use gateways::Gateways;
-use headgate_config::{BackendName, GatewayName};
+use headgate_config::{BackendName, GatewayName, Text};
 use headgate_functions::{
     Defaults, Places,
     cluster::GatewayBehind,
@@ -110,7 +110,7 @@ impl Functions {
     /// The scaler says something of a target. Whether [`Functions::step`] may give something new.
     pub fn scaled(&mut self, state: TargetState) -> bool {
         let Some((namespace, revision)) = state.target.split_once('/') else { return false };
-        let key = (namespace.to_owned(), revision.to_owned());
+        let key = (Text::from(namespace), Text::from(revision));
         if let Some(function) = self.sight.scaled(&key, state) {
             self.touched.insert(function);
         }
@@ -155,11 +155,11 @@ impl Functions {
     /// The Function of a target, with its uid and its version.
     pub fn function_of(&self, target: &str) -> Option<(ObjectRef, String, &'static str)> {
         let (namespace, revision) = target.split_once('/')?;
-        let name = self.sight.function(&(namespace.to_owned(), revision.to_owned()))?;
+        let name = self.sight.function(&(namespace.into(), revision.into()))?;
         let function = self.all.get(name)?.function()?;
         let version = if function.is_v1beta1 { "v1beta1" } else { "v1beta2" };
         let object = ObjectRef::new(FUNCTION_GROUP, "Function", &name.namespace, &name.name);
-        Some((object, function.meta.uid.clone(), version))
+        Some((object, function.meta.uid.clone().into(), version))
     }
 
     /// Of an OpenFunction Gateway: what of the Gateway behind it it speaks of, for its status.
@@ -199,7 +199,7 @@ impl Functions {
         let name = named(&object.name);
         let one = self.all.entry(name.clone()).or_default();
         if one.write(object, function) {
-            let broken = one.targets().map(|revision| (name.namespace.clone(), revision.to_owned()));
+            let broken = one.targets().map(|revision| (Text::from(&name.namespace), Text::from(revision)));
             let broken = broken.filter(|key| self.sight.is_broken(key)).map(|key| target_name(&key));
             self.retries.extend(broken.collect::<Vec<_>>());
             self.touched.insert(name);
@@ -321,7 +321,7 @@ impl Functions {
             out.statuses.insert(object, Some(one.status.clone()));
         }
         // a scaler that has just learned of a target wants to know what there is
-        self.seen.extend(one.fresh.iter().map(|revision| (name.namespace.clone(), revision.clone())));
+        self.seen.extend(one.fresh.iter().map(|revision| (Text::from(&name.namespace), Text::from(revision))));
         self.all.insert(name.clone(), one);
         rivals
     }

@@ -8,7 +8,7 @@ use crate::{
     },
     sources::cluster::ClusterObject,
 };
-use headgate_config::BackendName;
+use headgate_config::{BackendName, Text};
 use headgate_functions::{
     Defaults, Expansion, Input, Observed, Places, Plan, Revision, SERVICE_PORT,
     cluster::{manifests, probe, status},
@@ -118,7 +118,7 @@ impl One {
         places: &mut Places,
     ) -> BTreeSet<NamespacedName> {
         let name = function.reference();
-        let key = |revision: &str| (name.namespace.clone(), revision.to_owned());
+        let key = |revision: &str| (Text::from(&name.namespace), Text::from(revision));
         self.adopt(around.sight.records(&name, &function.meta.uid), around.now_ms);
         let seen = self.revisions.iter().map(|one| (one.name.clone(), around.sight.seen(&key(&one.name))));
         let observed = BTreeMap::from([(name.clone(), Observed(seen.collect()))]);
@@ -170,7 +170,7 @@ impl One {
         let conditions = route.map(|key| sight.conditions(&key)).unwrap_or_default();
         let plan = expansion.plans.get(name);
         let newest = plan.and_then(|plan| plan.status.proving.clone().or_else(|| plan.status.serving.clone()));
-        let trouble = newest.and_then(|revision| sight.trouble(&(name.namespace.clone(), revision)));
+        let trouble = newest.and_then(|revision| sight.trouble(&(name.namespace.clone().into(), revision.into())));
         let problem = self.problem.clone().or_else(|| {
             let unreachable = expansion.http_route(name).is_none();
             let (_, problem) = expansion.problems.first().filter(|_| unreachable)?;
@@ -205,10 +205,10 @@ fn specs(function: &Function, plan: &Plan, sight: &Sight) -> Vec<TargetSpec> {
 /// What the scaler is told of a revision. Its Service has its name once the API server has given it a uid.
 fn spec(function: &Function, revision: &Revision, sight: &Sight) -> TargetSpec {
     let namespace = &function.meta.namespace;
-    let uid = sight.service_uid(&(namespace.clone(), revision.name.clone()));
+    let uid = sight.service_uid(&(namespace.clone(), revision.name.clone().into()));
     let served = uid.map(|uid| ServedBackend {
         backend: BackendName {
-            uid: uid.to_owned(),
+            uid: uid.into(),
             ..BackendName::tcp(namespace.clone(), revision.name.clone(), SERVICE_PORT)
         },
         port: revision.template.port,

@@ -112,7 +112,7 @@ impl Sight {
         let pod = (name.namespace.clone(), name.name.clone());
         let now = object.and_then(|object| {
             let (value, function, revision) = of_revision(object)?;
-            Some((PodSeen::of(value)?, function, (name.namespace.clone(), revision)))
+            Some((PodSeen::of(value)?, function, (name.namespace.clone(), revision.into())))
         });
         let Some((seen, function, key)) = now else {
             let known = self.workloads.note_pod(pod, None);

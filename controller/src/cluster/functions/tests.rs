@@ -99,7 +99,8 @@ impl World {
             assert!(round < 10, "it comes to no end");
             self.out = self.functions.step(self.version);
             let statuses = std::mem::take(&mut self.out.statuses);
-            self.statuses.extend(statuses.into_iter().map(|(name, status)| (name.name, status.unwrap_or_default())));
+            self.statuses
+                .extend(statuses.into_iter().map(|(name, status)| (name.name.into(), status.unwrap_or_default())));
             self.targets = self.functions.targets().to_vec();
             if !self.out.manifests {
                 break;

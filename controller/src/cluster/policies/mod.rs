@@ -63,7 +63,7 @@ impl Policies {
         };
         match (&*name.group, &*name.kind) {
             ("apps", kind @ ("Deployment" | "StatefulSet")) => {
-                let reference = WorkloadRef { kind: WorkloadKind::of(kind), name: name.name.clone() };
+                let reference = WorkloadRef { kind: WorkloadKind::of(kind), name: name.name.clone().into() };
                 let target = key_of(&reference.target(&name.namespace));
                 let value = object.and_then(|object| match &object.content {
                     ClusterContent::Other(value) => Some(value.clone()),
@@ -81,7 +81,7 @@ impl Policies {
                 let now = object.and_then(|object| {
                     let ClusterContent::Other(value) = &object.content else { return None };
                     let workload = workload_of_pod(object)?;
-                    let reference = WorkloadRef { kind: WorkloadKind::of(&workload.kind), name: workload.name };
+                    let reference = WorkloadRef { kind: WorkloadKind::of(&workload.kind), name: workload.name.into() };
                     Some((key_of(&reference.target(&workload.namespace)), PodSeen::of(value)?))
                 });
                 self.seen.extend(now.as_ref().map(|(target, _)| target.clone()));
@@ -233,7 +233,7 @@ fn bounds(policy: &ScalingPolicy) -> Bounds {
 /// A target's name as a key: its namespace and the rest.
 fn key_of(target: &str) -> Key {
     let (namespace, rest) = target.split_once('/').unwrap_or_default();
-    (namespace.to_owned(), rest.to_owned())
+    (namespace.into(), rest.into())
 }
 
 fn name_of((namespace, rest): &Key) -> String {

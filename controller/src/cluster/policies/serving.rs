@@ -162,7 +162,7 @@ mod tests {
         let workload = json!({"spec": {"template": {"spec": {"containers": [{"name": "dns"}]}}}});
         let of = |transport| {
             let (namespace, service) = ("shop".into(), "dns".into());
-            let name = BackendName { namespace, service, port: 53, transport, uid: String::new() };
+            let name = BackendName { namespace, service, port: 53, transport, uid: "".into() };
             served(&objects, &name, Some(&workload))
         };
         assert_eq!(of(Transport::Tcp), Ok((53, Some(Probe::Tcp))));

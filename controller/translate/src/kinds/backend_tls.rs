@@ -6,6 +6,7 @@ use crate::{
     kinds::{ObjectMeta, ObjectReference},
     schema::{Fields, Reader},
 };
+use headgate_config::Text;
 use std::collections::BTreeMap;
 
 /// BackendTLSPolicy.
@@ -25,13 +26,13 @@ pub struct BackendTLSPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyTarget {
     /// Group.
-    pub group: String,
+    pub group: Text,
     /// Kind.
-    pub kind: String,
+    pub kind: Text,
     /// Name.
-    pub name: String,
+    pub name: Text,
     /// Name of a port; all of them where none is written.
-    pub section: Option<String>,
+    pub section: Option<Text>,
 }
 
 /// `validation`.
@@ -81,15 +82,15 @@ impl BackendTLSPolicy {
 
 impl PolicyTarget {
     fn read_any(at: &Reader<'_>) -> Vec<Self> {
-        Self::read_list(at, |fields| fields.need_text("group", Form::GROUP))
+        Self::read_list(at, |fields| fields.need_name("group", Form::GROUP))
     }
 
     /// Of a policy whose targets are Services: the group may be left out.
     pub(crate) fn read_services(at: &Reader<'_>) -> Vec<Self> {
-        Self::read_list(at, |fields| fields.text("group", Form::GROUP).unwrap_or_default())
+        Self::read_list(at, |fields| fields.name("group", Form::GROUP).unwrap_or_default())
     }
 
-    fn read_list(at: &Reader<'_>, group: fn(&mut Fields<'_>) -> String) -> Vec<Self> {
+    fn read_list(at: &Reader<'_>, group: fn(&mut Fields<'_>) -> Text) -> Vec<Self> {
         let elements = at.list(1..=16);
         let targets: Vec<Self> = elements.iter().map(|at| Self::read(at, group)).collect();
         for (index, target) in targets.iter().enumerate() {
@@ -105,13 +106,13 @@ impl PolicyTarget {
         targets
     }
 
-    fn read(at: &Reader<'_>, group: fn(&mut Fields<'_>) -> String) -> Self {
+    fn read(at: &Reader<'_>, group: fn(&mut Fields<'_>) -> Text) -> Self {
         let mut fields = at.fields();
         Self {
             group: group(&mut fields),
-            kind: fields.need_text("kind", Form::KIND),
-            name: fields.need_text("name", Form::NAME),
-            section: fields.text("sectionName", Form::SUBDOMAIN),
+            kind: fields.need_name("kind", Form::KIND),
+            name: fields.need_name("name", Form::NAME),
+            section: fields.name("sectionName", Form::SUBDOMAIN),
         }
     }
 }

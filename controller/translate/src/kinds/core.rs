@@ -7,7 +7,7 @@ use crate::{
     schema::{Fields, Problem, Reader},
 };
 use base64::Engine;
-use headgate_config::Redacted;
+use headgate_config::{Redacted, Text};
 use std::collections::BTreeMap;
 
 /// Service.
@@ -29,15 +29,15 @@ pub struct Service {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicePort {
     /// Name; may be empty for a single port.
-    pub name: String,
+    pub name: Text,
     /// Port.
     pub port: u16,
     /// Port of the endpoints; the same one where none is written.
     pub target: Option<TargetPort>,
     /// `TCP` by default.
-    pub protocol: String,
+    pub protocol: Text,
     /// What is spoken.
-    pub app_protocol: Option<String>,
+    pub app_protocol: Option<Text>,
 }
 
 /// A port by number or by the name that containers give it.
@@ -55,7 +55,7 @@ pub struct EndpointSlice {
     /// Metadata.
     pub meta: ObjectMeta,
     /// The Service it belongs to (label `kubernetes.io/service-name`), empty for none.
-    pub service: String,
+    pub service: Text,
     /// Kind of the addresses.
     pub family: AddressFamily,
     /// Endpoints.
@@ -84,7 +84,7 @@ pub struct SliceEndpoint {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndpointPort {
     /// Name of the Service's port.
-    pub name: String,
+    pub name: Text,
     /// Port of the endpoints.
     pub port: Option<u16>,
 }
@@ -167,11 +167,14 @@ impl ServicePort {
         let mut fields = at.fields();
         fields.skip("nodePort");
         Self {
-            name: fields.text("name", Form::custom(0, 63, |_| true, "write at most 63 characters")).unwrap_or_default(),
+            name: fields
+                .text("name", Form::custom(0, 63, |_| true, "write at most 63 characters"))
+                .unwrap_or_default()
+                .into(),
             port: fields.need_port("port"),
             target: fields.get("targetPort").map(|at| TargetPort::read(&at)),
-            protocol: fields.text("protocol", Form::ANY).unwrap_or_else(|| "TCP".into()),
-            app_protocol: fields.text("appProtocol", Form::ANY),
+            protocol: fields.text("protocol", Form::ANY).as_deref().unwrap_or("TCP").into(),
+            app_protocol: fields.text("appProtocol", Form::ANY).map(Text::from),
         }
     }
 }
@@ -191,7 +194,7 @@ impl TargetPort {
 impl EndpointSlice {
     pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
         let slice = Self {
-            service: meta.labels.get("kubernetes.io/service-name").cloned().unwrap_or_default(),
+            service: meta.labels.get("kubernetes.io/service-name").map(Text::from).unwrap_or_default(),
             family: top.need("addressType").map(|at| at.choice()).unwrap_or_default(),
             endpoints: top.each("endpoints", 0..=1000, SliceEndpoint::read),
             ports: top.each("ports", 0..=20_000, EndpointPort::read),
@@ -255,7 +258,7 @@ impl EndpointPort {
         let mut fields = at.fields();
         fields.skip("protocol");
         fields.skip("appProtocol");
-        Self { name: fields.text("name", Form::ANY).unwrap_or_default(), port: fields.port("port") }
+        Self { name: fields.text("name", Form::ANY).unwrap_or_default().into(), port: fields.port("port") }
     }
 }
 

@@ -33,10 +33,10 @@ impl ListenerSet {
 fn read_parent(at: &Reader<'_>) -> ParentRef {
     let mut fields = at.fields();
     ParentRef {
-        group: fields.text("group", Form::GROUP).unwrap_or_else(|| GATEWAY_GROUP.into()),
-        kind: fields.text("kind", Form::KIND).unwrap_or_else(|| "Gateway".into()),
-        namespace: fields.text("namespace", Form::LABEL),
-        name: fields.need_text("name", Form::NAME),
+        group: fields.name("group", Form::GROUP).unwrap_or_else(|| GATEWAY_GROUP.into()),
+        kind: fields.name("kind", Form::KIND).unwrap_or_else(|| "Gateway".into()),
+        namespace: fields.name("namespace", Form::LABEL),
+        name: fields.need_name("name", Form::NAME),
         section: None,
         port: None,
     }

@@ -1,10 +1,12 @@
 //! Metadata that all objects share, and how one object is named.
 
 use crate::{
+    Key,
     form::Form,
     kinds::GATEWAY_GROUP,
     schema::{Fields, Reader},
 };
+use headgate_config::Text;
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -12,11 +14,11 @@ use std::{borrow::Cow, collections::BTreeMap, fmt};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectMeta {
     /// Name.
-    pub name: String,
+    pub name: Text,
     /// Namespace; `default` where none is written, empty for kinds that have none.
-    pub namespace: String,
+    pub namespace: Text,
     /// Uid, empty where no API server gave one.
-    pub uid: String,
+    pub uid: Text,
     /// Counts changes of the spec; 0 where no API server counts.
     pub generation: i64,
     /// `creationTimestamp` in seconds since 1970; 0 where there is none.
@@ -29,7 +31,7 @@ pub struct ObjectMeta {
 
 impl ObjectMeta {
     /// Namespace and name: the key of an object among those of its kind.
-    pub fn key(&self) -> (String, String) {
+    pub fn key(&self) -> Key {
         (self.namespace.clone(), self.name.clone())
     }
 
@@ -48,9 +50,9 @@ pub struct ObjectRef {
     /// Kind.
     pub kind: Cow<'static, str>,
     /// Namespace, empty for kinds that have none.
-    pub namespace: String,
+    pub namespace: Text,
     /// Name.
-    pub name: String,
+    pub name: Text,
 }
 
 impl ObjectRef {
@@ -110,9 +112,9 @@ fn metadata(at: &Reader<'_>, namespaced: bool, name: Form) -> ObjectMeta {
     }
     let written = fields.text("namespace", Form::LABEL);
     ObjectMeta {
-        name: fields.need_text("name", name),
-        namespace: if namespaced { written.unwrap_or_else(|| "default".into()) } else { String::new() },
-        uid: fields.text("uid", Form::ANY).unwrap_or_default(),
+        name: fields.need_text("name", name).into(),
+        namespace: if namespaced { written.as_deref().unwrap_or("default").into() } else { Text::default() },
+        uid: fields.text("uid", Form::ANY).unwrap_or_default().into(),
         generation: fields.number("generation", 0..=i64::MAX).unwrap_or_default(),
         created: fields.get("creationTimestamp").map(|at| timestamp(&at)).unwrap_or_default(),
         labels: fields.map("labels", Form::LABEL_VALUE),

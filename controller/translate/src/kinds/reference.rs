@@ -1,11 +1,12 @@
 //! References between objects, and selectors of them: one shape for all kinds that have them.
 
 use crate::{
-    choices,
+    Key, choices,
     form::Form,
     kinds::Filter,
     schema::{FieldPath, Fields, Problem, Reader, Report},
 };
+use headgate_config::Text;
 use std::collections::BTreeMap;
 
 /// The group of the Gateway API.
@@ -15,15 +16,15 @@ pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ParentRef {
     /// Group, `gateway.networking.k8s.io` by default.
-    pub group: String,
+    pub group: Text,
     /// Kind, `Gateway` by default.
-    pub kind: String,
+    pub kind: Text,
     /// Namespace; the route's own where none is written.
-    pub namespace: Option<String>,
+    pub namespace: Option<Text>,
     /// Name.
-    pub name: String,
+    pub name: Text,
     /// The listener, all that fit where none is written.
-    pub section: Option<String>,
+    pub section: Option<Text>,
     /// The port of listeners, any where none is written.
     pub port: Option<u16>,
 }
@@ -52,18 +53,18 @@ impl ParentRef {
     }
 
     /// Namespace and name of the parent of a route in `namespace`.
-    pub(crate) fn key(&self, namespace: &str) -> (String, String) {
-        (self.namespace.as_deref().unwrap_or(namespace).to_owned(), self.name.clone())
+    pub(crate) fn key(&self, namespace: &str) -> Key {
+        (self.namespace.clone().unwrap_or_else(|| namespace.into()), self.name.clone())
     }
 
     pub(crate) fn read(at: &Reader<'_>) -> Self {
         let mut fields = at.fields();
         Self {
-            group: fields.text("group", Form::GROUP).unwrap_or_else(|| GATEWAY_GROUP.into()),
-            kind: fields.text("kind", Form::KIND).unwrap_or_else(|| "Gateway".into()),
-            namespace: fields.text("namespace", Form::LABEL),
-            name: fields.need_text("name", Form::NAME),
-            section: fields.text("sectionName", Form::SUBDOMAIN),
+            group: fields.name("group", Form::GROUP).unwrap_or_else(|| GATEWAY_GROUP.into()),
+            kind: fields.name("kind", Form::KIND).unwrap_or_else(|| "Gateway".into()),
+            namespace: fields.name("namespace", Form::LABEL),
+            name: fields.need_name("name", Form::NAME),
+            section: fields.name("sectionName", Form::SUBDOMAIN),
             port: fields.port("port"),
         }
     }
@@ -99,13 +100,13 @@ impl ParentRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BackendRef {
     /// Group, the core group by default.
-    pub group: String,
+    pub group: Text,
     /// Kind, `Service` by default.
-    pub kind: String,
+    pub kind: Text,
     /// Namespace; the route's own where none is written.
-    pub namespace: Option<String>,
+    pub namespace: Option<Text>,
     /// Name.
-    pub name: String,
+    pub name: Text,
     /// Port; always there for a Service.
     pub port: Option<u16>,
 }
@@ -113,7 +114,7 @@ pub struct BackendRef {
 impl BackendRef {
     /// A reference to a Service in the route's namespace.
     pub fn service(name: &str, port: u16) -> Self {
-        Self { group: String::new(), kind: "Service".into(), namespace: None, name: name.into(), port: Some(port) }
+        Self { group: Text::default(), kind: "Service".into(), namespace: None, name: name.into(), port: Some(port) }
     }
 
     /// Whether it names a Service of the core group.
@@ -127,10 +128,10 @@ impl BackendRef {
 
     pub(crate) fn read_fields(fields: &mut Fields<'_>) -> Self {
         let backend = Self {
-            group: fields.text("group", Form::GROUP).unwrap_or_default(),
-            kind: fields.text("kind", Form::KIND).unwrap_or_else(|| "Service".into()),
-            namespace: fields.text("namespace", Form::LABEL),
-            name: fields.need_text("name", Form::NAME),
+            group: fields.name("group", Form::GROUP).unwrap_or_default(),
+            kind: fields.name("kind", Form::KIND).unwrap_or_else(|| "Service".into()),
+            namespace: fields.name("namespace", Form::LABEL),
+            name: fields.need_name("name", Form::NAME),
             port: fields.port("port"),
         };
         if backend.is_service() && !fields.has("port") {
@@ -179,13 +180,13 @@ fn read_weight(fields: &mut Fields<'_>) -> u32 {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ObjectReference {
     /// Group.
-    pub group: String,
+    pub group: Text,
     /// Kind.
-    pub kind: String,
+    pub kind: Text,
     /// Namespace; the referring object's own where none is written.
-    pub namespace: Option<String>,
+    pub namespace: Option<Text>,
     /// Name.
-    pub name: String,
+    pub name: Text,
 }
 
 impl ObjectReference {
@@ -193,10 +194,10 @@ impl ObjectReference {
     pub(crate) fn read_secret(at: &Reader<'_>) -> Self {
         let mut fields = at.fields();
         Self {
-            group: fields.text("group", Form::GROUP).unwrap_or_default(),
-            kind: fields.text("kind", Form::KIND).unwrap_or_else(|| "Secret".into()),
-            namespace: fields.text("namespace", Form::LABEL),
-            name: fields.need_text("name", Form::NAME),
+            group: fields.name("group", Form::GROUP).unwrap_or_default(),
+            kind: fields.name("kind", Form::KIND).unwrap_or_else(|| "Secret".into()),
+            namespace: fields.name("namespace", Form::LABEL),
+            name: fields.need_name("name", Form::NAME),
         }
     }
 
@@ -204,10 +205,10 @@ impl ObjectReference {
     pub(crate) fn read_full(at: &Reader<'_>) -> Self {
         let mut fields = at.fields();
         Self {
-            group: fields.need_text("group", Form::GROUP),
-            kind: fields.need_text("kind", Form::KIND),
-            namespace: fields.text("namespace", Form::LABEL),
-            name: fields.need_text("name", Form::NAME),
+            group: fields.need_name("group", Form::GROUP),
+            kind: fields.need_name("kind", Form::KIND),
+            namespace: fields.name("namespace", Form::LABEL),
+            name: fields.need_name("name", Form::NAME),
         }
     }
 
@@ -215,10 +216,10 @@ impl ObjectReference {
     pub(crate) fn read_local(at: &Reader<'_>) -> Self {
         let mut fields = at.fields();
         Self {
-            group: fields.need_text("group", Form::GROUP),
-            kind: fields.need_text("kind", Form::KIND),
+            group: fields.need_name("group", Form::GROUP),
+            kind: fields.need_name("kind", Form::KIND),
             namespace: None,
-            name: fields.need_text("name", Form::NAME),
+            name: fields.need_name("name", Form::NAME),
         }
     }
 }

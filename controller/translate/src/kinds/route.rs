@@ -6,6 +6,7 @@ use crate::{
     kinds::{Filter, ObjectMeta, ParentRef, PathModifier, WeightedBackend, reference::refuse_repeats},
     schema::{Fields, Problem, Reader},
 };
+use headgate_config::Text;
 
 /// HTTPRoute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub struct HTTPRoute {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HTTPRule {
     /// Name, empty where none is written.
-    pub name: String,
+    pub name: Text,
     /// Any of these; the default prefix `/` is written out.
     pub matches: Vec<HTTPMatch>,
     /// Filters.
@@ -47,7 +48,7 @@ pub struct HTTPMatch {
     /// Path, prefix `/` by default.
     pub path: PathMatch,
     /// Method.
-    pub method: Option<String>,
+    pub method: Option<Text>,
     /// Headers.
     pub headers: Vec<HeaderMatch>,
     /// Query parameters.
@@ -60,7 +61,7 @@ pub struct PathMatch {
     /// How.
     pub kind: PathKind,
     /// What.
-    pub value: String,
+    pub value: Text,
 }
 
 impl Default for PathMatch {
@@ -161,7 +162,7 @@ pub struct GRPCRoute {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GRPCRule {
     /// Name, empty where none is written.
-    pub name: String,
+    pub name: Text,
     /// Any of these; none matches every call.
     pub matches: Vec<GRPCMatch>,
     /// Filters.
@@ -235,12 +236,12 @@ impl GRPCRoute {
 }
 
 /// Rules of the API over all rules of a route: names are unique, matches at most 128.
-fn check_rules<'r>(at: &Reader<'_>, rules: impl Iterator<Item = (&'r String, usize)> + Clone) {
+fn check_rules<'r>(at: &Reader<'_>, rules: impl Iterator<Item = (&'r Text, usize)> + Clone) {
     let matches: usize = rules.clone().map(|(_, matches)| matches).sum();
     if matches > 128 {
         at.error(format!("have {matches} matches together, 128 are allowed"), "move some rules into another route");
     }
-    let mut seen: Vec<&String> = Vec::new();
+    let mut seen: Vec<&Text> = Vec::new();
     for (index, (name, _)) in rules.enumerate().filter(|(_, (name, _))| !name.is_empty()) {
         if seen.contains(&name) {
             let path = at.path().index(index).key("name");
@@ -259,7 +260,7 @@ impl HTTPRule {
         let mut fields = at.fields();
         let matches = fields.get("matches").map(|at| at.list(0..=64).iter().map(HTTPMatch::read).collect());
         let rule = Self {
-            name: fields.text("name", Form::SUBDOMAIN).unwrap_or_default(),
+            name: fields.name("name", Form::SUBDOMAIN).unwrap_or_default(),
             matches: matches.unwrap_or_else(|| vec![HTTPMatch::default()]),
             filters: Filter::read_list(&mut fields, false),
             backends: fields.each("backendRefs", 0..=16, |at| WeightedBackend::read(at, false)),
@@ -302,7 +303,7 @@ impl HTTPMatch {
         let mut fields = at.fields();
         Self {
             path: fields.get("path").map(|at| PathMatch::read(&at)).unwrap_or_default(),
-            method: fields.choice::<Method>("method").map(|method| method.as_str().to_owned()),
+            method: fields.choice::<Method>("method").map(|method| method.as_str().into()),
             headers: HeaderMatch::read_list(&mut fields, "headers", Form::HEADER_VALUE),
             queries: HeaderMatch::read_list(&mut fields, "queryParams", Form::QUERY_VALUE),
         }
@@ -314,7 +315,7 @@ impl PathMatch {
         let mut fields = at.fields();
         let path = Self {
             kind: fields.choice("type").unwrap_or_default(),
-            value: fields.text("value", Form::PATH).unwrap_or_else(|| "/".into()),
+            value: fields.name("value", Form::PATH).unwrap_or_else(|| "/".into()),
         };
         if matches!(path.kind, PathKind::Exact | PathKind::PathPrefix)
             && let Some((message, remedy)) = path.fault()
@@ -431,7 +432,7 @@ impl GRPCRule {
     fn read(at: &Reader<'_>) -> Self {
         let mut fields = at.fields();
         Self {
-            name: fields.text("name", Form::SUBDOMAIN).unwrap_or_default(),
+            name: fields.name("name", Form::SUBDOMAIN).unwrap_or_default(),
             matches: fields.each("matches", 0..=64, GRPCMatch::read),
             filters: Filter::read_list(&mut fields, true),
             backends: fields.each("backendRefs", 0..=16, |at| WeightedBackend::read(at, true)),

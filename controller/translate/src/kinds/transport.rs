@@ -5,6 +5,7 @@ use crate::{
     kinds::{ObjectMeta, ParentRef, WeightedBackend},
     schema::{Fields, Reader},
 };
+use headgate_config::Text;
 
 /// A route of connections or datagrams.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,7 +24,7 @@ pub struct TransportRoute {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransportRule {
     /// Name, empty where none is written.
-    pub name: String,
+    pub name: Text,
     /// Where connections or datagrams go; each as a whole to one.
     pub backends: Vec<WeightedBackend>,
 }
@@ -78,7 +79,7 @@ impl TransportRule {
         let mut fields = at.fields();
         let backends = fields.need("backendRefs").map(|at| at.list(1..=16)).unwrap_or_default();
         Self {
-            name: fields.text("name", Form::SUBDOMAIN).unwrap_or_default(),
+            name: fields.name("name", Form::SUBDOMAIN).unwrap_or_default(),
             backends: backends.iter().map(WeightedBackend::read_plain).collect(),
         }
     }

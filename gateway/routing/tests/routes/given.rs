@@ -16,7 +16,7 @@ pub fn pattern(text: &str) -> HostPattern {
 
 pub fn listener(section: &str, hostname: &str) -> Listener {
     let name =
-        ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: String::new(), section: section.into() };
+        ListenerName { namespace: "infra".into(), gateway: "edge".into(), set: "".into(), section: section.into() };
     Listener {
         name,
         port: PORT,
@@ -36,9 +36,9 @@ pub fn rule(route: &str) -> Rule {
     let kind = RouteKind::HTTPRoute;
     let (namespace, route) = ("default".to_owned(), route.to_owned());
     Rule {
-        name: RuleName { kind, namespace: namespace.clone(), route: route.clone(), index: 0 },
-        title: String::new(),
-        seniority: Seniority { created: 0, namespace, route: route.clone(), rule: 0, at: 0 },
+        name: RuleName { kind, namespace: namespace.clone().into(), route: route.clone().into(), index: 0 },
+        title: "".into(),
+        seniority: Seniority { created: 0, namespace: namespace.into(), route: route.clone().into(), rule: 0, at: 0 },
         attachments: vec![],
         matches: vec![prefix("/")],
         filters: vec![],
