@@ -214,3 +214,36 @@ pub struct Retry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backoff_ms: Option<u64>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Backend, Endpoints};
+
+    /// A gateway holds each of these once for each of its routes: docs/decisions/memory.md.
+    #[test]
+    fn what_every_route_has_is_small() {
+        let sizes = [
+            (size_of::<Rule>(), 248),
+            (size_of::<Attachment>(), 88),
+            (size_of::<Match>(), 88),
+            (size_of::<Arm>(), 88),
+            (size_of::<Backend>(), 136),
+            (size_of::<Endpoints>(), 104),
+        ];
+        for (size, most) in sizes {
+            assert!(size <= most, "{size} bytes, {most} are allowed: box what few routes have");
+        }
+    }
+
+    #[test]
+    fn a_host_that_a_route_itself_says_is_read_as_one_text() {
+        let host: Host = serde_json::from_str(r#"{"pattern": "a.example", "declared": "a.example"}"#).unwrap();
+        let (HostPattern::Exact(pattern), HostPattern::Exact(declared)) = (&host.pattern, &host.declared) else {
+            panic!("{host:?}")
+        };
+        assert!(std::ptr::eq(pattern.as_str(), declared.as_str()));
+        let narrower: Host = serde_json::from_str(r#"{"pattern": "a.example", "declared": "*.example"}"#).unwrap();
+        assert_eq!(serde_json::to_string(&narrower).unwrap(), r#"{"pattern":"a.example","declared":"*.example"}"#);
+    }
+}

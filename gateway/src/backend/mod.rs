@@ -8,7 +8,8 @@
 //! counter of its own core's seat, and its own thread's `arc_swap` slot. Of the three shared atomics that a request may spend it spends none.
 //! A backend with a concurrency bound is exact per gateway: one lock to enter, one to leave.
 //!
-//! Memory: a seat (128 bytes) per endpoint and core that asked it; an idle backend about 0.5 KiB; a waiting request about 100 bytes (its entry in line and its [`Waiting`]), besides its own task.
+//! Memory: a seat (128 bytes) per endpoint and core that asked it; an idle backend less than 0.3 KiB, and as much for its one endpoint; a backend that somebody waited for 0.2 KiB more; a waiting request about 100 bytes (its entry in line
+//! and its [`Waiting`]), besides its own task.
 
 mod activation;
 mod balance;
@@ -379,6 +380,16 @@ mod tests {
             probe: config::Probe::Tcp,
         };
         config::Endpoints { backend: spec().name, list: ports.iter().map(endpoint).collect(), activation }
+    }
+
+    /// A gateway holds one for each Service that its routes name: docs/decisions/memory.md.
+    #[test]
+    fn a_backend_that_nobody_waits_for_is_small() {
+        assert!(size_of::<Backend>() <= 256, "{} bytes", size_of::<Backend>());
+        let registry = Registry::new(1, Limits::default(), 1);
+        let backend = registry.get_or_insert(&spec().into(), Instant::now());
+        backend.set_endpoints(&endpoints(&[1], config::Activation::Ready), Instant::now());
+        assert!(!format!("{:?}", backend.lock()).contains("Waits"), "nobody waited");
     }
 
     type Change<'c> = (&'c str, &'c dyn Fn(&Backend));
