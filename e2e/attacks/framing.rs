@@ -266,7 +266,8 @@ fn lines() -> Vec<Case> {
     cases
 }
 
-fn all() -> Vec<Case> {
+/// All inputs.
+pub fn all() -> Vec<Case> {
     [honest(), codings(), lengths(), chunks(), lines()].into_iter().flatten().collect()
 }
 

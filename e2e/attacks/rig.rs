@@ -45,6 +45,16 @@ impl Case {
     pub fn new(name: impl Into<String>, bytes: impl Into<Vec<u8>>, right: Right) -> Self {
         Self { name: name.into(), bytes: bytes.into(), right }
     }
+
+    /// Whether nothing of it may wait for an application.
+    pub fn is_refused_at_its_head(&self) -> bool {
+        self.right == Right::Refused
+    }
+
+    /// How many requests it is at most.
+    pub fn owed(&self) -> usize {
+        if let Right::Clean(bodies) = &self.right { bodies.len() } else { 1 }
+    }
 }
 
 /// A head with the usual Host, and what follows.
@@ -126,6 +136,16 @@ impl Rig {
         }
     }
 
+    /// Where TLS is served.
+    pub fn tls(&self) -> SocketAddr {
+        self.tls
+    }
+
+    /// Who issued its certificate.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// A connection over TLS that speaks HTTP/2.
     pub async fn open_h2(&self) -> impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static {
         self.authority.connect(self.tls, HOST, &["h2"]).await.unwrap()
@@ -157,8 +177,7 @@ impl Rig {
         self.origin.forget();
         let mut wire = self.open(way).await;
         wire.send(&case.bytes).await;
-        let owed = if let Right::Clean(bodies) = &case.right { bodies.len() } else { 1 };
-        let (answers, closed) = answers(&mut wire, owed).await?;
+        let (answers, closed) = answers(&mut wire, case.owed()).await?;
         drop(wire);
         let canary = self.canary().await;
         self.seen(&case.right, &answers, closed, canary)

@@ -235,6 +235,11 @@ impl Headgate {
         pids.filter(is_ours).map(command).filter(|(_, line)| !line.is_empty()).collect()
     }
 
+    /// Its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The most memory that it ever had, in bytes.
     pub fn peak_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

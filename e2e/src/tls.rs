@@ -1,6 +1,6 @@
 //! A certificate authority for one test: certificates as PEM for manifests, and both ends of TLS. Its keys are worth nothing.
 
-use crate::within;
+use crate::{wire::Stream, within};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, server::WebPkiClientVerifier};
 use rustls_pki_types::{PrivateKeyDer, ServerName, pem::PemObject};
@@ -77,13 +77,18 @@ impl Authority {
 
     /// Connects with TLS and trusts nobody else.
     pub async fn connect(&self, to: SocketAddr, name: &str, alpn: &[&str]) -> std::io::Result<TlsStream<TcpStream>> {
+        let socket = within("connecting", TcpStream::connect(to)).await?;
+        self.shake_hands(socket, name, alpn).await
+    }
+
+    /// The same on a stream that is open already.
+    pub async fn shake_hands<S: Stream>(&self, stream: S, name: &str, alpn: &[&str]) -> std::io::Result<TlsStream<S>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.issuer.der().clone()).unwrap();
         let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let socket = within("connecting", TcpStream::connect(to)).await?;
         let name = ServerName::try_from(name.to_owned()).unwrap();
-        within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, socket)).await
+        within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
     }
 }
 

@@ -1,0 +1,193 @@
+//! H4 to H6, S10 and T2: clients that are slow, that leave at any point, that are too many, or that are all different. Nothing is kept of them, and others are served.
+
+use crate::rig::{HOST, Rig, Way, head};
+use headgate_e2e::{Authority, Script, Wire, field, until};
+use std::{
+    io,
+    pin::Pin,
+    process::Command,
+    task::{Context, Poll},
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+/// RFC 9110 §15.5.9: a body that stands still is 408, and a client that reads nothing of its answer is let go; neither takes another's place.
+#[tokio::test]
+async fn who_is_slow_is_ended_and_others_are_served() {
+    let rig = Rig::with(&["--body-idle", "1s", "--write-stall", "1s"], |request| match request.target.as_str() {
+        "/large" => Script::ok(vec![b'x'; 64 << 20]),
+        _ => Script::ok("ok"),
+    })
+    .await;
+    let (mut slow_bodies, mut slow_readers) = (Vec::new(), Vec::new());
+    for _ in 0..50 {
+        let mut wire = rig.open(Way::Plain).await;
+        wire.send(head("POST / HTTP/1.1", "Content-Length: 100\r\n", "x")).await;
+        slow_bodies.push(wire);
+    }
+    for _ in 0..3 {
+        let mut wire = rig.open(Way::Plain).await;
+        wire.send(head("GET /large HTTP/1.1", "", "")).await;
+        slow_readers.push(wire);
+    }
+    assert_eq!(rig.canary().await, 200);
+    for mut wire in slow_bodies {
+        let answer = wire.answer().await;
+        assert_eq!((answer.status, answer.failure()), (408, Some("body_timeout")));
+    }
+    until("the readers let go", async || rig.headgate.metric("headgate_failures_total", "write_stall").await >= 3.0)
+        .await;
+    assert_eq!(rig.canary().await, 200);
+    drop(slow_readers);
+    rig.headgate.stop().await;
+}
+
+/// CVE-2026-26311 and CVE-2025-62409: clients that leave at each point of an exchange leave no request, no place and no connection behind.
+#[tokio::test]
+async fn leaving_at_any_point_leaves_nothing_behind() {
+    let rig = Rig::with(&[], |request| Script::ok(vec![b'x'; request.body.len() * 40])).await;
+    let whole = head("POST / HTTP/1.1", "Content-Length: 5000\r\n", &"y".repeat(5_000));
+    for number in 0..400_usize {
+        // an order that is the same each time, and looks like none
+        let cut = number.wrapping_mul(2_654_435_761) % (whole.len() + 1);
+        let socket = TcpStream::connect(rig.plain).await.unwrap();
+        if number % 2 == 0 {
+            // a reset instead of an end
+            socket.set_zero_linger().unwrap();
+        }
+        let mut wire = Wire::over(socket);
+        wire.send(&whole[..cut]).await;
+        if cut == whole.len() && number % 3 == 0 {
+            let _ = wire.head().await;
+        }
+    }
+    until("no request is left", async || rig.headgate.metric("headgate_requests_active", "").await == 0.0).await;
+    until("no place is taken", async || rig.headgate.metric("headgate_backend_in_flight", "app").await == 0.0).await;
+    until("no connection is left", async || rig.headgate.metric("headgate_connections_open", "").await == 0.0).await;
+    assert!(rig.origin.malformed().is_empty(), "{:?}", rig.origin.malformed());
+    assert_eq!(rig.canary().await, 200);
+    rig.headgate.stop().await;
+}
+
+/// CVE-2024-47609: without descriptors accepting pauses, and goes on once there are some.
+#[tokio::test]
+async fn without_descriptors_accepting_pauses_and_goes_on() {
+    let rig = Rig::start().await;
+    assert_eq!(rig.canary().await, 200);
+    let open = std::fs::read_dir(format!("/proc/{}/fd", rig.headgate.id())).unwrap().count();
+    let limit = format!("--nofile={}", open + 16);
+    let set = Command::new("prlimit").args(["--pid", &rig.headgate.id().to_string(), &limit]).status();
+    if set.is_err() {
+        return println!("prlimit is missing here");
+    }
+    let mut many = Vec::new();
+    for _ in 0..100 {
+        many.push(Wire::open(rig.plain).await);
+    }
+    until("accepting paused", async || rig.headgate.output().iter().any(|line| line.contains("accept failed"))).await;
+    drop(many);
+    assert_eq!(rig.canary().await, 200);
+    rig.headgate.stop().await;
+}
+
+/// CVE-2025-43915: what clients make up (hosts, paths, methods, fields) makes no series of metrics.
+#[tokio::test]
+async fn what_clients_make_up_makes_no_metrics() {
+    let rig = Rig::start().await;
+    let lines = async || Wire::get(rig.headgate.admin, "localhost", "/metrics").await.text().lines().count();
+    let ask = async |from: usize, to: usize| {
+        let mut wire = rig.open(Way::Plain).await;
+        for number in from..to {
+            let (method, host) =
+                (format!("M{number}"), if number % 2 == 0 { HOST.to_owned() } else { format!("h{number}.localhost") });
+            let request = format!("{method} /p{number} HTTP/1.1\r\nHost: {host}\r\nX-{number}: y\r\n\r\n");
+            assert!([200, 404].contains(&wire.ask(request).await.status));
+        }
+    };
+    ask(0, 10).await;
+    let before = lines().await;
+    ask(10, 2_000).await;
+    assert_eq!(lines().await, before);
+    rig.headgate.stop().await;
+}
+
+/// CVE-2026-26308 and RFC 9110 §5.3: a field in two lines is one list, and no line of it alone fulfils an exact match.
+#[tokio::test]
+async fn a_repeated_field_fulfils_no_exact_match() {
+    use crate::rig::attached;
+    let text = "  - matches: [{headers: [{name: x-role, value: user}]}]\n    backendRefs: [{name: app, port: 80}]\n";
+    let files = [("roles.yaml", attached(&headgate_e2e::rules("roles", "roles.localhost", text)))];
+    let rig = Rig::beside(&[], &files, |_| Script::ok("ok")).await;
+    for (fields, status) in [
+        ("X-Role: user\r\n", 200),
+        ("X-Role: user\r\nX-Role: admin\r\n", 404),
+        ("X-Role: admin\r\nX-Role: user\r\n", 404),
+        ("X-Role: user, admin\r\n", 404),
+        ("X_Role: user\r\n", 404),
+    ] {
+        let mut wire = rig.open(Way::Plain).await;
+        let answer = wire.ask(format!("GET / HTTP/1.1\r\nHost: roles.localhost\r\n{fields}\r\n")).await;
+        assert_eq!(answer.status, status, "{fields:?}");
+        assert!(field(&answer.fields, "date").is_some());
+    }
+    rig.headgate.stop().await;
+}
+
+/// Writes one byte at a time.
+struct Dribble(TcpStream);
+
+impl AsyncRead for Dribble {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Dribble {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let one = buf.len().min(1);
+        Pin::new(&mut self.0).poll_write(cx, &buf[..one])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// RFC 8446 §4.1.2 and CVE-2024-32650: a ClientHello in pieces of one byte is one; noise, half of one, or none at all ends cleanly within `--tls-handshake`.
+#[tokio::test]
+async fn a_client_hello_in_any_pieces_is_one_and_noise_is_none() {
+    let rig = Rig::with(&["--tls-handshake", "2s"], |_| Script::ok("ok")).await;
+    let socket = TcpStream::connect(rig.tls()).await.unwrap();
+    socket.set_nodelay(true).unwrap();
+    let stream = rig.authority().shake_hands(Dribble(socket), HOST, &[]).await.unwrap();
+    assert_eq!(Wire::over(stream).ask(head("GET / HTTP/1.1", "", "")).await.status, 200);
+    for bytes in [
+        &b""[..],
+        b"\x16",
+        b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc",
+        b"\x16\x03\x01\x00\x00",
+        b"\x15\x03\x01\x00\x02\x01\x00",
+        b"\x16\x03\x01\xff\xff\x01\xff\xff\xff",
+        b"GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n",
+        &[0; 40_000],
+    ] {
+        let mut wire = Wire::open(rig.tls()).await;
+        wire.send(bytes).await;
+        let rest = wire.rest().await;
+        assert!(!rest.starts_with(b"HTTP"), "{:?}", &bytes[..bytes.len().min(9)]);
+    }
+    assert!(
+        Authority::default().connect(rig.tls(), HOST, &[]).await.is_err(),
+        "a client that trusts another authority"
+    );
+    assert!(rig.authority().connect(rig.tls(), "other.localhost", &[]).await.is_err());
+    let mut wire = rig.open(Way::Tls).await;
+    assert_eq!(wire.ask(head("GET / HTTP/1.1", "", "")).await.status, 200);
+    rig.headgate.stop().await;
+}
