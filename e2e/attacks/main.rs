@@ -8,6 +8,8 @@ mod downgrade;
 mod floods;
 mod framing;
 mod hosts;
+mod objects;
+mod paths;
 mod pressure;
 mod rig;
 mod sizes;

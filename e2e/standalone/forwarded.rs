@@ -1,4 +1,4 @@
-//! Who asks is said by trusted hops only; and one path is matched, rewritten, logged and forwarded.
+//! Who asks is said by trusted hops only, what is of one hop ends here, and each line of the log is one object.
 
 use headgate_e2e::{Headgate, Origin, Script, Wire, backend, rules};
 
@@ -61,53 +61,6 @@ async fn hop_by_hop_fields_end_here() {
         assert_eq!(got.field(name), None, "{got:#?}");
     }
     assert_eq!(got.field("x-other"), Some("2"));
-    headgate.stop().await;
-}
-
-#[tokio::test]
-async fn no_spelling_of_a_path_gets_around_its_rule() {
-    let (headgate, origin) = gateway(&[]).await;
-    // /admin leads nowhere, which is 500 here: a spelling of it must end there, be refused, or be another path for the application too
-    for target in [
-        "/admin",
-        "/admin/",
-        "/admin;x=1",
-        "/./admin",
-        "/a/../admin",
-        "/a/%2e%2e/admin",
-        "/a/..%2fadmin",
-        "/%61dmin",
-        "//admin",
-        "/a/..;/admin",
-        "/..;/admin",
-        "/.;/admin",
-        "/a\\..\\admin",
-        "/%c0%af../admin",
-        "/%2e/admin",
-        "/admin%2fx",
-        "/ADMIN",
-        "/admin%00",
-        "/admin?a=/../..",
-        "http://app.localhost/admin",
-    ] {
-        origin.forget();
-        let answer = headgate.get(HOST, target).await;
-        let reached: Vec<String> = origin.requests().into_iter().map(|request| request.target).collect();
-        match (answer.status, &reached[..]) {
-            (500 | 400, []) => {}
-            (200, [got]) => {
-                // what the application sees is what was matched: nothing that it could resolve to /admin
-                let path = got.split('?').next().unwrap();
-                let plain =
-                    !path.contains("..") && !path.contains("%2e") && !path.contains('\\') && !path.contains("/./");
-                assert!(
-                    plain && !path.starts_with("/admin/") && path != "/admin",
-                    "{target}: the application got {got}"
-                );
-            }
-            other => panic!("{target}: {other:?}"),
-        }
-    }
     headgate.stop().await;
 }
 
