@@ -66,6 +66,8 @@ enum Command {
     Allocations,
     /// User instructions of a warm request, by valgrind.
     Instructions,
+    /// CPU time of a request where very many hosts or rules are served.
+    Sizes,
     /// The same jobs beside other gateways that are installed here.
     Peers,
     /// From a created route to its first 200 in a cluster, memory and writes there.
@@ -136,7 +138,7 @@ impl Plan {
 
 type Measure = fn(&Plan) -> io::Result<Vec<Row>>;
 
-const MEASURES: [(Command, Measure); 10] = [
+const MEASURES: [(Command, Measure); 11] = [
     (Command::Cold, rows::cold::measure),
     (Command::Parked, rows::parked::measure),
     (Command::Load, rows::load::measure),
@@ -145,6 +147,7 @@ const MEASURES: [(Command, Measure); 10] = [
     (Command::SystemCalls, rows::system_calls::measure),
     (Command::Allocations, rows::allocations::measure),
     (Command::Instructions, rows::instructions::measure),
+    (Command::Sizes, rows::sizes::measure),
     (Command::Peers, rows::peers::measure),
     (Command::Cluster, rows::cluster::measure),
 ];
@@ -217,6 +220,7 @@ impl Command {
             Self::SystemCalls => "system-calls",
             Self::Allocations => "allocations",
             Self::Instructions => "instructions",
+            Self::Sizes => "sizes",
             Self::Peers => "peers",
             Self::Cluster => "cluster",
             Self::Page => "page",

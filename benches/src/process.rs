@@ -216,17 +216,34 @@ pub fn memory(id: u32) -> io::Result<Memory> {
     })
 }
 
-/// User and system time of processes, in seconds.
+/// User and system time of processes, in seconds: of each thread to the nanosecond where the kernel counts so, else by its clock ticks.
 pub fn cpu_seconds(ids: &[u32]) -> io::Result<f64> {
     let mut sum = 0.0;
     for id in ids {
-        let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
-        // the name, in parentheses, may hold anything
-        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(f64::NAN);
-        sum += (ticks(11) + ticks(12)) / TICKS_PER_SECOND;
+        sum += match exact_seconds(*id) {
+            Some(seconds) => seconds,
+            None => tick_seconds(*id)?,
+        };
     }
     Ok(sum)
+}
+
+/// The threads that are there: nobody who is measured ends threads under load.
+fn exact_seconds(id: u32) -> Option<f64> {
+    let mut nanoseconds = 0;
+    for thread in fs::read_dir(format!("/proc/{id}/task")).ok()? {
+        let text = fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
+        nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    Some(nanoseconds as f64 / 1e9)
+}
+
+fn tick_seconds(id: u32) -> io::Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat"))?;
+    // the name, in parentheses, may hold anything
+    let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or(f64::NAN);
+    Ok((ticks(11) + ticks(12)) / TICKS_PER_SECOND)
 }
 
 /// Takes any other program under the same rule: it ends with its owner.

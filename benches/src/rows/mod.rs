@@ -9,4 +9,5 @@ pub mod parked;
 pub mod peers;
 pub mod reloads;
 pub mod save;
+pub mod sizes;
 pub mod system_calls;

@@ -81,7 +81,7 @@ fn measure_one(plan: &Plan, scenario: &Scenario, certificate: &Certificate, fold
     let mut entrants = vec![start(Name::Headgate)?];
     let mut missing = Vec::new();
     for peer in PEERS {
-        let started = match peer.lacks(scenario.upstream) {
+        let started = match peer.lacks(scenario.upstream, scenario.is_tls(), &site) {
             Some(why) => Err(io::Error::other(why)),
             None => start(peer),
         };
