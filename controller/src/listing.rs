@@ -71,7 +71,7 @@ fn is_internal(pattern: &HostPattern, cluster_domain: &str) -> bool {
 fn place(listener: &Listener, host: &HostPattern, one: &headgate_config::Match) -> Place {
     let path = match &one.path {
         _ if !listener.protocol.is_http() => String::new(),
-        PathMatch::Exact(path) | PathMatch::Prefix(path) => path.clone().into(),
+        PathMatch::Exact(path) | PathMatch::Prefix(path) => path.to_string(),
         PathMatch::Regex(expression) => format!("/ matching {expression}"),
     };
     let mut also: Vec<String> = one.method.iter().map(String::from).collect();

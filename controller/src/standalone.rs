@@ -404,7 +404,7 @@ fn launch(function: &Function, revision: &Revision, manifest: Option<&Path>) -> 
     };
     Launch {
         name: target_name(&function.meta.namespace, &revision.name),
-        function: function.meta.name.clone().into(),
+        function: function.meta.name.to_string(),
         command: if container.command.is_empty() { Vec::new() } else { words.collect() },
         env: env.into_iter().filter(|(name, _)| name != "PORT").map(|(name, text)| (name, keep(text))).collect(),
         working_dir,

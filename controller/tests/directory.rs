@@ -71,7 +71,7 @@ impl Folder {
 fn live(loaded: &Loaded) -> Vec<String> {
     let value = |object: &Object| match object {
         Object::ConfigMap(map) => format!("{}={}", map.meta.name, map.data.get("v").map_or("", String::as_str)),
-        other => other.meta().name.clone().into(),
+        other => other.meta().name.to_string(),
     };
     loaded.kubernetes().map(value).collect()
 }

@@ -94,8 +94,8 @@ pub fn stand_in(name: &ObjectRef) -> Option<ClusterObject> {
     let block = |label: &str| format!("-----BEGIN {label}-----\n{STAND_IN}\n-----END {label}-----\n");
     let (certificate, key) = (block("CERTIFICATE"), block("PRIVATE KEY"));
     let metadata = ObjectMeta {
-        name: Some(name.name.clone().into()),
-        namespace: Some(name.namespace.clone().into()),
+        name: Some(name.name.to_string()),
+        namespace: Some(name.namespace.to_string()),
         ..ObjectMeta::default()
     };
     let mut value = json!({"apiVersion": "v1", "kind": name.kind, "metadata": metadata});

@@ -207,7 +207,7 @@ pub fn environment(function: &Function, revision: &Revision, port: u16) -> Vec<(
         put(&mut environment, key, text);
     }
     put(&mut environment, "POD_NAME", revision.name.clone());
-    put(&mut environment, "POD_NAMESPACE", namespace.clone().into());
+    put(&mut environment, "POD_NAMESPACE", namespace.to_string());
     put(&mut environment, "PORT", port.to_string());
     environment
 }
@@ -239,7 +239,7 @@ fn put(environment: &mut Vec<(String, String)>, name: &str, text: String) {
 fn of_pod(from: &Value, function: &Function, revision: &Revision) -> Option<String> {
     match from["fieldRef"]["fieldPath"].as_str()? {
         "metadata.name" => Some(revision.name.clone()),
-        "metadata.namespace" => Some(function.meta.namespace.clone().into()),
+        "metadata.namespace" => Some(function.meta.namespace.to_string()),
         "status.podIP" | "status.hostIP" => Some("127.0.0.1".into()),
         _ => None,
     }
@@ -252,8 +252,8 @@ pub(crate) fn skywalking(function: &Function, context: &Context) -> Vec<(&'stati
     let Some(provider) = provider.filter(|provider| !provider.oap_server.is_empty()) else { return Vec::new() };
     vec![
         ("SW_AGENT_COLLECTOR_BACKEND_SERVICES", provider.oap_server.clone()),
-        ("SW_AGENT_NAME", function.meta.name.clone().into()),
-        ("SW_AGENT_NAMESPACE", function.meta.namespace.clone().into()),
+        ("SW_AGENT_NAME", function.meta.name.to_string()),
+        ("SW_AGENT_NAMESPACE", function.meta.namespace.to_string()),
         ("SW_AGENT_KEEP_TRACING", "true".into()),
     ]
 }

@@ -128,7 +128,7 @@ fn route_meta(function: &Function, gateway: &OfGateway) -> ObjectMeta {
 fn gateway_service(function: &Function, gateway: &OfGateway) -> Service {
     let internal = |hostname: &Option<String>| hostname.as_ref().is_some_and(|h| h.ends_with(&gateway.cluster_domain));
     let ports = gateway.listeners.iter().filter(|listener| internal(&listener.hostname)).map(|listener| ServicePort {
-        name: listener.name.clone().into(),
+        name: listener.name.as_str().into(),
         port: listener.port,
         target: Some(TargetPort::Number(listener.port)),
         protocol: "TCP".into(),

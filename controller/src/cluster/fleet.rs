@@ -308,7 +308,7 @@ impl One {
 fn ports(snapshot: &Snapshot) -> BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> {
     let mut ports: BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> = BTreeMap::new();
     for (name, listener) in &snapshot.listeners {
-        let gateway = GatewayName { namespace: name.namespace.clone().into(), name: name.gateway.clone().into() };
+        let gateway = GatewayName { namespace: name.namespace.to_string(), name: name.gateway.to_string() };
         let transport = match listener.protocol.transport() {
             headgate_config::Transport::Tcp => Transport::Tcp,
             headgate_config::Transport::Udp => Transport::Udp,

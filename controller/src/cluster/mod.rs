@@ -505,7 +505,7 @@ fn none(backend: BackendName) -> Endpoints {
 
 /// The Gateway that an object is.
 fn gateway_name(object: &ObjectRef) -> GatewayName {
-    GatewayName { namespace: object.namespace.clone().into(), name: object.name.clone().into() }
+    GatewayName { namespace: object.namespace.to_string(), name: object.name.to_string() }
 }
 
 /// The object that a Gateway is.

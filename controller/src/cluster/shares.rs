@@ -172,7 +172,7 @@ impl Share {
 
 /// The Gateway of a listener.
 fn gateway_of(listener: &ListenerName) -> GatewayName {
-    GatewayName { namespace: listener.namespace.clone().into(), name: listener.gateway.clone().into() }
+    GatewayName { namespace: listener.namespace.to_string(), name: listener.gateway.to_string() }
 }
 
 /// A rule with the attachments that are a Gateway's; the rule itself if all of them are.

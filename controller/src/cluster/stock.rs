@@ -91,7 +91,7 @@ impl Stock {
             ("", "Pod") => {
                 if let Some(account) = value["spec"]["serviceAccountName"].as_str() {
                     let key = (name.namespace.to_string(), account.to_owned());
-                    self.pods.entry(key).or_default().insert(name.name.clone().into(), value.clone());
+                    self.pods.entry(key).or_default().insert(name.name.to_string(), value.clone());
                 }
             }
             (DEFINITION_GROUP, _) => self.define(news),
@@ -130,7 +130,7 @@ impl Stock {
             && object.made.is_some()
             && let Some(account) = value["spec"]["serviceAccountName"].as_str()
         {
-            news.gateways.insert(Belonging::Account(object.name.namespace.clone().into(), account.to_owned()));
+            news.gateways.insert(Belonging::Account(object.name.namespace.to_string(), account.to_owned()));
         }
         if is_gateway(&object.name) {
             news.gateways.insert(Belonging::Owned(gateway_name(&object.name)));
@@ -185,7 +185,7 @@ impl Stock {
     pub fn generations(&self) -> BTreeMap<GatewayName, BTreeMap<ObjectRef, i64>> {
         let mut all: BTreeMap<GatewayName, BTreeMap<ObjectRef, i64>> = BTreeMap::new();
         for meta in self.objects.gateways.values().map(|gateway| &gateway.meta) {
-            let name = GatewayName { namespace: meta.namespace.clone().into(), name: meta.name.clone().into() };
+            let name = GatewayName { namespace: meta.namespace.to_string(), name: meta.name.to_string() };
             let object = gateway_object(&name);
             all.entry(name).or_default().insert(object, meta.generation);
         }
@@ -204,7 +204,7 @@ impl Stock {
 
 fn parent(set: &ListenerSet) -> GatewayName {
     let namespace = set.parent.namespace.as_ref().unwrap_or(&set.meta.namespace);
-    GatewayName { namespace: namespace.clone().into(), name: set.parent.name.clone().into() }
+    GatewayName { namespace: namespace.to_string(), name: set.parent.name.to_string() }
 }
 
 fn is_workload(name: &ObjectRef) -> bool {

@@ -57,8 +57,8 @@ pub(super) fn rows(sight: &Sight<'_>) -> Vec<FunctionRow> {
         let text = |key: &str| status["serving"][key].as_str().unwrap_or_default().to_owned();
         let (wanted, ready) = running.get(&(&*name.namespace, &*name.name)).copied().unwrap_or_default();
         FunctionRow {
-            namespace: name.namespace.clone().into(),
-            name: name.name.clone().into(),
+            namespace: name.namespace.to_string(),
+            name: name.name.to_string(),
             state: text("state"),
             reason: text("reason"),
             message: text("message"),

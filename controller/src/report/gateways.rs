@@ -81,8 +81,8 @@ pub(super) fn rows(sight: &Sight<'_>, ours: &Ours) -> Vec<GatewayRow> {
         let is_programmed = |listener: &&Value| status_of(&listener["conditions"], "Programmed") == "True";
         let address = |entry: &Value| entry["value"].as_str().map(str::to_owned);
         let mut row = GatewayRow {
-            namespace: gateway.meta.namespace.clone().into(),
-            name: gateway.meta.name.clone().into(),
+            namespace: gateway.meta.namespace.to_string(),
+            name: gateway.meta.name.to_string(),
             class: gateway.class.clone(),
             programmed: status_of(&status["conditions"], "Programmed"),
             addresses: status["addresses"].as_array().into_iter().flatten().filter_map(address).collect(),
@@ -104,7 +104,7 @@ impl GatewayRow {
             match &*object.name.kind {
                 "Deployment" if object.name.name == workload => (self.wanted, self.ready) = replicas(value),
                 "Pod" if is_of(value, workload) => self.pods.push(PodRow {
-                    name: object.name.name.clone().into(),
+                    name: object.name.name.to_string(),
                     ready: is_ready(value),
                     ..PodRow::default()
                 }),

@@ -62,7 +62,7 @@ impl Report {
     pub fn of(sight: &Sight<'_>) -> Self {
         let ours = Ours::of(sight);
         let class = |object: &Arc<ClusterObject>| ClassRow {
-            name: object.name.name.clone().into(),
+            name: object.name.name.to_string(),
             accepted: status_of(&object.status["conditions"], "Accepted"),
         };
         Self {

@@ -77,7 +77,7 @@ impl Of<'_> {
     fn add(&mut self, at: &str, condition: &str, reason: &str, message: &str) {
         self.found.push(Refusal {
             object: self.object.name.to_string(),
-            namespace: self.object.name.namespace.clone().into(),
+            namespace: self.object.name.namespace.to_string(),
             at: at.to_owned(),
             condition: condition.to_owned(),
             reason: reason.to_owned(),

@@ -127,8 +127,8 @@ fn forward(at: usize, listener: &ListenerName, host: &str, path: PathMatch, back
     Rule {
         name: RuleName {
             kind: RouteKind::HTTPRoute,
-            namespace: namespace.clone().into(),
-            route: route.clone().into(),
+            namespace: namespace.as_str().into(),
+            route: route.as_str().into(),
             index: 0,
         },
         title: "".into(),

@@ -353,7 +353,7 @@ impl FunctionRow {
 pub fn path(path: &PathMatch) -> String {
     match path {
         PathMatch::Exact(path) => format!("= {path}"),
-        PathMatch::Prefix(path) => path.clone().into(),
+        PathMatch::Prefix(path) => path.to_string(),
         PathMatch::Regex(expression) => format!("~ {expression}"),
     }
 }

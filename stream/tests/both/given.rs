@@ -52,7 +52,7 @@ fn rule(index: u32) -> Rule {
     let host: HostPattern = format!("host-{index}.example.com").parse().unwrap();
     let arm = Arm { target: ArmTarget::Backend(backend(index)), weight: 1, filters: Vec::new() };
     Rule {
-        name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: route.clone().into(), index: 0 },
+        name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: route.as_str().into(), index: 0 },
         title: "".into(),
         seniority: Seniority { created: 0, namespace: "a".into(), route: route.into(), rule: 0, at: 0 },
         attachments: vec![Attachment {

@@ -254,8 +254,7 @@ impl Plan {
         let of_function = is_made_here && [FUNCTION_LABEL, OF_GATEWAY_LABEL].iter().any(|key| labels[*key].is_string());
         (of_function && self.serves_functions)
             || there.owner.as_ref().is_some_and(|owner| {
-                let gateway =
-                    GatewayName { namespace: owner.namespace.clone().into(), name: owner.name.clone().into() };
+                let gateway = GatewayName { namespace: owner.namespace.to_string(), name: owner.name.to_string() };
                 owner.group == GATEWAY_GROUP && owner.kind == "Gateway" && self.gateways.contains(&gateway)
             })
     }

@@ -72,7 +72,7 @@ pub fn without_ours(gateway: &NamespacedName) -> (ObjectRef, Value) {
 fn entry_service(gateway: &OfGateway, entry: &str) -> Service {
     let ports = gateway.listeners.iter().filter(|listener| listener.name != INTERNAL_LISTENER);
     let ports = ports.map(|listener| ServicePort {
-        name: listener.name.clone().into(),
+        name: listener.name.as_str().into(),
         port: listener.port,
         target: Some(TargetPort::Number(listener.port)),
         protocol: "TCP".into(),

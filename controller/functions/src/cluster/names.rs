@@ -37,7 +37,7 @@ impl<'a> Owner<'a> {
     pub fn labels(&self, revision: Option<&str>) -> BTreeMap<String, String> {
         let mut labels = BTreeMap::from([
             (MANAGED_BY.0.to_owned(), MANAGED_BY.1.to_owned()),
-            (FUNCTION_LABEL.to_owned(), self.function.meta.name.clone().into()),
+            (FUNCTION_LABEL.to_owned(), self.function.meta.name.to_string()),
         ]);
         labels.extend(revision.map(|revision| (REVISION_LABEL.to_owned(), revision.to_owned())));
         labels

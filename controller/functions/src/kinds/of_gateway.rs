@@ -146,8 +146,8 @@ impl OfGateway {
         let reference = self.target.gateway();
         let mut gateway = existing.cloned().unwrap_or_else(|| Gateway {
             meta: ObjectMeta {
-                name: reference.name.clone().into(),
-                namespace: reference.namespace.clone().into(),
+                name: reference.name.as_str().into(),
+                namespace: reference.namespace.as_str().into(),
                 ..ObjectMeta::default()
             },
             ..Gateway::default()

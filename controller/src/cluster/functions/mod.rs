@@ -159,7 +159,7 @@ impl Functions {
         let function = self.all.get(name)?.function()?;
         let version = if function.is_v1beta1 { "v1beta1" } else { "v1beta2" };
         let object = ObjectRef::new(FUNCTION_GROUP, "Function", &name.namespace, &name.name);
-        Some((object, function.meta.uid.clone().into(), version))
+        Some((object, function.meta.uid.to_string(), version))
     }
 
     /// Of an OpenFunction Gateway: what of the Gateway behind it it speaks of, for its status.

@@ -170,7 +170,7 @@ impl One {
         let conditions = route.map(|key| sight.conditions(&key)).unwrap_or_default();
         let plan = expansion.plans.get(name);
         let newest = plan.and_then(|plan| plan.status.proving.clone().or_else(|| plan.status.serving.clone()));
-        let trouble = newest.and_then(|revision| sight.trouble(&(name.namespace.clone().into(), revision.into())));
+        let trouble = newest.and_then(|revision| sight.trouble(&(name.namespace.as_str().into(), revision.into())));
         let problem = self.problem.clone().or_else(|| {
             let unreachable = expansion.http_route(name).is_none();
             let (_, problem) = expansion.problems.first().filter(|_| unreachable)?;
@@ -205,7 +205,7 @@ fn specs(function: &Function, plan: &Plan, sight: &Sight) -> Vec<TargetSpec> {
 /// What the scaler is told of a revision. Its Service has its name once the API server has given it a uid.
 fn spec(function: &Function, revision: &Revision, sight: &Sight) -> TargetSpec {
     let namespace = &function.meta.namespace;
-    let uid = sight.service_uid(&(namespace.clone(), revision.name.clone().into()));
+    let uid = sight.service_uid(&(namespace.clone(), revision.name.as_str().into()));
     let served = uid.map(|uid| ServedBackend {
         backend: BackendName {
             uid: uid.into(),

@@ -63,7 +63,7 @@ impl Policies {
         };
         match (&*name.group, &*name.kind) {
             ("apps", kind @ ("Deployment" | "StatefulSet")) => {
-                let reference = WorkloadRef { kind: WorkloadKind::of(kind), name: name.name.clone().into() };
+                let reference = WorkloadRef { kind: WorkloadKind::of(kind), name: name.name.to_string() };
                 let target = key_of(&reference.target(&name.namespace));
                 let value = object.and_then(|object| match &object.content {
                     ClusterContent::Other(value) => Some(value.clone()),

@@ -16,7 +16,7 @@ fn carried_by(kind: RouteKind, route: &str) -> Rule {
 
 fn taken(table: &Table<BackendName>, transport: Transport, port: u16, name: &str) -> String {
     match table.carry(transport, port, name) {
-        Carried::Found { rule, .. } => rule.name().route.clone().into(),
+        Carried::Found { rule, .. } => rule.name().route.to_string(),
         Carried::NoRule => "no rule".into(),
         Carried::NoListener => "no listener".into(),
     }

@@ -36,9 +36,9 @@ pub fn rule(route: &str) -> Rule {
     let kind = RouteKind::HTTPRoute;
     let (namespace, route) = ("default".to_owned(), route.to_owned());
     Rule {
-        name: RuleName { kind, namespace: namespace.clone().into(), route: route.clone().into(), index: 0 },
+        name: RuleName { kind, namespace: namespace.as_str().into(), route: route.as_str().into(), index: 0 },
         title: "".into(),
-        seniority: Seniority { created: 0, namespace: namespace.into(), route: route.clone().into(), rule: 0, at: 0 },
+        seniority: Seniority { created: 0, namespace: namespace.into(), route: route.as_str().into(), rule: 0, at: 0 },
         attachments: vec![],
         matches: vec![prefix("/")],
         filters: vec![],
