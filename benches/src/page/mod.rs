@@ -2,7 +2,10 @@
 
 mod svg;
 
-use crate::report::{Beside, Report, Row, shown};
+use crate::{
+    report::{Beside, Report, Row, shown},
+    scenario,
+};
 use std::{
     fmt::Write as _,
     fs, io,
@@ -45,7 +48,7 @@ fn newest(results: &Path) -> io::Result<PathBuf> {
     newest.ok_or_else(|| io::Error::other(format!("no results in {}: `make bench` makes them", results.display())))
 }
 
-/// One job with its rows beside peers, in the order of the file.
+/// One job with its rows beside peers, in the order in which they are measured, however often a part was measured again.
 struct Job<'a> {
     title: String,
     rows: Vec<(&'a Beside, &'a Row)>,
@@ -60,6 +63,11 @@ fn jobs(rows: &[Row]) -> Vec<Job<'_>> {
             None => jobs.push(Job { title, rows: vec![(beside, row)] }),
         }
     }
+    let place = |job: &Job<'_>| {
+        let name = job.rows.first().map(|(beside, _)| beside.scenario.as_str());
+        scenario::names().iter().position(|one| Some(*one) == name)
+    };
+    jobs.sort_by_key(|job| place(job).unwrap_or(usize::MAX));
     jobs
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 /// Pixels.
 const WIDTH: f64 = 860.0;
-const LEFT: f64 = 90.0;
+const LEFT: f64 = 110.0;
 const RIGHT: f64 = 70.0;
 const TITLE: f64 = 24.0;
 const BAR: f64 = 16.0;

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 /// Of the bootstrap: the same draws each time.
 const SEED: u64 = 7;
 /// Seconds of load for one figure.
-const SECONDS: f64 = 0.6;
+const SECONDS: f64 = 0.45;
 /// Those far behind are measured in one of so many rounds: what they cost in time, the others need for their intervals.
 const FAR_EVERY: usize = 3;
 
