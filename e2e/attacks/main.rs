@@ -7,6 +7,7 @@ mod cold;
 mod downgrade;
 mod floods;
 mod framing;
+mod grpc;
 mod hosts;
 mod objects;
 mod paths;

@@ -7,9 +7,10 @@ use std::{
     pin::Pin,
     process::Command,
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
 
@@ -41,6 +42,45 @@ async fn who_is_slow_is_ended_and_others_are_served() {
         .await;
     assert_eq!(rig.canary().await, 200);
     drop(slow_readers);
+    rig.headgate.stop().await;
+}
+
+/// F4: much goes up to an application that reads nothing, and much comes down to a client that reads nothing; of neither is more kept than buffers hold.
+#[tokio::test]
+async fn what_nobody_takes_is_not_kept() {
+    const MUCH: usize = 64 << 20;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let deaf = headgate_e2e::backend("deaf", None, &[listener.local_addr().unwrap()]);
+    let route = crate::rig::attached(&headgate_e2e::route("deaf", "deaf.localhost", &[("deaf", 1)]));
+    let files = [("deaf.yaml", deaf), ("deaf-route.yaml", route)];
+    let rig = Rig::beside(&[], &files, |request| match request.target.as_str() {
+        "/large" => Script::ok(vec![b'x'; MUCH]),
+        _ => Script::ok("ok"),
+    })
+    .await;
+    assert_eq!(rig.canary().await, 200);
+    let before = rig.headgate.peak_bytes();
+    let mut readers = Vec::new();
+    for _ in 0..4 {
+        let mut wire = rig.open(Way::Plain).await;
+        wire.send(head("GET /large HTTP/1.1", "", "")).await;
+        readers.push(wire);
+    }
+    let mut up = TcpStream::connect(rig.plain).await.unwrap();
+    let start = format!("POST / HTTP/1.1\r\nHost: deaf.localhost\r\nContent-Length: {MUCH}\r\n\r\n");
+    up.write_all(start.as_bytes()).await.unwrap();
+    // until nobody takes anything any more
+    let piece = vec![b'y'; 1 << 20];
+    let mut sent = 0;
+    while let Ok(taken) = tokio::time::timeout(Duration::from_millis(500), up.write(&piece)).await {
+        sent += taken.unwrap();
+        assert!(sent < MUCH, "somebody keeps it all");
+    }
+    let grown = rig.headgate.peak_bytes().saturating_sub(before) >> 10;
+    println!("{grown} KiB more at most, {} KiB sent", sent >> 10);
+    assert!(grown < 16 << 10, "{grown} KiB");
+    assert_eq!(rig.canary().await, 200);
+    drop((readers, up, listener));
     rig.headgate.stop().await;
 }
 
@@ -167,6 +207,7 @@ async fn a_client_hello_in_any_pieces_is_one_and_noise_is_none() {
     socket.set_nodelay(true).unwrap();
     let stream = rig.authority().shake_hands(Dribble(socket), HOST, &[]).await.unwrap();
     assert_eq!(Wire::over(stream).ask(head("GET / HTTP/1.1", "", "")).await.status, 200);
+    let mut noisy = Vec::new();
     for bytes in [
         &b""[..],
         b"\x16",
@@ -179,8 +220,10 @@ async fn a_client_hello_in_any_pieces_is_one_and_noise_is_none() {
     ] {
         let mut wire = Wire::open(rig.tls()).await;
         wire.send(bytes).await;
-        let rest = wire.rest().await;
-        assert!(!rest.starts_with(b"HTTP"), "{:?}", &bytes[..bytes.len().min(9)]);
+        noisy.push(wire);
+    }
+    for mut wire in noisy {
+        assert!(!wire.rest().await.starts_with(b"HTTP"), "an answer in plain");
     }
     assert!(
         Authority::default().connect(rig.tls(), HOST, &[]).await.is_err(),
