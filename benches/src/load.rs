@@ -16,6 +16,17 @@ use tokio::{
 /// A question that is not answered for this long is an error.
 const HANGS: Duration = Duration::from_secs(60);
 
+/// All requests of one figure take less, or whoever is asked hangs.
+const ALL_HANG: Duration = Duration::from_secs(180);
+
+/// Does the work of many clients, but not for ever.
+pub async fn limited<T>(work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match tokio::time::timeout(ALL_HANG, work).await {
+        Ok(done) => done,
+        Err(_) => Err(io::Error::other(format!("not all answers within {} s", ALL_HANG.as_secs()))),
+    }
+}
+
 /// Clients that keep their connections; each asks again once it is answered.
 pub struct Clients {
     runtime: tokio::runtime::LocalRuntime,
@@ -57,7 +68,7 @@ impl Clients {
         let begun = Instant::now();
         let left = Rc::new(Cell::new(requests));
         let streams = std::mem::take(&mut self.streams);
-        self.streams = self.runtime.block_on(async {
+        self.streams = self.runtime.block_on(limited(async {
             let asking = streams.into_iter().map(|stream| ask_on(stream, left.clone(), self.heads.clone()));
             let asking: Vec<_> = asking.map(tokio::task::spawn_local).collect();
             let mut streams = Vec::with_capacity(asking.len());
@@ -65,7 +76,7 @@ impl Clients {
                 streams.push(one.await.map_err(io::Error::other)??);
             }
             Ok::<_, io::Error>(streams)
-        })?;
+        }))?;
         Ok(begun.elapsed())
     }
 }

@@ -10,14 +10,14 @@ use tokio::{
 pub(super) fn ask(to: SocketAddr, clients: usize, requests: u64, heads: &[Vec<u8>]) -> io::Result<()> {
     let heads: Rc<[Vec<u8>]> = heads.iter().map(|head| closing(head)).collect();
     let left = Rc::new(Cell::new(requests));
-    load::runtime()?.block_on(async {
+    load::runtime()?.block_on(load::limited(async {
         let asking = (0..clients).map(|client| tokio::task::spawn_local(one(to, client, left.clone(), heads.clone())));
         let asking: Vec<_> = asking.collect();
         for client in asking {
             client.await.map_err(io::Error::other)??;
         }
         Ok(())
-    })
+    }))
 }
 
 /// The same head with `connection: close`.

@@ -13,6 +13,8 @@ pub(super) fn ask(at: SocketAddr, tls: bool, grpc: bool, requests: u64, host: &s
     let requests = requests.max(32);
     let mut command = Command::new("h2load");
     command.args(["-n", &requests.to_string(), "-c", connections, "-m", streams, "--connect-to", &at.to_string()]);
+    // seconds: whoever does not answer for so long hangs
+    command.args(["-T", "60", "-N", "60"]);
     let body = tempfile::NamedTempFile::new()?;
     if grpc {
         let mut message = vec![0, 0, 0, 0, MESSAGE_BYTES];

@@ -3,7 +3,11 @@
 use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
+    time::Duration,
 };
+
+/// An answer that takes longer does not come.
+const HANGS: Duration = Duration::from_secs(30);
 
 /// Ends them when dropped.
 pub(super) struct Idle(#[expect(dead_code, reason = "held, not read")] Vec<TcpStream>);
@@ -18,6 +22,7 @@ impl Idle {
             socket.bind(&SocketAddr::from(([127, 2, 0, (at % 200) as u8 + 1], 0)).into())?;
             socket.connect(&to.into())?;
             let mut stream: TcpStream = socket.into();
+            stream.set_read_timeout(Some(HANGS))?;
             stream.write_all(head)?;
             // answers here are short, and whole in one read
             if stream.read(&mut buffer)? == 0 {

@@ -18,7 +18,7 @@ pub(super) fn ask(to: SocketAddr, per_second: f64, requests: u64, heads: &[Vec<u
     let heads: Rc<[Vec<u8>]> = heads.into();
     let each = requests.div_ceil(CONNECTIONS);
     let pause = Duration::from_secs_f64(CONNECTIONS as f64 / per_second);
-    load::runtime()?.block_on(async {
+    load::runtime()?.block_on(load::limited(async {
         let begin = Instant::now() + Duration::from_millis(20);
         let asking = (0..CONNECTIONS).map(|at| {
             let first = begin + pause.mul_f64(at as f64 / CONNECTIONS as f64);
@@ -30,7 +30,7 @@ pub(super) fn ask(to: SocketAddr, per_second: f64, requests: u64, heads: &[Vec<u
             ms.extend(client.await.map_err(io::Error::other)??);
         }
         Ok(percentile(&ms, 0.99))
-    })
+    }))
 }
 
 async fn one(

@@ -85,7 +85,7 @@ impl Sockets {
     pub fn ask(&mut self, count: u64) -> io::Result<()> {
         let left = Rc::new(Cell::new(count));
         let clients = std::mem::take(&mut self.clients);
-        self.clients = self.runtime.block_on(async {
+        self.clients = self.runtime.block_on(load::limited(async {
             let asking: Vec<_> =
                 clients.into_iter().map(|client| tokio::task::spawn_local(client.ask(left.clone()))).collect();
             let mut clients = Vec::new();
@@ -93,7 +93,7 @@ impl Sockets {
                 clients.push(one.await.map_err(io::Error::other)??);
             }
             Ok::<_, io::Error>(clients)
-        })?;
+        }))?;
         Ok(())
     }
 }
