@@ -1,7 +1,7 @@
 //! C2 and T5: objects that are wrong, and keys that change, beside ones that are served. The wrong ones cost their own share only.
 
 use crate::rig::{HOST, Rig, Way, head};
-use headgate_e2e::{Headgate, Origin, Script, backend, route, rules, until};
+use headgate_e2e::{Headgate, Origin, Script, Wire, backend, route, rules, until};
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering::Relaxed},
@@ -92,6 +92,13 @@ async fn keys_that_change_cost_no_handshake() {
     assert!(!rig.headgate.output().join("\n").contains(&key), "a key was printed");
     rig.headgate.save("secret.yaml", &secret);
     let authority = rig.authority();
-    until("TLS again", async || authority.connect(rig.tls(), HOST, &[]).await.is_ok() && ask().await == 200).await;
+    // meanwhile its port is closed
+    let again = async || {
+        let Ok(stream) = authority.connect(rig.tls(), HOST, &[]).await else { return false };
+        let mut wire = Wire::over(stream);
+        wire.send(head("GET / HTTP/1.1", "", "")).await;
+        wire.try_answer(false).await.is_ok_and(|answer| answer.status == 200)
+    };
+    until("TLS again", again).await;
     rig.headgate.stop().await;
 }
