@@ -109,7 +109,7 @@ fn it_drains_at_sigterm_or_stays() {
 
     let (abrupt, address) = echo(&["--exit-at-sigterm"]);
     let mut cut = TcpStream::connect(&address).unwrap();
-    cut.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nx").unwrap();
+    cut.write_all(b"GET /?delay=60s HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     abrupt.signal("TERM");
     assert_eq!(abrupt.wait(), Some(0));
     let mut answer = Vec::new();
