@@ -85,22 +85,28 @@ async fn ask_on(mut stream: TcpStream, left: Rc<Cell<u64>>, heads: Rc<[Vec<u8>]>
     let mut buffer = vec![0; 64 * 1024];
     while let Some(next) = left.get().checked_sub(1) {
         left.set(next);
-        stream.write_all(&heads[next as usize % heads.len()]).await?;
-        let mut filled = 0;
-        let status = loop {
-            match stream.read(&mut buffer[filled..]).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => filled += count,
-            }
-            if let Some(answer) = Answer::read(&buffer[..filled])? {
-                break answer.status;
-            }
-        };
-        if status != 200 {
-            return Err(io::Error::other(format!("answered {status}")));
-        }
+        exchange(&mut stream, &heads[next as usize % heads.len()], &mut buffer).await?;
     }
     Ok(stream)
+}
+
+/// One request and its answer, which must be 200 and fit into the buffer.
+pub async fn exchange(stream: &mut TcpStream, head: &[u8], buffer: &mut [u8]) -> io::Result<()> {
+    stream.write_all(head).await?;
+    let mut filled = 0;
+    let status = loop {
+        match stream.read(&mut buffer[filled..]).await? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => filled += count,
+        }
+        if let Some(answer) = Answer::read(&buffer[..filled])? {
+            break answer.status;
+        }
+    };
+    if status != 200 {
+        return Err(io::Error::other(format!("answered {status}")));
+    }
+    Ok(())
 }
 
 /// A whole answer.

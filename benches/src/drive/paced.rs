@@ -1,12 +1,8 @@
 //! A fixed number of requests a second, and how long their answers took. A request that is late because the one before it was slow counts from when it was due.
 
-use crate::{
-    load::{self, Answer},
-    numbers::percentile,
-};
+use crate::{load, numbers::percentile};
 use std::{io, net::SocketAddr, rc::Rc};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Duration, Instant, sleep_until},
 };
@@ -50,20 +46,8 @@ async fn one(
         let is_late = Instant::now() > due;
         sleep_until(due).await;
         let sent = if is_late { due } else { Instant::now() };
-        stream.write_all(&heads[(turn * CONNECTIONS + at) as usize % heads.len()]).await?;
-        let mut filled = 0;
-        let status = loop {
-            match stream.read(&mut buffer[filled..]).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => filled += count,
-            }
-            if let Some(answer) = Answer::read(&buffer[..filled])? {
-                break answer.status;
-            }
-        };
-        if status != 200 {
-            return Err(io::Error::other(format!("answered {status}")));
-        }
+        let head = &heads[(turn * CONNECTIONS + at) as usize % heads.len()];
+        load::exchange(&mut stream, head, &mut buffer).await?;
         ms.push(sent.elapsed().as_secs_f64() * 1_000.0);
         due += pause;
     }

@@ -203,10 +203,15 @@ impl Gateways {
         self.0.values().any(|heard| heard.is_silent && !heard.is_told)
     }
 
+    /// What the Pods that are heard count for a target.
+    fn heard(&self, target: &str) -> impl Iterator<Item = &Demand> {
+        let counted = self.0.values().filter(|heard| heard.is_heard()).filter_map(|heard| heard.counts.get(target));
+        counted.map(|counted| &counted.demand)
+    }
+
     /// Whether requests wait for a target at a Pod that is heard: what one counted that has gone elsewhere is no reason to start anything.
     pub fn waits(&self, target: &str) -> bool {
-        let counted = self.0.values().filter(|heard| heard.is_heard()).filter_map(|heard| heard.counts.get(target));
-        counted.map(|counted| &counted.demand).any(|demand| demand.leased || demand.in_flight + demand.queued > 0)
+        self.heard(target).any(|demand| demand.leased || demand.in_flight + demand.queued > 0)
     }
 
     /// What all Pods count for a target, those included that are not heard for less than their time.
@@ -224,8 +229,7 @@ impl Gateways {
 
     /// Whether a gateway has found a Pod ready.
     pub fn finds_ready(&self, target: &str, ip: IpAddr) -> bool {
-        let counted = self.0.values().filter(|heard| heard.is_heard()).filter_map(|heard| heard.counts.get(target));
-        counted.flat_map(|counted| &counted.demand.endpoints).any(|one| one.address.ip() == ip && one.ready)
+        self.heard(target).flat_map(|demand| &demand.endpoints).any(|one| one.address.ip() == ip && one.ready)
     }
 
     /// Requests in flight on a Pod.
