@@ -73,8 +73,11 @@ impl<'s, S: Serve> Follower<'s, S> {
             let rules = whole.snapshot.rules.len();
             tracing::info!(rules, "serving the routes of the last run until a controller is there");
             follower.held = held;
+            let tell = || follower.held.named_endpoints().for_each(|endpoints| serve.endpoints(endpoints));
+            // before, so that ports do not open to backends without any; and after, for those that could not be kept until then
+            tell();
             serve.restore(whole.snapshot).await;
-            follower.held.named_endpoints().for_each(|endpoints| serve.endpoints(endpoints));
+            tell();
         }
         follower
     }

@@ -224,7 +224,8 @@ fn a_gateway_that_waits_for_its_keys_serves_what_needs_none_and_is_not_ready() {
 
     let (_running, admin) = pod(folder.path(), &at, &[]);
     until("its routes are live", || TcpStream::connect(("127.0.0.1", port)).is_ok());
-    assert!(get(&format!("127.0.0.1:{port}"), "/x").ends_with("\r\n\r\nhello"), "what needs no key");
+    let answer = get(&format!("127.0.0.1:{port}"), "/x");
+    assert!(answer.ends_with("\r\n\r\nhello"), "what needs no key: {answer}");
     assert!(!is_ready(&admin), "no key has come");
     let controller_port = at.rsplit_once(':').unwrap().1.parse().unwrap();
     let controller = Controller::start_at(folder.path(), controller_port);
