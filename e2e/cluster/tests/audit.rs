@@ -17,6 +17,8 @@ pub struct Write {
     /// `namespace/name`.
     pub object: String,
     pub status: u64,
+    /// Whether it was refused because its namespace is being deleted.
+    pub came_too_late: bool,
     /// When it was received: RFC 3339, UTC, so that texts compare as times.
     pub at: String,
 }
@@ -35,6 +37,7 @@ fn read(event: &Value) -> Write {
     let about = &event["objectRef"];
     let group = about["apiGroup"].as_str().map(|group| format!(".{group}")).unwrap_or_default();
     let part = about["subresource"].as_str().map(|part| format!("/{part}")).unwrap_or_default();
+    let causes = event["responseStatus"]["details"]["causes"].as_array();
     Write {
         user: text(&event["user"]["username"]),
         pod: text(&event["user"]["extra"]["authentication.kubernetes.io/pod-name"][0]),
@@ -42,6 +45,7 @@ fn read(event: &Value) -> Write {
         of: format!("{}{group}{part}", text(&about["resource"])),
         object: format!("{}/{}", text(&about["namespace"]), text(&about["name"])),
         status: event["responseStatus"]["code"].as_u64().unwrap_or_default(),
+        came_too_late: causes.is_some_and(|all| all.iter().any(|cause| cause["reason"] == "NamespaceTerminating")),
         at: text(&event["requestReceivedTimestamp"]),
     }
 }
