@@ -25,8 +25,12 @@ impl Buffers {
 
     /// Takes a buffer back.
     pub fn give(&self, mut buffer: Vec<u8>) {
+        // looked at first: most of what is given back has nothing in it
+        if !is_worth_keeping(&buffer) {
+            return;
+        }
         let mut kept = self.bare.borrow_mut();
-        if kept.len() < KEPT_MAX && is_worth_keeping(&buffer) {
+        if kept.len() < KEPT_MAX {
             buffer.clear();
             kept.push(buffer);
         }

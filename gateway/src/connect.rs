@@ -243,7 +243,7 @@ impl Upstream {
     }
 
     /// Gives a connection back whose exchange ended exactly; closes any other.
-    pub fn finish(self, core: &Core, upload_ended: bool) {
+    pub fn finish(self, core: &Core, upload_ended: bool, now: Instant) {
         let (UpTx::H1(tx), UpRx::H1(rx)) = (self.tx, self.rx) else { return };
         if !(upload_ended && tx.is_reusable() && rx.is_reusable()) {
             return;
@@ -252,7 +252,7 @@ impl Upstream {
         let (io, buffer) = rx.into_parts();
         core.buffers.give(buffer);
         if !self.is_bounded {
-            return core.pool.give_http1(self.key, H1Idle { io }, Instant::now());
+            return core.pool.give_http1(self.key, H1Idle { io }, now);
         }
         match io.into_io() {
             Some(Io::Tcp(tcp)) => {
@@ -260,7 +260,7 @@ impl Upstream {
                     core.shared.give_idle(self.key, socket);
                 }
             }
-            Some(other) => core.pool.give_http1(self.key, H1Idle { io: SharedIo::new(other) }, Instant::now()),
+            Some(other) => core.pool.give_http1(self.key, H1Idle { io: SharedIo::new(other) }, now),
             None => {}
         }
     }

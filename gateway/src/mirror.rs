@@ -65,6 +65,6 @@ async fn exchange(
             break;
         }
     }
-    up.finish(core, true);
+    up.finish(core, true, Instant::now());
     Some(())
 }

@@ -74,6 +74,8 @@ pub struct Exchange {
     progress: Progress,
     /// Whether copies were sent.
     mirrored: bool,
+    /// Whether the connection became a tunnel.
+    tunnelled: bool,
 }
 
 /// What became of a request.
@@ -95,6 +97,8 @@ pub struct Left {
     pub head: RequestHead,
     /// Whether the connection became a tunnel, and is spent.
     pub tunnelled: bool,
+    /// When it was over.
+    pub ended: Instant,
 }
 
 /// How the story ended, if not with a failure.
@@ -112,22 +116,19 @@ enum Told {
 /// Serves a request until it is over or must wait.
 pub async fn serve(core: &Rc<Core>, mut down: Down, tools: &mut Tools<'_>) -> Served {
     let mut record = begin(core, &mut down);
+    let arrived = down.arrived;
     match Plan::of(core, &down) {
         Ok(plan) => {
             let mut exchange = Exchange::new(core, down, plan, record);
-            let told = match exchange.filter(core) {
-                Ok(None) => exchange.story(core, None, tools).await,
-                Ok(Some(head)) => Ok(Told::Here(head)),
-                Err(fault) => Err(fault),
-            };
-            exchange.conclude(core, told, tools).await
+            let filtered = exchange.filter(core);
+            exchange.run(core, filtered, None, arrived, tools).await
         }
         Err(unplanned) => {
             let fault = unplanned.note(core, &mut record);
             // boxed, as all that is rare: the future of a connection is as large as its largest wait
             Box::pin(fail(core, &mut down, None, fault, &mut record, tools.timer)).await;
-            end(core, record, &Progress::default());
-            Served::Done(down.leave(false))
+            let ended = end(core, record, &Progress::at(arrived));
+            Served::Done(down.leave(false, ended))
         }
     }
 }
@@ -135,16 +136,12 @@ pub async fn serve(core: &Rc<Core>, mut down: Down, tools: &mut Tools<'_>) -> Se
 /// Goes on with a request that has waited.
 pub async fn resume(core: &Rc<Core>, parked: Parked, granted: Result<Granted, Fault>, tools: &mut Tools<'_>) -> Served {
     let mut exchange = parked.leave(core, &granted);
-    let told = match granted {
-        Ok(Granted::Slot(slot)) => exchange.story(core, Some(slot), tools).await,
-        Ok(Granted::Reroute(original)) => match exchange.reroute(core, *original) {
-            Ok(None) => exchange.story(core, None, tools).await,
-            Ok(Some(head)) => Ok(Told::Here(head)),
-            Err(fault) => Err(fault),
-        },
-        Err(fault) => Err(fault),
+    let (filtered, slot) = match granted {
+        Ok(Granted::Slot(slot)) => (Ok(None), Some(slot)),
+        Ok(Granted::Reroute(original)) => (exchange.reroute(core, *original), None),
+        Err(fault) => (Err(fault), None),
     };
-    exchange.conclude(core, told, tools).await
+    exchange.run(core, filtered, slot, Instant::now(), tools).await
 }
 
 impl Exchange {
@@ -158,7 +155,8 @@ impl Exchange {
     /// A request of which nothing was sent: all else that is kept of one follows from its parts.
     pub fn unsent(core: &Core, down: Down, plan: Plan, ticket: Ticket, record: Record) -> Self {
         let tries = Tries::new(&plan, &down, core);
-        Self { down, plan, ticket, record, tries, progress: Progress::default(), mirrored: false }
+        let progress = Progress::at(down.arrived);
+        Self { down, plan, ticket, record, tries, progress, mirrored: false, tunnelled: false }
     }
 
     /// The parts that [`Exchange::unsent`] makes the rest of.
@@ -182,18 +180,51 @@ impl Exchange {
         self.filter(core)
     }
 
+    /// From what the filters said to the end, or to where it must wait. `now`: when this turn began.
+    async fn run(
+        mut self,
+        core: &Rc<Core>,
+        filtered: Result<Option<ResponseHead>, Fault>,
+        granted: Option<Slot>,
+        now: Instant,
+        tools: &mut Tools<'_>,
+    ) -> Served {
+        let told = match filtered {
+            Ok(None) => self.story(core, granted, now, tools).await,
+            Ok(Some(head)) => Ok(Told::Here(head)),
+            Err(fault) => Err(fault),
+        };
+        let told = match told {
+            Ok(Told::MustWait(asked)) => match Parked::new(core, self, asked) {
+                Ok(parked) => return Served::Parked(parked),
+                Err((refused, fault)) => {
+                    self = refused;
+                    Err(fault)
+                }
+            },
+            told => told,
+        };
+        self.conclude(core, told, tools).await;
+        self.leave(core)
+    }
+
     /// Admit, connect, relay; again while another try may follow.
-    async fn story(&mut self, core: &Rc<Core>, granted: Option<Slot>, tools: &mut Tools<'_>) -> Result<Told, Fault> {
-        let mut granted = granted;
+    async fn story(
+        &mut self,
+        core: &Rc<Core>,
+        mut granted: Option<Slot>,
+        mut now: Instant,
+        tools: &mut Tools<'_>,
+    ) -> Result<Told, Fault> {
         loop {
             let slot = match granted.take() {
                 Some(slot) => slot,
-                None => match self.admit(core)? {
-                    Ok(slot) => slot,
-                    Err(asked) => return Ok(Told::MustWait(asked)),
+                None => match self.admit(core, now)? {
+                    Some(slot) => slot,
+                    None => return Ok(Told::MustWait(now)),
                 },
             };
-            match self.attempt(core, &slot, tools).await {
+            match self.attempt(core, &slot, now, tools).await {
                 Outcome::Complete { .. } => {
                     self.mirror_body(core);
                     return Ok(Told::Answered);
@@ -210,30 +241,30 @@ impl Exchange {
             self.ticket.exclude(slot.endpoint().id);
             drop(slot);
             Box::pin(self.tries.pause(self.plan.deadline, tools)).await?;
+            now = Instant::now();
         }
     }
 
-    /// A slot at once, or the time at which it was asked for one in vain.
-    fn admit(&mut self, core: &Core) -> Result<Result<Slot, Instant>, Fault> {
+    /// A slot, if there is one at once.
+    fn admit(&mut self, core: &Core, now: Instant) -> Result<Option<Slot>, Fault> {
         let backend = self.plan.backend()?;
         self.record.backend = Some(core.shard.backend(&backend.config().name));
-        let asked = Instant::now();
-        match backend.try_admit(&self.ticket, core.roll(), asked) {
-            Admission::Slot(slot) => Ok(Ok(slot)),
-            Admission::MustWait => Ok(Err(asked)),
+        match backend.try_admit(&self.ticket, core.roll(), now) {
+            Admission::Slot(slot) => Ok(Some(slot)),
+            Admission::MustWait => Ok(None),
             Admission::Refused(refusal) => Err(refusal.into()),
         }
     }
 
     /// One try at one endpoint.
-    async fn attempt(&mut self, core: &Rc<Core>, slot: &Slot, tools: &mut Tools<'_>) -> Outcome {
+    async fn attempt(&mut self, core: &Rc<Core>, slot: &Slot, opening: Instant, tools: &mut Tools<'_>) -> Outcome {
         let Self { down, plan, record, tries, progress, mirrored, .. } = self;
+        let progress = &*progress;
         record.attempts += 1;
         record.endpoint = Some(slot.endpoint().address);
         if record.attempts > 1 {
             record.backend.iter().for_each(|series| series.retried());
         }
-        let opening = Instant::now();
         let deadlines = Deadlines {
             request: plan.deadline,
             attempt: attempt_deadline(plan.rule.timeouts().attempt_ms, opening),
@@ -266,7 +297,7 @@ impl Exchange {
             return Outcome::Failed(fault);
         }
         let mut head_came = |head: &mut ResponseHead| {
-            slot.succeeded(Instant::now());
+            slot.succeeded(progress.now());
             plan.filter_answer(head);
             head.fields.remove_where(|name| name.starts_with(b"x-headgate-"));
         };
@@ -281,12 +312,12 @@ impl Exchange {
         let limits = &core.shared.limits;
         let outcome = relay::relay(client, &mut up, &mut tries.replay, progress, limits, deadlines, tools).await;
         if matches!(outcome, Outcome::RetryStatus | Outcome::Switched(_)) {
-            slot.succeeded(Instant::now());
+            slot.succeeded(progress.now());
         }
         tries.sent = up.tx.is_sent();
         match outcome {
             Outcome::Failed(Fault { failure: Failure::AttemptTimeout | Failure::UpstreamIdle, .. }) => up.condemn(),
-            Outcome::Complete { upload_ended } => up.finish(core, upload_ended),
+            Outcome::Complete { upload_ended } => up.finish(core, upload_ended, progress.now()),
             Outcome::Switched(head) => return Box::pin(tunnel_through(core, down, up, head, tools, progress)).await,
             _ => {}
         }
@@ -312,34 +343,27 @@ impl Exchange {
         }
     }
 
-    /// Answers what is not answered yet, or puts the request aside.
-    async fn conclude(mut self, core: &Rc<Core>, told: Result<Told, Fault>, tools: &mut Tools<'_>) -> Served {
-        let told = match told {
-            Ok(Told::MustWait(asked)) => match Parked::new(core, self, asked) {
-                Ok(parked) => return Served::Parked(parked),
-                Err((exchange, fault)) => {
-                    self = exchange;
-                    Err(fault)
-                }
-            },
-            other => other,
-        };
-        let mut tunnelled = false;
+    /// Answers what is not answered yet. By reference: a request is large, and moving it costs more than most of its steps.
+    async fn conclude(&mut self, core: &Rc<Core>, told: Result<Told, Fault>, tools: &mut Tools<'_>) {
         match told {
             Ok(Told::Here(head)) => {
                 self.down.close_if_expecting();
                 let answering = answer(core, &mut self.down.tx, head, &[], &mut self.record, tools.timer);
                 Box::pin(answering).await;
             }
-            Ok(Told::Tunnelled) => tunnelled = true,
+            Ok(Told::Tunnelled) => self.tunnelled = true,
             Ok(Told::Answered | Told::MustWait(_)) => {}
             Err(fault) => {
                 let failing = fail(core, &mut self.down, Some(&self.plan), fault, &mut self.record, tools.timer);
                 Box::pin(failing).await;
             }
         }
-        end(core, self.record, &self.progress);
-        Served::Done(self.down.leave(tunnelled))
+    }
+
+    /// Tells the record, and gives the connection its parts back.
+    fn leave(self, core: &Core) -> Served {
+        let ended = end(core, self.record, &self.progress);
+        Served::Done(self.down.leave(self.tunnelled, ended))
     }
 }
 
@@ -358,8 +382,8 @@ impl Down {
         }
     }
 
-    fn leave(self, tunnelled: bool) -> Left {
-        Left { rx: self.rx, tx: self.tx, head: self.head, tunnelled }
+    fn leave(self, tunnelled: bool, ended: Instant) -> Left {
+        Left { rx: self.rx, tx: self.tx, head: self.head, tunnelled, ended }
     }
 }
 
@@ -384,8 +408,8 @@ fn begin(core: &Core, down: &mut Down) -> Record {
     record
 }
 
-/// Tells the record: the only place.
-fn end(core: &Core, mut record: Record, progress: &Progress) {
+/// Tells the record: the only place. Says when all was over.
+fn end(core: &Core, mut record: Record, progress: &Progress) -> Instant {
     if record.status == 0 {
         record.status = progress.status.get();
     }
@@ -395,8 +419,10 @@ fn end(core: &Core, mut record: Record, progress: &Progress) {
     if let Some(at) = progress.first_byte.get() {
         record.head_came(at);
     }
-    record.end(Instant::now());
+    let ended = Instant::now();
+    record.end(ended);
     core.shard.tell(record);
+    ended
 }
 
 /// Passes the 101 on and joins both connections. Only what followed the 101 is read from now on.
@@ -503,5 +529,5 @@ pub async fn refuse(
         tx.close_after();
         answer(core, tx, head, &body, &mut record, &mut Timer::default()).await;
     }
-    end(core, record, &Progress::default());
+    end(core, record, &Progress::at(arrived));
 }

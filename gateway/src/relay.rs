@@ -46,8 +46,9 @@ pub struct Deadlines<'b> {
 }
 
 /// What a try tells while it goes on.
-#[derive(Default)]
 pub struct Progress {
+    /// When this turn of it began: the clock is read once each time it is woken.
+    now: Cell<Instant>,
     /// When the final head came.
     pub first_byte: Cell<Option<Instant>>,
     /// Status of the final head.
@@ -77,6 +78,27 @@ enum Waits {
 }
 
 impl Progress {
+    /// Nothing yet, at this time.
+    pub fn at(now: Instant) -> Self {
+        Self {
+            now: Cell::new(now),
+            first_byte: Cell::default(),
+            status: Cell::default(),
+            bytes_up: Cell::default(),
+            bytes_down: Cell::default(),
+            grpc_status: Cell::default(),
+            replayable: Cell::default(),
+            upload_ended: Cell::default(),
+            upload: Cell::default(),
+            download: Cell::default(),
+        }
+    }
+
+    /// When this turn began.
+    pub fn now(&self) -> Instant {
+        self.now.get()
+    }
+
     fn deadline(&self, limits: &Limits, deadlines: &Deadlines<'_>) -> (Option<Instant>, Failure) {
         let wait = |waits: Waits| match waits {
             Waits::Nobody => None,
@@ -153,8 +175,14 @@ pub async fn relay(
     let answer = Answer { head_came, upgrades, retry_codes, bell: deadlines.bell };
     let mut download = pin!(download(&mut up.rx, tx, answer, progress));
     let outcome = poll_fn(|cx| {
+        progress.now.set(Instant::now());
         // woken when draining starts, which sets a deadline
         let _ = tools.ear.poll_rung(cx);
+        // once the request is sent it is mostly the answer that wakes: the client is looked at only where there is none yet
+        let is_sent = progress.upload_ended.get();
+        if is_sent && let Poll::Ready(ended) = download.as_mut().poll(cx) {
+            return Poll::Ready(ended);
+        }
         if upload_fault.is_none() {
             match upload.as_mut().poll(cx) {
                 Poll::Ready(Stopped { fault, by_endpoint: false }) => return Poll::Ready(Err(fault)),
@@ -162,7 +190,7 @@ pub async fn relay(
                 Poll::Pending => {}
             }
         }
-        if let Poll::Ready(ended) = download.as_mut().poll(cx) {
+        if !is_sent && let Poll::Ready(ended) = download.as_mut().poll(cx) {
             return Poll::Ready(ended);
         }
         let (at, failure) = progress.deadline(limits, &deadlines);
@@ -194,7 +222,7 @@ async fn upload(
     progress.upload_ended.set(true);
     progress.upload.set(Waits::Nobody);
     if progress.first_byte.get().is_none() {
-        progress.download.set(Waits::EndpointSends(Instant::now()));
+        progress.download.set(Waits::EndpointSends(progress.now()));
     }
     poll_fn(|cx| rx.poll_gone(cx, limits.spool_bytes)).await;
     Stopped { fault: Failure::ClientGone.into(), by_endpoint: false }
@@ -210,7 +238,7 @@ async fn send_body(
 ) -> Result<(), Stopped> {
     let by_endpoint = |fault| Stopped { fault, by_endpoint: true };
     let by_client = |fault: Fault| Stopped { fault, by_endpoint: false };
-    progress.upload.set(Waits::EndpointReads(Instant::now()));
+    progress.upload.set(Waits::EndpointReads(progress.now()));
     if bodiless {
         return tx.end(None).await.map_err(by_endpoint);
     }
@@ -227,12 +255,12 @@ async fn send_body(
                 Poll::Ready(part) => part,
                 Poll::Pending => {
                     tx.flush().await.map_err(by_endpoint)?;
-                    progress.upload.set(Waits::ClientBody(Instant::now()));
+                    progress.upload.set(Waits::ClientBody(progress.now()));
                     recv.await
                 }
             }
         };
-        progress.upload.set(Waits::EndpointReads(Instant::now()));
+        progress.upload.set(Waits::EndpointReads(progress.now()));
         match part.map_err(by_client)? {
             Part::Data(chunk) => {
                 Progress::add(&progress.bytes_up, chunk.as_slice().len());
@@ -274,7 +302,7 @@ async fn download(rx: &mut UpRx, tx: &mut DownTx, answer: Answer<'_>, progress: 
     let (mut head, framing) = loop {
         match unless_gone(tx, rx.recv()).await? {
             Part::Interim(head) => {
-                let before = progress.download.replace(Waits::ClientReads(Instant::now()));
+                let before = progress.download.replace(Waits::ClientReads(progress.now()));
                 tx.interim(head).await?;
                 progress.download.set(before);
             }
@@ -282,7 +310,7 @@ async fn download(rx: &mut UpRx, tx: &mut DownTx, answer: Answer<'_>, progress: 
             _ => return Err(Failure::Internal.into()),
         }
     };
-    progress.first_byte.set(Some(Instant::now()));
+    progress.first_byte.set(Some(progress.now()));
     progress.status.set(head.status);
     if answer.retry_codes.contains(&head.status) && progress.replayable.get() {
         return Ok(Ended::Retry);
@@ -316,7 +344,7 @@ async fn unless_gone<'r>(
 
 async fn body(rx: &mut UpRx, tx: &mut DownTx, framing: Framing, progress: &Progress) -> Result<(), Fault> {
     if framing.is_empty() {
-        progress.download.set(Waits::ClientReads(Instant::now()));
+        progress.download.set(Waits::ClientReads(progress.now()));
         return tx.end(None).await;
     }
     loop {
@@ -325,14 +353,14 @@ async fn body(rx: &mut UpRx, tx: &mut DownTx, framing: Framing, progress: &Progr
             match poll_fn(|cx| Poll::Ready(recv.as_mut().poll(cx))).await {
                 Poll::Ready(part) => part,
                 Poll::Pending => {
-                    progress.download.set(Waits::ClientReads(Instant::now()));
+                    progress.download.set(Waits::ClientReads(progress.now()));
                     tx.flush().await?;
-                    progress.download.set(Waits::EndpointSends(Instant::now()));
+                    progress.download.set(Waits::EndpointSends(progress.now()));
                     unless_gone(tx, recv).await
                 }
             }
         };
-        progress.download.set(Waits::ClientReads(Instant::now()));
+        progress.download.set(Waits::ClientReads(progress.now()));
         match part? {
             Part::Data(chunk) => {
                 Progress::add(&progress.bytes_down, chunk.as_slice().len());

@@ -66,6 +66,7 @@ impl Http1 {
 
     async fn go_on(mut self, waited: Option<(Box<Parked>, Result<Granted, Fault>)>) -> Option<Pause> {
         let core = Rc::clone(&self.core);
+        let mut now = Instant::now();
         let mut served = match waited {
             Some((parked, granted)) => Some(proxy::resume(&core, *parked, granted, &mut self.tools()).await),
             None => None,
@@ -75,7 +76,7 @@ impl Http1 {
                 None => {}
                 Some(Served::Parked(parked)) => return Some((self, Some(parked))),
                 Some(Served::Done(left)) => match recover(&core, left).await {
-                    Recovered::Next(buffer) => self.read = buffer,
+                    Recovered::Next(buffer, ended) => (self.read, now) = (buffer, ended),
                     Recovered::Close => {
                         Box::pin(linger(&self.io)).await;
                         return None;
@@ -83,8 +84,8 @@ impl Http1 {
                     Recovered::Spent => return None,
                 },
             }
-            let request = match self.next_request(&core).await {
-                Next::Request(request) => request,
+            let (request, arrived) = match self.next_request(&core, now).await {
+                Next::Request(request, arrived) => (request, arrived),
                 Next::Refused(fault) => {
                     Box::pin(self.refuse(&core, fault)).await;
                     return None;
@@ -92,12 +93,12 @@ impl Http1 {
                 Next::Quiet => return Some((self, None)),
                 Next::Over => return None,
             };
-            let down = self.down(&core, request);
+            let down = self.down(&core, request, arrived);
             served = Some(proxy::serve(&core, down, &mut self.tools()).await);
         }
     }
 
-    fn down(&mut self, core: &Rc<Core>, request: Request) -> Down {
+    fn down(&mut self, core: &Rc<Core>, request: Request, arrived: Instant) -> Down {
         // A client that asked for another protocol may speak it already: what it sent is no request, whatever the answer is.
         let goes_on = request.keep_alive && request.upgrade.is_none() && !core.shared.is_leaving();
         let is_head = request.head.method == Method::Head;
@@ -114,21 +115,21 @@ impl Http1 {
             upgrade: request.upgrade,
             expects: request.expect_continue,
             trailers: request.te_trailers,
-            arrived: Instant::now(),
+            arrived,
             connection: self.connection.clone(),
         }
     }
 
-    /// Waits for the next head. Between requests no buffer is held, and the drain ends the wait.
-    async fn next_request(&mut self, core: &Core) -> Next {
+    /// Waits for the next head. Between requests no buffer is held, and the drain ends the wait. `now`: when the last one was over.
+    async fn next_request(&mut self, core: &Core, mut now: Instant) -> Next {
         let limits = &core.shared.limits;
         let mut reader = HeadReader::new(core.head_limits());
-        let mut started = (!self.read.is_empty()).then(Instant::now);
-        let quiet_at = Instant::now() + QUIET;
+        let mut started = (!self.read.is_empty()).then_some(now);
+        let quiet_at = now + QUIET;
         loop {
             if !self.read.is_empty() {
                 match reader.request(&mut self.read, self.connection.scheme, || core.buffers.take_spent()) {
-                    Ok(Some(request)) => return Next::Request(request),
+                    Ok(Some(request)) => return Next::Request(request, now),
                     Ok(None) => {}
                     Err(why) => return Next::Refused(fault_of(why, false)),
                 }
@@ -140,7 +141,10 @@ impl Http1 {
             let (io, read, ear) = (&self.io, &mut self.read, &self.ear);
             let filled = poll_fn(|cx| poll_fill(core, io, read, started.is_none().then_some(ear), cx));
             match self.timer.bound(|| Some(deadline), filled).await {
-                Some(Ok(1..)) => started = started.or_else(|| Some(Instant::now())),
+                Some(Ok(1..)) => {
+                    now = Instant::now();
+                    started = started.or(Some(now));
+                }
                 Some(_) => return Next::Over,
                 None if started.is_some() => return Next::Refused(Failure::HeadTimeout.into()),
                 None => return Next::Quiet,
@@ -170,7 +174,8 @@ impl Http1 {
 }
 
 enum Next {
-    Request(Request),
+    /// And when its head was complete.
+    Request(Request, Instant),
     Refused(Fault),
     Quiet,
     Over,
@@ -200,15 +205,15 @@ fn poll_fill(
 }
 
 enum Recovered {
-    /// The connection goes on; what was read of the next request.
-    Next(Vec<u8>),
+    /// The connection goes on; what was read of the next request, and when this one was over.
+    Next(Vec<u8>, Instant),
     Close,
     Spent,
 }
 
 /// Makes the connection ready for its next request, if both messages ended exactly.
 async fn recover(core: &Core, left: Left) -> Recovered {
-    let Left { rx, tx, head, tunnelled } = left;
+    let Left { rx, tx, head, tunnelled, mut ended } = left;
     core.buffers.give_spent(head.fields);
     let (DownRx::H1(mut rx), DownTx::H1(tx)) = (rx, tx) else { return Recovered::Spent };
     if tunnelled || tx.is_aborted() {
@@ -223,6 +228,7 @@ async fn recover(core: &Core, left: Left) -> Recovered {
         if !drained.unwrap_or(false) {
             return Recovered::Close;
         }
+        ended = Instant::now();
     }
-    Recovered::Next(rx.into_parts().1)
+    Recovered::Next(rx.into_parts().1, ended)
 }

@@ -1,14 +1,14 @@
 //! What is remembered of one request, for metrics, log and `explain --request-id`. Never a header value but the user agent, never a query.
 
 use super::counters::{BackendSeries, RuleSeries};
-use crate::{exchange::Fault, failure::Failure};
+use crate::{clock, exchange::Fault, failure::Failure};
 use headgate_config as config;
 use headgate_message::{Method, RequestHead, Version};
 use std::{
     cell::RefCell,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 /// Longer texts are cut, in bytes.
@@ -202,11 +202,9 @@ impl std::ops::DerefMut for Record {
 
 impl Began {
     fn new(peer: IpAddr, port: u16, spoken: Spoken, arrived: Instant) -> Self {
-        let age = arrived.elapsed().as_millis() as u64;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         Self {
             arrived,
-            unix_ms: now.saturating_sub(age),
+            unix_ms: clock::unix_ms(arrived),
             port,
             spoken,
             method: None,
