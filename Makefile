@@ -73,10 +73,11 @@ conformance: ## the official tests of Gateway API in a real Kubernetes; root, Go
 	cargo build --quiet
 	FEATURES=auto REPORT=$(REPORT) VERSION=$(VERSION) e2e/cluster/fresh e2e/cluster/conformance
 
-# Minutes: bodies of 100 MB, thousands of reloads under load.
+# Minutes: bodies of 100 MB, thousands of reloads under load, what a warm request costs.
 heavy:
 	cargo build --quiet
 	cargo test -p headgate-e2e --test heavy --quiet
+	cargo run --quiet --package headgate-bench -- guard # in the debug build that is there anyway
 
 simulation:
 	cargo test -p headgate-gateway --test simulation

@@ -1,9 +1,12 @@
 //! Measures the program as users run it, and says how far it is from its goals. It changes nothing of what it measures, and no test depends on its figures.
 
 mod application;
+mod callgrind;
 mod counted;
 mod drive;
+mod guard;
 mod held;
+mod http2;
 mod load;
 mod mixed;
 mod numbers;
@@ -66,6 +69,8 @@ enum Command {
     Allocations,
     /// User instructions of a warm request, by valgrind.
     Instructions,
+    /// Whether the instructions of warm requests are still those that were committed, in a debug build.
+    Guard,
     /// CPU time of a request where very many hosts or rules are served.
     Sizes,
     /// The same jobs beside other gateways that are installed here.
@@ -162,10 +167,8 @@ fn main() -> ExitCode {
         Command::Held { folder, port, profile, told } => held::run(folder.clone(), *port, *told, profile),
         wanted => {
             let Cli { results, quick, program, only, .. } = &cli;
-            measure(
-                wanted,
-                &Plan { quick: *quick, results: results.clone(), program: program.clone(), only: only.clone() },
-            )
+            let plan = Plan { quick: *quick, results: results.clone(), program: program.clone(), only: only.clone() };
+            if *wanted == Command::Guard { guard::run(&plan) } else { measure(wanted, &plan) }
         }
     };
     match done {
@@ -220,6 +223,7 @@ impl Command {
             Self::SystemCalls => "system-calls",
             Self::Allocations => "allocations",
             Self::Instructions => "instructions",
+            Self::Guard => "guard",
             Self::Sizes => "sizes",
             Self::Peers => "peers",
             Self::Cluster => "cluster",

@@ -1,7 +1,9 @@
 //! Load of three kinds at once: HTTP/1 over connections that are kept, over new ones, and HTTP/2. It counts what came back, and never ends because something failed.
 
-use crate::load::{self, Answer};
-use bytes::Bytes;
+use crate::{
+    http2,
+    load::{self, Answer},
+};
 use std::{
     cell::RefCell,
     collections::BTreeMap,
@@ -234,22 +236,10 @@ async fn over_http2(shared: Shared) {
 }
 
 /// One request after the other, until one fails: then the connection is not to be trusted.
-async fn on_stream(shared: Shared, mut sender: h2::client::SendRequest<Bytes>) {
+async fn on_stream(shared: Shared, mut sender: http2::Sender) {
     let uri = format!("http://{}/", shared.host);
     while shared.goes_on() {
-        let asked = async {
-            sender = sender.clone().ready().await.map_err(io::Error::other)?;
-            let request = http::Request::get(&uri).body(()).map_err(io::Error::other)?;
-            let (answer, _) = sender.send_request(request, true).map_err(io::Error::other)?;
-            let answer = answer.await.map_err(io::Error::other)?;
-            let (head, mut body) = answer.into_parts();
-            while let Some(data) = body.data().await {
-                let data = data.map_err(io::Error::other)?;
-                body.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
-            }
-            Ok(head.status.as_u16())
-        };
-        let came = within(asked).await;
+        let came = within(http2::ask(&mut sender, &uri)).await;
         let failed = came.is_err();
         shared.take(Kind::Http2, came).await;
         if failed {

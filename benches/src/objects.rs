@@ -69,6 +69,11 @@ pub fn versioned_route(origin: SocketAddr, version: usize) -> String {
     service("origin", origin) + &route("fn-0", &host(0), &rule)
 }
 
+/// One route with a Service, and nothing else.
+pub fn plain_route(origin: SocketAddr) -> String {
+    service("origin", origin) + &route("fn-0", &host(0), "  - backendRefs: [{name: origin, port: 80}]\n")
+}
+
 /// One route of which 90 in 100 go to one Service and 10 to another, with a field set on each request.
 pub fn split_route(origin: SocketAddr) -> String {
     let rule = "  - filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-tier, value: gold}]}}]\n\

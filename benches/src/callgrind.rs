@@ -1,0 +1,83 @@
+//! Counts the user instructions of warm requests under valgrind, which a busy machine does not change. Neither the kernel's part nor the time is in it.
+
+use crate::{
+    http2,
+    load::Clients,
+    process::{self, Gateway, Options},
+};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Requests at once.
+pub const AT_ONCE: usize = 32;
+/// Connections of HTTP/2; the rest are streams.
+const HTTP2_CONNECTIONS: usize = 4;
+
+/// What is asked.
+pub enum Asked {
+    /// These heads in turn, over HTTP/1.
+    Http1(Vec<Vec<u8>>),
+    /// This URI, over HTTP/2 without TLS.
+    Http2(String),
+}
+
+/// Whether this machine has what it takes.
+pub fn is_installed() -> bool {
+    process::is_installed("valgrind") && process::is_installed("callgrind_control")
+}
+
+/// Runs the gateway under valgrind on one core, without an access log; the instructions of each of `count` requests, after as many
+/// that are not counted. `output`: where callgrind writes.
+pub fn per_request(program: PathBuf, routes: PathBuf, asked: Asked, count: u64, output: &Path) -> io::Result<f64> {
+    let file = format!("--callgrind-out-file={}", output.display());
+    let under = ["valgrind", "--tool=callgrind", "--quiet", &file];
+    let gateway =
+        Gateway::start(&Options { program, under: &under, folder: routes, cores: Some(1), ..Options::default() })?;
+    let mut ask: Box<dyn FnMut() -> io::Result<()>> = match asked {
+        Asked::Http1(heads) => {
+            let mut clients = Clients::connect(gateway.address, AT_ONCE, heads)?;
+            Box::new(move || clients.ask(count).map(drop))
+        }
+        Asked::Http2(uri) => {
+            let streams = AT_ONCE / HTTP2_CONNECTIONS;
+            let mut clients = http2::Clients::connect(gateway.address, HTTP2_CONNECTIONS, streams, &uri)?;
+            Box::new(move || clients.ask(count))
+        }
+    };
+    ask()?;
+    control("--zero", gateway.id())?;
+    ask()?;
+    control("--dump", gateway.id())?;
+    let dump = fs::read_to_string(format!("{}.1", output.display()))?;
+    let sum = sum(&dump).ok_or_else(|| io::Error::other("what callgrind wrote has no sum"))?;
+    Ok(sum as f64 / count as f64)
+}
+
+fn control(what: &str, id: u32) -> io::Result<()> {
+    let output = Command::new("callgrind_control").args([what, &id.to_string()]).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("callgrind_control {what}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}
+
+/// The sum of a dump: of its `totals:` line, or of `summary:` where it has no other.
+fn sum(dump: &str) -> Option<u64> {
+    let line = |name: &str| dump.lines().rev().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    line("totals:").or_else(|| line("summary:"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sum_of_a_dump_is_read() {
+        assert_eq!(sum("version: 1\nevents: Ir\nsummary: 7\nfn=(1) a\n1 5\n\ntotals: 12\n"), Some(12));
+        assert_eq!(sum("events: Ir\nsummary: 7\n"), Some(7));
+        assert_eq!(sum("events: Ir\n"), None);
+    }
+}

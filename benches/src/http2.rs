@@ -1,0 +1,74 @@
+//! Requests over HTTP/2 without TLS: one at a time on a stream, or as many as wanted over several connections. It takes an answer of any status; who asks decides.
+
+use bytes::Bytes;
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc};
+use tokio::net::TcpStream;
+
+/// What requests are sent with; clones share the connection.
+pub type Sender = h2::client::SendRequest<Bytes>;
+
+/// Clients that keep their connections, with several streams on each; each stream asks again once it is answered.
+pub struct Clients {
+    runtime: tokio::runtime::LocalRuntime,
+    senders: Vec<Sender>,
+    uri: Rc<str>,
+}
+
+impl Clients {
+    /// Opens so many connections with so many streams each; they ask for `uri`.
+    pub fn connect(address: SocketAddr, connections: usize, streams: usize, uri: &str) -> io::Result<Self> {
+        let runtime = crate::load::runtime()?;
+        let senders = runtime.block_on(async {
+            let mut senders = Vec::new();
+            for _ in 0..connections {
+                let stream = TcpStream::connect(address).await?;
+                stream.set_nodelay(true)?;
+                let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+                tokio::task::spawn_local(connection);
+                senders.extend(std::iter::repeat_n(sender, streams));
+            }
+            Ok::<_, io::Error>(senders)
+        })?;
+        Ok(Self { runtime, senders, uri: uri.into() })
+    }
+
+    /// Asks so often over all streams, and waits for the answers.
+    ///
+    /// # Errors
+    /// If a request fails or an answer is not 200: then the figures would mean nothing.
+    pub fn ask(&mut self, requests: u64) -> io::Result<()> {
+        let left = Rc::new(Cell::new(requests));
+        self.runtime.block_on(async {
+            let asking = self.senders.iter().map(|sender| on_stream(sender.clone(), left.clone(), self.uri.clone()));
+            let asking: Vec<_> = asking.map(tokio::task::spawn_local).collect();
+            for one in asking {
+                one.await.map_err(io::Error::other)??;
+            }
+            Ok(())
+        })
+    }
+}
+
+async fn on_stream(mut sender: Sender, left: Rc<Cell<u64>>, uri: Rc<str>) -> io::Result<()> {
+    while let Some(next) = left.get().checked_sub(1) {
+        left.set(next);
+        match ask(&mut sender, &uri).await? {
+            200 => {}
+            status => return Err(io::Error::other(format!("answered {status}"))),
+        }
+    }
+    Ok(())
+}
+
+/// One request and its answer, body and all: the status.
+pub async fn ask(sender: &mut Sender, uri: &str) -> io::Result<u16> {
+    *sender = sender.clone().ready().await.map_err(io::Error::other)?;
+    let request = http::Request::get(uri).body(()).map_err(io::Error::other)?;
+    let (answer, _) = sender.send_request(request, true).map_err(io::Error::other)?;
+    let (head, mut body) = answer.await.map_err(io::Error::other)?.into_parts();
+    while let Some(data) = body.data().await {
+        let data = data.map_err(io::Error::other)?;
+        body.flow_control().release_capacity(data.len()).map_err(io::Error::other)?;
+    }
+    Ok(head.status.as_u16())
+}
