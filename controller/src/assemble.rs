@@ -1,6 +1,7 @@
 //! From what a source holds to what a gateway serves: functions expanded, everything translated, problems placed. Pure; the one path for `run`, `check`, `routes` and `explain`.
 
 use crate::sources::{
+    decode::Content,
     directory::{Loaded, SourceObject, SourceObjects},
     findings::{Finding, Severity},
 };
@@ -119,9 +120,11 @@ impl Assembler {
     fn take_in(&mut self, loaded: &Loaded) {
         for item in std::mem::replace(&mut self.loaded, loaded.objects.clone()).diff(&loaded.objects) {
             match item {
-                DiffItem::Add(_, object) | DiffItem::Update { new: (_, object), .. } => {
-                    object.kubernetes().into_iter().for_each(|object| self.written.insert(object.clone()));
-                }
+                DiffItem::Add(_, object) | DiffItem::Update { new: (_, object), .. } => match &object.content {
+                    Content::Kubernetes(content) => self.written.insert(content.clone()),
+                    Content::Parameters => drop(self.written.parameters.insert(object.name.clone(), None)),
+                    Content::OpenFunction(_) => {}
+                },
                 DiffItem::Remove(name, _) => drop(self.written.remove(name)),
             }
         }

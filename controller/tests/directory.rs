@@ -1,9 +1,12 @@
 //! Objects from real files: what goes live, what stays, what is told.
 
-use headgate_controller::sources::{
-    Content,
-    directory::{self, GONE_MS_MIN, HALF_WRITTEN_MS_MAX, Loaded, Look, Touched},
-    findings::Output,
+use headgate_controller::{
+    assemble::{Ground, Known, assemble},
+    sources::{
+        Content,
+        directory::{self, GONE_MS_MIN, HALF_WRITTEN_MS_MAX, Loaded, Look, Touched},
+        findings::Output,
+    },
 };
 use headgate_translate::kinds::Object;
 use std::{
@@ -65,6 +68,13 @@ impl Folder {
     fn told(&self) -> String {
         let text: String = self.loaded.findings.iter().map(|finding| finding.text(false)).collect();
         text.replace(&format!("{}/", self.folder.path().display()), "")
+    }
+
+    /// What is wrong beyond the reading, as text.
+    fn assembled(&self) -> String {
+        let ground = Ground::standalone("localhost", 8080);
+        let assembly = assemble(&self.loaded, &Known::default(), &ground, 0);
+        assembly.findings.iter().map(|finding| finding.text(false)).collect()
     }
 }
 
@@ -419,4 +429,30 @@ fn syntax_errors_are_told_with_line_caret_and_remedy() {
         return fs::write(path, told).expect("the golden file");
     }
     assert_eq!(told, golden, "set UPDATE_GOLDEN=1 to take this as right");
+}
+
+#[test]
+fn parameters_of_gateways_are_known_though_nobody_provides_pods_here() {
+    let gateway = "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  gatewayClassName: headgate
+  infrastructure: {parametersRef: {group: headgate.dev, kind: GatewayParameters, name: web}}
+  listeners: [{name: http, port: 80, protocol: HTTP}]
+";
+    let parameters = |spec: &str| {
+        format!("apiVersion: headgate.dev/v1alpha1\nkind: GatewayParameters\nmetadata: {{name: web}}\nspec: {spec}\n")
+    };
+    let mut folder = Folder::new(&[("gateway.yaml", gateway), ("parameters.yaml", &parameters("{replicas: 2}"))]);
+    assert_eq!(folder.assembled(), "");
+
+    folder.write("parameters.yaml", &parameters("{replicas: many}"));
+    folder.load();
+    assert!(folder.told().starts_with("parameters.yaml:4:18: "), "{}", folder.told());
+    assert_eq!(folder.assembled(), "", "the last good version counts");
+
+    fs::remove_file(folder.path("parameters.yaml")).expect("it was there");
+    folder.load();
+    assert!(folder.assembled().contains("GatewayParameters default/web does not exist"), "{}", folder.assembled());
 }

@@ -82,7 +82,7 @@ impl Stock {
             // workloads that policies name, and their Pods, are no gateway's
             ClusterContent::Other(_) if object.made.is_none() && is_workload(&object.name) => {}
             ClusterContent::Other(value) => self.upsert_other(&object.name, value, news),
-            ClusterContent::Known(Content::OpenFunction(_)) | ClusterContent::Unreadable => {}
+            ClusterContent::Known(Content::OpenFunction(_) | Content::Parameters) | ClusterContent::Unreadable => {}
         }
     }
 
@@ -108,7 +108,7 @@ impl Stock {
         let Some(before) = self.all.remove(name) else { return };
         news.said.insert(name.clone());
         self.belongs(&before, news);
-        news.routes |= self.objects.remove(name) || self.objects.parameters.remove(name).is_some();
+        news.routes |= self.objects.remove(name);
         match (&*name.group, &*name.kind) {
             ("", "Pod") => self.pods.retain(|(namespace, _), pods| {
                 if *namespace == name.namespace {

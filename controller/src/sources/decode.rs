@@ -2,6 +2,7 @@
 
 use super::findings::Severity;
 use headgate_functions::kinds as functions;
+use headgate_provision::Parameters;
 use headgate_translate::{
     kinds::{self, ObjectRef},
     schema::{self, Problem},
@@ -10,6 +11,9 @@ use imbl::OrdMap;
 use serde_json::Value;
 use std::borrow::Borrow;
 
+/// As [`Outcome::Foreign`] names it.
+const PARAMETERS: &str = "headgate.dev/v1alpha1 GatewayParameters";
+
 /// What an object says, by the crate that reads its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
@@ -17,6 +21,8 @@ pub enum Content {
     Kubernetes(kinds::Object),
     /// A kind of OpenFunction.
     OpenFunction(functions::Object),
+    /// GatewayParameters that can be read. What they say is of Pods, and nobody reads it where there are none.
+    Parameters,
 }
 
 /// The name of an object as far as it can be read from one that is broken.
@@ -40,7 +46,25 @@ pub enum Outcome {
 
 /// Reads a value as a person wrote it.
 pub fn decode(value: &Value) -> Outcome {
-    decode_with(value, kinds::decode)
+    match decode_with(value, kinds::decode) {
+        Outcome::Foreign(kind) if kind == PARAMETERS => parameters(value),
+        outcome => outcome,
+    }
+}
+
+fn parameters(value: &Value) -> Outcome {
+    let Some(identity) = identity(value) else {
+        let problem = Problem::error(schema::FieldPath::of("metadata.name"), "is missing", "name the object");
+        return Outcome::Refused(None, vec![problem]);
+    };
+    match Parameters::decode(value) {
+        Ok(_) => {
+            let namespace = identity.namespace.as_deref().unwrap_or("default");
+            let name = ObjectRef::new(&identity.group, &identity.kind, namespace, &identity.name);
+            Outcome::Known(name, Content::Parameters, Vec::new())
+        }
+        Err(problems) => Outcome::Refused(Some(identity), problems),
+    }
 }
 
 /// Reads a value that an API server has let through: what this version does not know of enumerations is kept.

@@ -118,7 +118,7 @@ impl SourceObject {
     pub fn kubernetes(&self) -> Option<&kinds::Object> {
         match &self.content {
             Content::Kubernetes(object) => Some(object),
-            Content::OpenFunction(_) => None,
+            Content::OpenFunction(_) | Content::Parameters => None,
         }
     }
 }
@@ -210,7 +210,7 @@ impl Loaded {
             let of_group = self.objects.range(first..).take_while(move |(name, _)| name.group == group);
             of_group.filter_map(|(_, object)| match &object.content {
                 Content::OpenFunction(object) => Some(object),
-                Content::Kubernetes(_) => None,
+                Content::Kubernetes(_) | Content::Parameters => None,
             })
         })
     }

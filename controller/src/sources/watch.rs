@@ -24,8 +24,8 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// How long files must be quiet before a change is told.
-pub const QUIET_MS: u64 = 4;
+/// How long files must be quiet before a change is told: so long only that files which are written one after another are one change.
+pub const QUIET_MS: u64 = 1;
 /// How long a change waits at most for files to be quiet.
 pub const DELAY_MS_MAX: u64 = 40;
 /// How often files are looked at where the system cannot watch them.
@@ -376,8 +376,8 @@ mod tests {
     fn a_change_is_told_once_files_are_quiet() {
         let file = |name: &str| vec![name.to_owned()];
         assert_eq!(told(&[(0, CREATED, "a")]), [(QUIET_MS, file("a"))]);
-        assert_eq!(told(&[(0, CREATED, "a"), (3, CREATED, "a")]), [(3 + QUIET_MS, file("a"))]);
-        let busy: Vec<_> = (0..20).map(|at| (at * 3, CREATED, "a")).collect();
+        assert_eq!(told(&[(0, CREATED, "a"), (1, CREATED, "a")]), [(1 + QUIET_MS, file("a"))]);
+        let busy: Vec<_> = (0..60).map(|at| (at, CREATED, "a")).collect();
         assert_eq!(told(&busy)[0].0, DELAY_MS_MAX, "someone who never rests does not hold it up for ever");
     }
 

@@ -5,6 +5,7 @@ use crate::kinds::{
     HTTPRoute, ListenerSet, Namespace, Object, ObjectRef, ReferenceGrant, ScalingPolicy, Secret, Service,
     TransportRoute,
 };
+use crate::parameters::{PARAMETERS_GROUP, PARAMETERS_KIND};
 use headgate_config::{ColdArm, Probe, QueueBounds, RouteKind, Text, Wait};
 use imbl::OrdMap;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ impl Objects {
             (GATEWAY_GROUP, "ReferenceGrant") => self.reference_grants.remove(key).is_some(),
             (GATEWAY_GROUP, "BackendTLSPolicy") => self.backend_tls_policies.remove(key).is_some(),
             (HEADGATE_GROUP, "ScalingPolicy") => self.scaling_policies.remove(key).is_some(),
+            (PARAMETERS_GROUP, PARAMETERS_KIND) => self.parameters.remove(object).is_some(),
             ("", "Service") => self.services.remove(key).is_some(),
             ("discovery.k8s.io", "EndpointSlice") => self.endpoint_slices.remove(key).is_some(),
             ("", "Secret") => self.secrets.remove(key).is_some(),

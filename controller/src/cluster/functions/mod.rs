@@ -190,7 +190,7 @@ impl Functions {
             ClusterContent::Unreadable if is_function(&object.name) => self.write(object, None),
             ClusterContent::Known(Content::Kubernetes(content)) => self.kubernetes(object, content),
             ClusterContent::Other(_) => self.note(object.name.clone(), Some(object)),
-            ClusterContent::Unreadable => {}
+            ClusterContent::Unreadable | ClusterContent::Known(Content::Parameters) => {}
         }
     }
 
