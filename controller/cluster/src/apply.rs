@@ -2,7 +2,13 @@
 
 mod plan;
 
-use crate::{kinds, leader::Leading, object::is_labelled, pace::Failure, said_once::SaidOnce};
+use crate::{
+    kinds,
+    leader::Leading,
+    object::{is_labelled, names_an_ending_namespace},
+    pace::Failure,
+    said_once::SaidOnce,
+};
 use headgate_config::GatewayName;
 use headgate_controller::sources::cluster::ObjectChange;
 use headgate_translate::kinds::ObjectRef;
@@ -128,7 +134,8 @@ async fn run(client: Client, shared: Arc<Shared>, mut leading: Leading) {
             () = leading.changed() => {}
             () = pause => {}
             Some(done) = writes.join_next() => if let Ok((name, outcome)) = done {
-                if let Outcome::Failed(_, why) = &outcome
+                if let Outcome::Failed(failure, why) = &outcome
+                    && *failure != Failure::Ending
                     && let Some(untold) = log.say(format!("{} {why}", name.kind), Instant::now())
                 {
                     tracing::warn!(object = %name, why, untold, "not written, and tried again");
@@ -215,6 +222,7 @@ fn missing_right(message: &str) -> Option<String> {
 fn failure(error: &kube::Error) -> Failure {
     match error {
         kube::Error::Api(status) if status.code == 409 => Failure::Conflict,
+        kube::Error::Api(status) if names_an_ending_namespace(status) => Failure::Ending,
         // a quota, an admission, a right that is missing: it may pass, but not soon
         kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => Failure::Refused,
         _ => Failure::Unavailable,
@@ -236,5 +244,18 @@ mod tests {
             "nodes is forbidden: User \"u\" cannot list resource \"nodes\" in API group \"\" at the cluster scope";
         assert_eq!(missing_right(all).as_deref(), Some("list nodes"));
         assert_eq!(missing_right("pods \"a\" is forbidden: exceeded quota: small"), None);
+    }
+
+    #[test]
+    fn a_namespace_that_goes_is_no_refusal() {
+        let error = |details: serde_json::Value| {
+            let status =
+                serde_json::json!({"status": "Failure", "code": 403, "message": "forbidden", "details": details});
+            kube::Error::Api(serde_json::from_value(status).unwrap())
+        };
+        let going =
+            error(serde_json::json!({"causes": [{"reason": "NamespaceTerminating", "message": "", "field": ""}]}));
+        assert_eq!(failure(&going), Failure::Ending);
+        assert_eq!(failure(&error(serde_json::json!({}))), Failure::Refused);
     }
 }

@@ -5,7 +5,7 @@ mod bulletin;
 pub use bulletin::{Bulletin, Ending, Notice, Regarding};
 pub use headgate_status::{Happening, Severity};
 
-use crate::{said_once::SaidOnce, status::with_causes};
+use crate::{object::names_an_ending_namespace, said_once::SaidOnce, status::with_causes};
 use jiff::Timestamp;
 use k8s_openapi::api::events::v1::Event;
 use kube::{
@@ -135,6 +135,5 @@ fn judged(error: &kube::Error, notice: &Notice, log: &mut SaidOnce) -> Ending {
 
 /// Whether the namespace goes, or the event of a series is gone.
 fn is_gone(status: &kube::core::Status) -> bool {
-    let causes = status.details.iter().flat_map(|details| &details.causes);
-    status.code == 404 || causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+    status.code == 404 || names_an_ending_namespace(status)
 }

@@ -8,7 +8,10 @@ use headgate_controller::sources::{
 use headgate_functions::cluster::FUNCTION_LABEL;
 use headgate_translate::manifest::MANAGED_BY;
 use headgate_translate::{kinds::ObjectRef, schema::Problem};
-use kube::api::{DynamicObject, ObjectMeta};
+use kube::{
+    api::{DynamicObject, ObjectMeta},
+    core::Status,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -21,6 +24,14 @@ pub fn name_of(kind: &Kind, object: &DynamicObject) -> ObjectRef {
 /// Whether it carries the label of what we make.
 pub fn is_labelled(meta: &ObjectMeta) -> bool {
     meta.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY.0)).is_some_and(|by| by == MANAGED_BY.1)
+}
+
+/// Whether a write was refused because its namespace is being deleted.
+///
+/// Source: Kubernetes 1.35, apiserver, plugin/namespace/lifecycle, `NamespaceTerminatingCause`.
+pub fn names_an_ending_namespace(status: &Status) -> bool {
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// The object; `before` is what was known of it, which one that cannot be read keeps.

@@ -31,6 +31,8 @@ pub enum Failure {
     Conflict,
     /// The same would be refused again.
     Refused,
+    /// Its namespace is being deleted, and it with it: there is nobody to be told.
+    Ending,
     /// There was no answer.
     Unavailable,
 }
@@ -68,7 +70,7 @@ impl Delay {
     pub fn failed(&mut self, failure: Failure, now: Instant, chance: f64) -> bool {
         let (first, most) = match failure {
             Failure::Conflict => (CONFLICT, FAILED_MAX),
-            Failure::Refused => (REFUSED, REFUSED_MAX),
+            Failure::Refused | Failure::Ending => (REFUSED, REFUSED_MAX),
             Failure::Unavailable => (FAILED, UNAVAILABLE_MAX),
         };
         let wait = doubled(first, self.failures, most).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
