@@ -145,7 +145,9 @@ impl Bed {
         let text = self.client.request_text(request).await.map_err(failed)?;
         let count = |resource: &str| {
             let marks = [format!("resource=\"{resource}\""), "subresource=\"status\"".to_owned()];
-            let is_write = |line: &&str| ["verb=\"PATCH\"", "verb=\"PUT\""].iter().any(|verb| line.contains(verb));
+            let is_write = |line: &&str| {
+                ["verb=\"PATCH\"", "verb=\"APPLY\"", "verb=\"PUT\""].iter().any(|verb| line.contains(verb))
+            };
             let counted = text.lines().filter(|line| line.starts_with("apiserver_request_total{"));
             let ours = counted.filter(|line| marks.iter().all(|mark| line.contains(mark))).filter(is_write);
             ours.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
