@@ -17,6 +17,7 @@ mod operator;
 mod outages;
 mod parts;
 mod pods;
+mod same;
 mod story;
 mod two;
 mod upgrade;

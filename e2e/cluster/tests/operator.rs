@@ -59,14 +59,15 @@ rules:
   verbs: [list]
 ";
 
-struct Ended {
+pub struct Ended {
     code: Option<i32>,
     out: String,
     told: String,
 }
 
 impl Ended {
-    fn json(&self) -> Value {
+    /// What it printed, read.
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}\n{}\n{}", self.out, self.told))
     }
 
@@ -80,7 +81,7 @@ impl Ended {
 }
 
 /// Runs the program to its end.
-async fn headgate(arguments: &[&str], input: &str) -> Ended {
+pub async fn headgate(arguments: &[&str], input: &str) -> Ended {
     let mut command = Command::new(binary());
     command.args(arguments).env("NO_COLOR", "1").kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
