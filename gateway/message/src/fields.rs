@@ -101,33 +101,26 @@ impl Fields {
         self.list.iter().map(|field| (field.name, field.value))
     }
 
-    /// Adds a field that was one of a head before.
-    pub(crate) fn restore(&mut self, name: &[u8], value: &[u8]) {
-        let (name, value) = self.store_line(name, value.len(), |text| text.extend_from_slice(value));
-        self.push_span(name, value);
-    }
-
     /// Adds a field at the end. `name` must be a lower-case token and `value` free of CR, LF and NUL.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         debug_assert!(is_token(name.as_bytes()) && is_value(value), "{name}: {value:?}");
-        let (name, value) = self.store_line(name.as_bytes(), value.len(), |text| text.extend_from_slice(value));
+        let (name, value) = self.store_line(name, value.len(), |text| text.extend_from_slice(value));
         self.push_span(name, value);
     }
 
     /// Adds a field whose value lies in the buffer already.
     pub fn push_again(&mut self, name: &str, value: Span) {
-        let (name, value) =
-            self.store_line(name.as_bytes(), value.len(), |text| text.extend_from_within(value.range()));
+        let (name, value) = self.store_line(name, value.len(), |text| text.extend_from_within(value.range()));
         self.push_span(name, value);
     }
 
     /// Stores a field as HTTP/1 writes it, so that fields that lie side by side are written in one piece.
-    fn store_line(&mut self, name: &[u8], len: usize, put: impl FnOnce(&mut Vec<u8>)) -> (Span, Span) {
+    fn store_line(&mut self, name: &str, len: usize, put: impl FnOnce(&mut Vec<u8>)) -> (Span, Span) {
         let text = &mut self.text;
         let start = text.len();
         let middle = start + name.len();
         text.reserve(name.len() + len + 4);
-        text.extend_from_slice(name);
+        text.extend_from_slice(name.as_bytes());
         text.extend_from_slice(b": ");
         put(text);
         text.extend_from_slice(b"\r\n");
@@ -148,7 +141,7 @@ impl Fields {
 
     /// Replaces all fields of a name by one, in the place of the first.
     pub fn set(&mut self, name: &str, value: &[u8]) {
-        let (own, value) = self.store_line(name.as_bytes(), value.len(), |text| text.extend_from_slice(value));
+        let (own, value) = self.store_line(name, value.len(), |text| text.extend_from_slice(value));
         let text = &self.text;
         let mut seen = false;
         self.list.retain_mut(|field| {

@@ -3,12 +3,10 @@
 use crate::{Authority, Fields, Method, RequestHead, Span, Target};
 use headgate_config::Scheme;
 
-/// Parts of a head beside its fields: authority, host, raw target, path, query.
-const OWN: usize = 5;
-/// Where each of them mostly lies: in the authority or in the raw target.
-const WITHIN: [usize; OWN] = [0, 0, 2, 2, 2];
+/// Spans of a head beside those of its fields: authority, host, raw target, path, query.
+const OWN_SPANS: usize = 5;
 
-/// A head in one block: the text of its own parts, names and values of its fields one after another, then how long each is.
+/// A head in one block: its text, then where each part lies in it.
 #[derive(Clone, Debug)]
 pub struct PackedHead {
     method: Method,
@@ -19,92 +17,57 @@ pub struct PackedHead {
     block: Box<[u8]>,
 }
 
-/// The parts beside the fields.
-struct Own {
-    /// What of the head's text is to be kept for them.
-    pieces: [Span; OWN],
-    /// Where each lies in what is kept.
-    placed: [Span; OWN],
-    /// Bytes that are kept.
-    bytes: usize,
-}
-
 impl PackedHead {
     /// Packs a copy; its buffers can go back to their pool.
     pub fn of(head: &RequestHead) -> Self {
-        let RequestHead { method, scheme, authority, target, fields } = head;
-        let (text, own) = (fields.text(), Own::of(head));
+        let text = head.fields.text();
         let mut block = Vec::with_capacity(Self::bytes_of(head));
-        let kept = own.pieces.into_iter().chain(fields.spans().flat_map(|(name, value)| [name, value]));
-        kept.for_each(|span| block.extend_from_slice(span.of(text)));
-        let text_bytes = block.len();
-        let width = width(text_bytes);
-        let of_own = own.placed.iter().flat_map(|span| [span.range().start, span.len()]);
-        let of_fields = fields.spans().flat_map(|(name, value)| [name.len(), value.len()]);
-        for number in of_own.chain([own.bytes]).chain(of_fields) {
-            block.extend_from_slice(&(number as u32).to_le_bytes()[..width]);
+        block.extend_from_slice(text);
+        let width = width(text.len());
+        let RequestHead { method, scheme, authority, target, fields } = head;
+        let own = [authority.text, authority.host, target.raw, target.path, target.query.unwrap_or_default()];
+        for span in own.into_iter().chain(fields.spans().flat_map(|(name, value)| [name, value])) {
+            for number in [span.range().start, span.len()] {
+                block.extend_from_slice(&(number as u32).to_le_bytes()[..width]);
+            }
         }
         Self {
             method: method.clone(),
             scheme: *scheme,
             port: authority.port,
             has_query: target.query.is_some(),
-            text_bytes: text_bytes as u32,
+            text_bytes: text.len() as u32,
             block: block.into(),
         }
     }
 
     /// Bytes that the block of a head has.
     pub fn bytes_of(head: &RequestHead) -> usize {
-        let of_fields: usize = head.fields.spans().map(|(name, value)| name.len() + value.len()).sum();
-        let text = Own::of(head).bytes + of_fields;
-        text + (2 * OWN + 1 + 2 * head.fields.len()) * width(text)
+        let text = head.fields.text().len();
+        text + (OWN_SPANS + 2 * head.fields.len()) * 2 * width(text)
     }
 
     /// The head as it was, in the buffers of a spent one.
     pub fn unpack(&self, spent: Fields) -> RequestHead {
         let (text, numbers) = self.block.split_at(self.text_bytes as usize);
+        let mut fields = spent.emptied();
+        fields.store(text);
         let mut numbers = numbers.chunks_exact(width(text.len())).map(|bytes| {
             let mut all = [0; 4];
             all[..bytes.len()].copy_from_slice(bytes);
             u32::from_le_bytes(all) as usize
         });
-        let mut next = || numbers.next().unwrap_or_default();
-        let mut own = || {
-            let start = next();
-            Span::new(start, start + next())
+        let mut next = || {
+            let (start, len) = (numbers.next()?, numbers.next()?);
+            Some(Span::new(start, start + len))
         };
+        let mut own = || next().unwrap_or_default();
         let authority = Authority { text: own(), host: own(), port: self.port };
         let target = Target { raw: own(), path: own(), query: Some(own()).filter(|_| self.has_query) };
-        let (own, mut rest) = text.split_at(next());
-        let mut fields = spent.emptied();
-        fields.store(own);
-        while let (Some(name), Some(value)) = (numbers.next(), numbers.next()) {
-            let (line, after) = rest.split_at(name + value);
-            let (name, value) = line.split_at(name);
-            fields.restore(name, value);
-            rest = after;
+        while let (Some(name), Some(value)) = (next(), next()) {
+            fields.push_span(name, value);
         }
         RequestHead { method: self.method.clone(), scheme: self.scheme, authority, target, fields }
-    }
-}
-
-impl Own {
-    fn of(RequestHead { authority, target, .. }: &RequestHead) -> Self {
-        let parts = [authority.text, authority.host, target.raw, target.path, target.query.unwrap_or_default()];
-        let mut own = Self { pieces: [Span::default(); OWN], placed: [Span::default(); OWN], bytes: 0 };
-        for (at, (part, whole)) in parts.into_iter().zip(WITHIN).enumerate() {
-            let (inner, outer) = (part.range(), parts[whole].range());
-            let start = if at != whole && outer.start <= inner.start && inner.end <= outer.end {
-                own.placed[whole].range().start + inner.start - outer.start
-            } else {
-                own.pieces[at] = part;
-                own.bytes += part.len();
-                own.bytes - part.len()
-            };
-            own.placed[at] = Span::new(start, start + part.len());
-        }
-        own
     }
 }
 
