@@ -6,7 +6,7 @@ use headgate_config::Scheme;
 /// Spans of a head beside those of its fields: authority, host, raw target, path, query.
 const OWN_SPANS: usize = 5;
 
-/// A head in one block: its text, then where each part lies in it.
+/// A head in one block: its text, whole, since others may keep spans of it (the protocol of an upgrade), then where each part lies in it.
 #[derive(Clone, Debug)]
 pub struct PackedHead {
     method: Method,
