@@ -70,7 +70,8 @@ impl Delay {
     pub fn failed(&mut self, failure: Failure, now: Instant, chance: f64) -> bool {
         let (first, most) = match failure {
             Failure::Conflict => (CONFLICT, FAILED_MAX),
-            Failure::Refused | Failure::Ending => (REFUSED, REFUSED_MAX),
+            Failure::Refused => (REFUSED, REFUSED_MAX),
+            Failure::Ending => (REFUSED_MAX, REFUSED_MAX),
             Failure::Unavailable => (FAILED, UNAVAILABLE_MAX),
         };
         let wait = doubled(first, self.failures, most).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
@@ -88,7 +89,7 @@ impl Delay {
 
     /// Something else is to be written.
     pub fn renewed(&mut self) {
-        if self.retry.is_some_and(|(failure, _)| failure == Failure::Refused) {
+        if self.retry.is_some_and(|(failure, _)| matches!(failure, Failure::Refused | Failure::Ending)) {
             (self.retry, self.failures) = (None, 0);
         }
     }

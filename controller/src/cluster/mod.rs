@@ -198,7 +198,10 @@ impl Cluster {
             self.functions.merge_into(&mut self.stock.objects);
         }
         let mut outputs = Vec::new();
-        let has_routes = news.routes || planned.routes || std::mem::take(&mut self.is_first);
+        let is_first = std::mem::take(&mut self.is_first);
+        // that nothing is to exist is said as well: what is there may go then
+        self.fleets.changed |= is_first;
+        let has_routes = news.routes || planned.routes || is_first;
         if has_routes {
             self.translate(&mut outputs, &mut news.said);
         }

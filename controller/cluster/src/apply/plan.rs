@@ -71,6 +71,8 @@ pub struct Plan {
     /// Why those that could not be written last were not, and whether that passes by itself.
     troubles: BTreeMap<ObjectRef, (Failure, String)>,
     leading: bool,
+    /// Whether it was said what is wanted: until then that something is not wanted means nothing.
+    is_told: bool,
     serves_functions: bool,
 }
 
@@ -93,6 +95,7 @@ impl Plan {
             self.open.extend(self.there.keys().cloned());
         }
         (self.wanted, self.gateways) = (manifests, gateways);
+        self.is_told = true;
     }
 
     /// See [`super::Applier::see`].
@@ -153,7 +156,7 @@ impl Plan {
 
     /// What to do now.
     pub fn next(&mut self, now: Instant) -> Step {
-        if !self.leading || self.working.len() >= WRITES_MOST {
+        if !self.leading || !self.is_told || self.working.len() >= WRITES_MOST {
             return Step::Wait(None);
         }
         let mut earliest: Option<Instant> = None;

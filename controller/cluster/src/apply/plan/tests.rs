@@ -102,9 +102,20 @@ fn what_functions_have_goes_only_where_functions_are_served() {
     let of_function = json!({"metadata": {"labels": {FUNCTION_LABEL: "hello"}}});
     for (serves_functions, expected) in [(true, vec!["delete Deployment"]), (false, vec![])] {
         let mut plan = leading_with(serves_functions);
+        plan.want(BTreeMap::new(), BTreeSet::new());
         plan.see(&there("Deployment", "1", &of_function));
         assert_eq!(works(&mut plan, Instant::now()), expected);
     }
+}
+
+#[test]
+fn nothing_is_removed_before_it_was_said_what_is_wanted() {
+    let mut plan = Plan::new(true);
+    plan.lead(true);
+    plan.see(&there("Deployment", "1", &json!({"metadata": {"labels": {FUNCTION_LABEL: "hello"}}})));
+    assert_eq!(works(&mut plan, Instant::now()), [""; 0]);
+    plan.want(BTreeMap::new(), gateways());
+    assert_eq!(works(&mut plan, Instant::now()), ["delete Deployment"]);
 }
 
 #[test]
