@@ -1,15 +1,11 @@
 //! Counts the user instructions of warm requests under valgrind, which a busy machine does not change. Neither the kernel's part nor the time is in it.
 
 use crate::{
-    http2,
+    Plan, http2,
     load::Clients,
     process::{self, Gateway, Options},
 };
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, io, path::Path, process::Command};
 
 /// Requests at once.
 pub const AT_ONCE: usize = 32;
@@ -30,8 +26,19 @@ pub fn is_installed() -> bool {
 }
 
 /// Runs the gateway under valgrind on one core, without an access log; the instructions of each of `count` requests, after as many
-/// that are not counted. `output`: where callgrind writes.
-pub fn per_request(program: PathBuf, routes: PathBuf, asked: Asked, count: u64, output: &Path) -> io::Result<f64> {
+/// that are not counted. `prepare` writes the routes of the `case` into a folder of its own below `folder`, and says what is asked.
+pub fn per_request(
+    plan: &Plan,
+    folder: &Path,
+    case: &str,
+    count: u64,
+    prepare: impl FnOnce(&Path) -> io::Result<Asked>,
+) -> io::Result<f64> {
+    let routes = folder.join(case);
+    fs::create_dir(&routes)?;
+    let asked = prepare(&routes)?;
+    let program = plan.headgate()?;
+    let output = folder.join(format!("{case}.out"));
     let file = format!("--callgrind-out-file={}", output.display());
     let under = ["valgrind", "--tool=callgrind", "--quiet", &file];
     let gateway =

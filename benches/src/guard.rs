@@ -32,11 +32,8 @@ pub fn run(plan: &Plan) -> io::Result<()> {
     let origin = Origin::start(100)?;
     let mut counted = Figures::new();
     for case in CASES {
-        let routes = folder.path().join(case);
-        fs::create_dir(&routes)?;
-        let asked = prepare(case, &routes, origin.address)?;
-        let output = folder.path().join(format!("{case}.out"));
-        let per_request = callgrind::per_request(plan.headgate()?, routes, asked, COUNT, &output)?;
+        let prepare = |routes: &Path| prepare(case, routes, origin.address);
+        let per_request = callgrind::per_request(plan, folder.path(), case, COUNT, prepare)?;
         counted.insert(case.to_owned(), per_request.round() as u64);
     }
     if std::env::var_os("UPDATE_GOLDENS").is_some() {

@@ -4,7 +4,7 @@ use crate::{
     connect::{Open, choose},
     counting::Counting,
     follow::{Following, Serve},
-    held::Held,
+    held::{Backends, Held},
     pace::Pace,
     store::Store,
     wire::{self, Down, DownSay, Up, UpSay},
@@ -72,12 +72,11 @@ impl<'s, S: Serve> Follower<'s, S> {
         if let Some((held, whole)) = loaded {
             let rules = whole.snapshot.rules.len();
             tracing::info!(rules, "serving the routes of the last run until a controller is there");
+            let before = follower.held.backends();
             follower.held = held;
-            let tell = || follower.held.named_endpoints().for_each(|endpoints| serve.endpoints(endpoints));
-            // before, so that ports do not open to backends without any; and after, for those that could not be kept until then
-            tell();
+            follower.tell_endpoints(&before);
             serve.restore(whole.snapshot).await;
-            tell();
+            follower.tell_endpoints(&before);
         }
         follower
     }
@@ -166,16 +165,21 @@ impl<'s, S: Serve> Follower<'s, S> {
         Ok(())
     }
 
+    /// Tells the endpoints of backends that were not named `before`. Once before their routes are live, so that no port opens to a
+    /// backend without any: one that is named again may be forgotten by now, and its endpoints are not told by themselves. And once
+    /// after, for what came before its backend was known may not have been kept.
+    fn tell_endpoints(&self, before: &Backends) {
+        self.held.endpoints_named_since(before).for_each(|endpoints| self.serve.endpoints(endpoints));
+    }
+
     async fn commit(&mut self, commit: wire::Commit) -> Result<wire::Ack, String> {
         let before = self.held.backends();
         let whole = self.held.commit(commit).map_err(|drifted| drifted.to_string())?;
-        // a backend that routes name again may be forgotten by now, and its endpoints are not told twice
-        self.held.endpoints_named_since(&before).for_each(|endpoints| self.serve.endpoints(endpoints));
+        self.tell_endpoints(&before);
         let rules = whole.snapshot.rules.len();
         let mut problems = whole.problems;
         problems.extend(self.serve.publish(whole.snapshot, whole.certificates).await);
-        // what came before its backend was known may not have been kept
-        self.held.endpoints_named_since(&before).for_each(|endpoints| self.serve.endpoints(endpoints));
+        self.tell_endpoints(&before);
         tracing::info!(version = commit.version, rules, problems = problems.len(), "routes are live");
         self.changed();
         Ok(wire::Ack { version: commit.version, problems })

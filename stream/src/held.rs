@@ -15,6 +15,9 @@ use imbl::{OrdMap, ordmap::DiffItem};
 use prost::Message;
 use std::{collections::HashMap, sync::Arc};
 
+/// Backends by name.
+pub type Backends = OrdMap<ByName<Backend>, Arc<Backend>>;
+
 /// Backends that no route names and whose endpoints are kept all the same: their routes may come next.
 const UNNAMED_KEPT: usize = 1_000;
 
@@ -177,22 +180,13 @@ impl Held {
         (taken, problems)
     }
 
-    /// The endpoints of backends that routes name.
-    pub fn named_endpoints(&self) -> impl Iterator<Item = &Arc<Endpoints>> {
-        let is_named = |name: &BackendName| self.snapshot.backends.contains_key(name);
-        self.endpoints.iter().filter(move |(name, _)| is_named(name)).map(|(_, (_, endpoints))| endpoints)
-    }
-
     /// The backends that routes name.
-    pub fn backends(&self) -> OrdMap<ByName<Backend>, Arc<Backend>> {
+    pub fn backends(&self) -> Backends {
         self.snapshot.backends.clone()
     }
 
     /// The endpoints of backends that routes name, and did not name before; costs as much as differs.
-    pub fn endpoints_named_since<'h>(
-        &'h self,
-        before: &'h OrdMap<ByName<Backend>, Arc<Backend>>,
-    ) -> impl Iterator<Item = &'h Arc<Endpoints>> {
+    pub fn endpoints_named_since<'h>(&'h self, before: &'h Backends) -> impl Iterator<Item = &'h Arc<Endpoints>> {
         before.diff(&self.snapshot.backends).filter_map(|item| match item {
             DiffItem::Add(name, _) => self.endpoints.get::<BackendName>(name).map(|(_, endpoints)| endpoints),
             DiffItem::Update { .. } | DiffItem::Remove(..) => None,

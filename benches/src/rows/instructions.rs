@@ -32,11 +32,8 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
         format!("{AT_ONCE} requests at once, 1 core, no access log, {count} requests; control threads are in it");
     let mut rows = Vec::new();
     for (what, case) in CASES {
-        let routes = folder.path().join(case);
-        fs::create_dir(&routes)?;
-        let asked = prepare(case, &routes, origin.address)?;
-        let output = folder.path().join(format!("{case}.out"));
-        let measured = callgrind::per_request(plan.headgate()?, routes, asked, count, &output)?;
+        let prepare = |routes: &Path| prepare(case, routes, origin.address);
+        let measured = callgrind::per_request(plan, folder.path(), case, count, prepare)?;
         rows.push(Row::new(name(what), measured, "instructions", None).note(note.clone()));
     }
     Ok(rows)

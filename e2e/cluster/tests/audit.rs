@@ -32,6 +32,16 @@ pub fn writes() -> Vec<Write> {
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).map(|event: Value| read(&event)).collect()
 }
 
+/// Those of our controllers.
+pub fn ours() -> Vec<Write> {
+    writes().into_iter().filter(|write| write.user == CONTROLLER).collect()
+}
+
+/// When the last write so far was: others are later.
+pub fn last() -> String {
+    writes().last().map(|write| write.at.clone()).unwrap_or_default()
+}
+
 fn read(event: &Value) -> Write {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let about = &event["objectRef"];

@@ -1,7 +1,7 @@
 //! What a cluster does to everybody at once: a namespace goes with all that is in it, and a kind that was not there is defined. Who is not meant notices nothing.
 
 use crate::{
-    audit::{CONTROLLER, writes},
+    audit::{last, ours},
     load::Load,
     objects::{backends, gateway, route, split},
     story::{Story, ask_once},
@@ -31,14 +31,14 @@ async fn a_namespace_that_goes_takes_only_its_own_with_it() {
     story.kubectl(&["--namespace", GONE, "wait", "gateway/web", "--for=condition=Programmed", "--timeout=120s"]).await;
 
     let load = Load::begin(to, "shop.example");
-    let begun = writes().last().map(|write| write.at.clone()).unwrap_or_default();
+    let begun = last();
     story.kubectl(&["delete", "namespace", GONE, "--timeout=120s"]).await;
     story.until_answered(to, "guest.example", "404 no_route").await;
     load.end_with_only("200 a edit 1").await;
     // a write may cross the deletion, but nobody insists
     let mut refused = BTreeMap::<_, u32>::new();
-    for write in writes() {
-        if write.user == CONTROLLER && write.status == 403 && write.object.starts_with(GONE) && write.at > begun {
+    for write in ours() {
+        if write.status == 403 && write.object.starts_with(GONE) && write.at > begun {
             *refused.entry((write.of, write.object)).or_default() += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! What breaks in a cluster, and what goes on: gateways serve without their controllers and without each other, and controllers that come back catch up. It breaks nothing outside its cluster.
 
 use crate::{
-    audit::{CONTROLLER, Write, writes},
+    audit::{last, ours},
     cold::Cold,
     load::Load,
     objects::{backends, gateway, route, split},
@@ -27,7 +27,7 @@ async fn gateways_serve_without_controllers_and_without_each_other() {
     story.until_answered(to, "shop.example", "200 a edit 1").await;
     let cold = Cold::begin(&story, "e2e-outage").await;
 
-    let before = writes().last().map(|write| write.at.clone()).unwrap_or_default();
+    let before = last();
     let load = Load::begin(to, "shop.example");
     scale_controllers(&story, "0").await;
     story.until("controllers are gone", async || story.names(SYSTEM, "pods", CONTROLLER_PODS).await.is_empty()).await;
@@ -51,8 +51,7 @@ async fn gateways_serve_without_controllers_and_without_each_other() {
     story.until("the edit is live", async || load.counts().contains_key("200 b edit 2")).await;
     cold.is_served(&story).await;
     story.rolled_out("e2e-outage", "deployment/web-headgate").await;
-    let removes = |write: &Write| write.user == CONTROLLER && write.verb == "delete" && write.at > before;
-    let removed: Vec<_> = writes().into_iter().filter(removes).collect();
+    let removed: Vec<_> = ours().into_iter().filter(|write| write.verb == "delete" && write.at > before).collect();
     assert!(removed.is_empty(), "controllers that start remove what is wanted: {removed:?}");
     let counts = load.end().await;
     println!("an outage of controllers and of a gateway: {counts:?}");

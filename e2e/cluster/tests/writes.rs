@@ -1,7 +1,7 @@
 //! What the controllers write, by the API server's own audit: nothing once all is said, and never anything but what they are for. It changes no object.
 
 use crate::{
-    audit::{CONTROLLER, Write, summary, writes},
+    audit::{Write, ours, summary},
     load::Load,
     objects::{backends, gateway, route, split},
     parts::lasting,
@@ -37,10 +37,6 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("leases.coordination.k8s.io", &["create", "update"]),
     ("secrets", &["create", "update", "patch"]),
 ];
-
-fn ours() -> Vec<Write> {
-    writes().into_iter().filter(|write| write.user == CONTROLLER).collect()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_written_once_all_is_said() {
