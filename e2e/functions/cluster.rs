@@ -64,6 +64,11 @@ impl Cluster {
         kubectl(&["-n", &self.namespace, "delete", kind, name], None);
     }
 
+    /// A command of a person, in this namespace.
+    pub fn kubectl(&self, args: &[&str]) {
+        kubectl(&[&["-n", &self.namespace], args].concat(), None);
+    }
+
     pub fn json(&self, kind: &str, name: &str) -> Value {
         let text = kubectl(&["-n", &self.namespace, "get", kind, name, "-o", "json"], None);
         serde_json::from_str(&text).expect("kubectl writes JSON")

@@ -14,9 +14,12 @@ const START: Duration = Duration::from_secs(20);
 /// What a person is told while he still looks.
 const SOON: Duration = Duration::from_secs(5);
 
+/// How long a function runs when nobody calls.
+const IDLE: Duration = Duration::from_secs(3);
+
 fn function(name: &str, version: &str, image: &str) -> Value {
     json!({"apiVersion": "core.openfunction.io/v1beta2", "kind": "Function",
-        "metadata": {"name": name, "annotations": {"headgate.dev/idle": "3s"}},
+        "metadata": {"name": name, "annotations": {"headgate.dev/idle": format!("{}s", IDLE.as_secs())}},
         "spec": {"version": version, "image": image, "serving": {
             "triggers": {"http": {"port": 8080}},
             "scaleOptions": {"minReplicas": 0, "maxReplicas": 2},
@@ -78,6 +81,27 @@ fn an_edit_serves_once_it_is_ready_and_a_bad_image_never_does() {
     cluster.apply(&function("hello", "v1", &cluster.image()));
     within(SOON, "the first one is back", || cluster.get(host).is_ok_and(|(_, body)| body.trim() == "v1"));
     within(START, "the one that never ran is gone", || cluster.list("deployment").len() == 2);
+}
+
+#[test]
+fn replicas_that_a_person_writes_are_left_alone_until_they_are_handed_back() {
+    let Some(cluster) = Cluster::new("fn-hand") else { return };
+    let host = "hello.fn-hand.functions.internal";
+    cluster.apply(&function("hello", "v1", &cluster.image()));
+    assert_eq!(cluster.get_within(START, host).0, 200);
+    let deployment = || cluster.list("deployment").pop().expect("the function has a Deployment");
+    let name = format!("deployment/{}", deployment()["metadata"]["name"].as_str().unwrap_or_default());
+    cluster.kubectl(&["scale", &name, "--replicas=2"]);
+    let reason = || cluster.json("function", "hello")["status"]["serving"]["reason"].clone();
+    within(SOON, "that a person decides is said", || reason() == "ScaledByOther");
+    within(START, "both run", || deployment()["status"]["readyReplicas"] == 2);
+    // longer than it would run when nobody calls
+    std::thread::sleep(2 * IDLE);
+    assert_eq!(deployment()["spec"]["replicas"], 2);
+    assert_eq!(answers(&cluster, host, 10), [("200 v1".to_owned(), 10)].into());
+    cluster.kubectl(&["annotate", &name, "headgate.dev/scaled-by-"]);
+    within(START, "nobody calls, and it stops", || deployment()["spec"]["replicas"] == 0);
+    assert_eq!(reason(), Value::Null);
 }
 
 #[test]

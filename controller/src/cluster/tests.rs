@@ -199,7 +199,8 @@ fn a_function_is_routed_to_and_scaled_by_what_its_gateway_counts() {
         manifests.into_iter().flatten().map(|(_, value)| owned(value)).collect()
     };
     let first = changed(&mut cluster, &[object(&class()), object(&function)]);
-    let outputs = changed(&mut cluster, &made(&first));
+    let routed = changed(&mut cluster, &made(&first)); // its route waits for its Services
+    let outputs = changed(&mut cluster, &made(&routed));
     let gateway = GatewayName { namespace: "openfunction".into(), name: "openfunction".into() };
     let targets = outputs.iter().position(|output| match output {
         Output::Targets(targets) => targets[0].gateways == BTreeSet::from([gateway.clone()]),

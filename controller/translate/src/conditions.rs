@@ -154,7 +154,7 @@ impl Reason {
             Self::NotReached => Row("NotReached", "let a rule of a route to one of our Gateways name the Service"),
             Self::ScaledByOther => Row(
                 "ScaledByOther",
-                "let nobody else write replicas, and set the annotation headgate.dev/scaled-by=headgate on the workload",
+                "let nobody else write replicas, and remove the annotation headgate.dev/scaled-by from the workload",
             ),
             Self::StartFailed => Row("StartFailed", "see the events and the logs of its Pods"),
         }

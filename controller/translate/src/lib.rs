@@ -32,5 +32,5 @@ mod translator;
 pub use endpoints::endpoints_of;
 pub use objects::{AliasArm, Key, Objects, ServiceTraits};
 pub use parameters::{PARAMETERS_GROUP, PARAMETERS_KIND};
-pub use translate::{ObjectProblem, Settings, Translation, builtin_gateway, translate};
+pub use translate::{DEFAULT_CONTROLLER_NAME, ObjectProblem, Settings, Translation, builtin_gateway, translate};
 pub use translator::Translator;

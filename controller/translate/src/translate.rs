@@ -10,6 +10,9 @@ use headgate_config::{ByName, Certificate, Endpoints, Snapshot};
 use imbl::OrdMap;
 use std::sync::Arc;
 
+/// `controllerName` of an installation that was given no other.
+pub const DEFAULT_CONTROLLER_NAME: &str = "headgate.dev/gateway-controller";
+
 /// What an operator decides.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -34,7 +37,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            controller_name: "headgate.dev/gateway-controller".into(),
+            controller_name: DEFAULT_CONTROLLER_NAME.into(),
             cluster_domain: "cluster.local".into(),
             builtin_gateway: None,
             adopt_orphans: false,

@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::task::JoinSet;
 
@@ -88,7 +88,10 @@ async fn one(kept: &mut Option<headgate_e2e::Wire>, to: SocketAddr, host: &str, 
         Some(wire) => wire,
         None => match open(to).await {
             Ok(wire) => wire,
-            Err(why) => return format!("failed: {why}"),
+            Err(why) => {
+                println!("{} {to}: {why}", time_of_day());
+                return format!("failed: {why}");
+            }
         },
     };
     match ask(&mut wire, host).await {
@@ -98,6 +101,12 @@ async fn one(kept: &mut Option<headgate_e2e::Wire>, to: SocketAddr, host: &str, 
         }
         Err(why) => format!("failed: {why}"),
     }
+}
+
+/// UTC, to find the moment in the logs of the cluster.
+fn time_of_day() -> String {
+    let ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    format!("{:02}:{:02}:{:02}.{:03}", ms / 3_600_000 % 24, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000)
 }
 
 /// Sends exactly `count` requests from four connections.

@@ -238,12 +238,13 @@ async fn rights_on_deployments(story: &Story, verbs: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_says_which_right_its_controller_lacks_and_serves_once_it_has_it() {
-    let Some(story) = Story::begin("e2e-rights").await else { return };
+    // others need the right too
+    let Some(story) = Story::alone("e2e-rights").await else { return };
+    let (mut said, mut status) = (String::new(), headgate(&["status", "-n", "e2e-rights"], "").await);
     let before = rights_on_deployments(&story, r#"["get","list","watch"]"#).await;
     story.apply(&gateway(1)).await;
     let message = ["get", "gateway/web", r#"--output=jsonpath={.status.conditions[?(@.type=="Programmed")].message}"#];
     let lacks = "Deployment e2e-rights/web-headgate cannot be written: the controller may not patch deployments.apps in namespace e2e-rights";
-    let (mut said, mut status) = (String::new(), headgate(&["status", "-n", "e2e-rights"], "").await);
     for _ in 0..300 {
         said = story.kubectl(&message).await;
         if said.starts_with(lacks) {
@@ -252,7 +253,7 @@ async fn a_gateway_says_which_right_its_controller_lacks_and_serves_once_it_has_
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // before anything is judged: the other stories need it
+    // before anything is judged
     rights_on_deployments(&story, &before).await;
     assert!(said.starts_with(lacks), "{said}");
     status.says(1, &[lacks, "Gateway e2e-rights/web: Programmed: NoResources"]);

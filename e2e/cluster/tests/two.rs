@@ -2,13 +2,13 @@
 
 use crate::{
     api::routes,
-    audit::{summary, writes},
+    audit::{Write, last, summary, writes},
     load::Load,
-    objects::{backends, cold_function, gateway, route, split},
+    objects::{backends, cold_function, gateway, policy, route, split},
     story::Story,
 };
 use serde_json::{Value, json};
-use std::{path::Path, process::Command, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::Path, process::Command, time::Duration};
 
 const NAMESPACE: &str = "e2e-two";
 const OURS: Installation = Installation { namespace: "headgate-system", controller: "headgate.dev/gateway-controller" };
@@ -62,6 +62,7 @@ async fn two_installations_share_a_route_and_leave_each_other_alone() {
     story.until("ours is said", async || is_said(&story, OURS.controller).await).await;
     assert_eq!(before[1], said(&story, STRANGER).await);
     a_function_has_one_master(&story).await;
+    a_workload_has_one_scaler(&story, [(&OURS, to), (&OTHER, to_other)]).await;
     drop(release);
 }
 
@@ -84,6 +85,38 @@ async fn a_function_has_one_master(story: &Story) {
     let by_other = after.iter().filter(|write| write.user.contains(OTHER.namespace) && !write.of.ends_with("/status"));
     let by_other: Vec<_> = by_other.filter(|write| !write.object.ends_with("other-other")).collect();
     assert!(by_other.is_empty(), "the second installation has a hand in the function: {:?}", summary(by_other));
+}
+
+/// Both lead to the Service of a ScalingPolicy: one scales, and the other says that it does not.
+async fn a_workload_has_one_scaler(story: &Story, both: [(&Installation, SocketAddr); 2]) {
+    let pay = route(&split(0, &[("b", 1)])).replace("[{name: web}]", "[{name: web}, {name: other}]");
+    let pay = pay.replace("name: shop", "name: pay").replace("shop.", "pay.");
+    story.apply(&(pay + policy())).await;
+    story.until("one leaves it to the other", async || has_left_it(story).await.len() == 1).await;
+    let left = has_left_it(story).await;
+    let (scales, leaves): (Vec<_>, Vec<_>) = both.into_iter().partition(|(one, _)| !left.contains(one.controller));
+    story.until("nobody asks, and it stops", async || story.replicas(NAMESPACE, "b").await == 0).await;
+    let before = last();
+    story.until_answered(scales[0].1, "pay.example", "200 b edit 0").await;
+    story.until_answered(leaves[0].1, "pay.example", "200 b edit 0").await;
+    story.until("it stops again", async || story.replicas(NAMESPACE, "b").await == 0).await;
+    let of_b =
+        |write: &Write| write.at > before && write.object == format!("{NAMESPACE}/b") && write.of.ends_with("scale");
+    let writes: Vec<Write> = writes().into_iter().filter(of_b).collect();
+    assert!(!writes.is_empty() && writes.iter().all(|write| write.user.contains(scales[0].0.namespace)), "{writes:?}");
+}
+
+/// The controllers that say of the policy that somebody else scales.
+async fn has_left_it(story: &Story) -> BTreeSet<String> {
+    let path = format!("/apis/headgate.dev/v1alpha1/namespaces/{NAMESPACE}/scalingpolicies/b");
+    let policy = story.api.get(&path).await;
+    let says = |ancestor: &&Value| {
+        let mut conditions = ancestor["conditions"].as_array().into_iter().flatten();
+        conditions.any(|condition| condition["reason"] == "ScaledByOther")
+    };
+    let ancestors = policy["status"]["ancestors"].as_array().cloned().unwrap_or_default();
+    let left = ancestors.iter().filter(says).filter_map(|ancestor| ancestor["controllerName"].as_str());
+    left.map(str::to_owned).collect()
 }
 
 /// An entry of somebody who is neither, with what no controller of ours would write.

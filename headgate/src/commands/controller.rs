@@ -25,7 +25,7 @@ use headgate_controller::{
 };
 use headgate_functions::Defaults;
 use headgate_stream::{FromGateway, Identity, Pace, Publisher, Refusal, Report, ServerTls};
-use headgate_translate::Settings;
+use headgate_translate::{DEFAULT_CONTROLLER_NAME, Settings};
 use scaling::Scaling;
 use std::{
     collections::BTreeMap,
@@ -60,7 +60,7 @@ pub struct Args {
     #[arg(long, value_name = "POLICY")]
     image_pull_policy: Option<String>,
     /// GatewayClasses with this controllerName are served.
-    #[arg(long, default_value = "headgate.dev/gateway-controller")]
+    #[arg(long, default_value = DEFAULT_CONTROLLER_NAME)]
     controller_name: String,
     /// The class of Gateways that functions make.
     #[arg(long, default_value = "headgate")]
@@ -137,7 +137,7 @@ async fn controller(
     let authenticate = authenticator(Tokens::new(client.clone()), accounts.clone());
     let mut serving = tokio::spawn(headgate_stream::serve(listener, tls.clone(), authenticate, publisher.clone()));
     let mut watches = Watches::start(client.clone());
-    let (scaling, mut written) = Scaling::new(client.clone(), publisher.clone());
+    let (scaling, mut written) = Scaling::new(client.clone(), publisher.clone(), &args.controller_name);
     let mut machine = Machine {
         scaling,
         cluster: Cluster::new(ground(args, &material.trusted())),

@@ -8,8 +8,8 @@ use headgate_translate::schema::Problem;
 use serde_json::{Value, json};
 
 /// `status` of a Function, without times; null for one that was not expanded. `conditions` are those of the first parent of its
-/// HTTPRoute, `trouble` is what keeps its newest revision from running, for people. `lost` are the places of its route that another
-/// function has.
+/// HTTPRoute, `obstacle` is what keeps its newest revision from running as it should: a reason, and the words for people. `lost` are the
+/// places of its route that another function has.
 ///
 /// What OpenFunction has no condition for stands among the conditions of the route, in the words of Gateway API: `PartiallyInvalid`
 /// for what has no effect, `Conflicted` for places that are lost.
@@ -18,7 +18,7 @@ pub fn status(
     function: &NamespacedName,
     conditions: &Value,
     lost: &[Problem],
-    trouble: Option<&str>,
+    obstacle: Option<(&str, &str)>,
 ) -> Value {
     let mut status = expansion.status(function);
     if status.is_null() {
@@ -29,11 +29,11 @@ pub fn status(
             conditions.as_array().into_iter().flatten().map(untimed).chain(faults(expansion, function, lost)).collect();
     }
     let state = status["serving"]["state"].as_str().unwrap_or_default();
-    if let (Some(trouble), "Starting" | "Running") = (trouble, state) {
+    if let (Some((reason, words)), "Starting" | "Running") = (obstacle, state) {
         let said = status["serving"]["message"].as_str().map(|said| format!("{said}; ")).unwrap_or_default();
-        status["serving"]["message"] = json!(format!("{said}{trouble}"));
+        status["serving"]["message"] = json!(format!("{said}{words}"));
         if status["serving"]["reason"].is_null() {
-            status["serving"]["reason"] = json!("NotRunning");
+            status["serving"]["reason"] = json!(reason);
         }
     }
     status

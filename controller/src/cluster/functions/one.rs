@@ -1,6 +1,6 @@
 //! One function: its records, and everything that follows from them. Never looks at another function.
 
-use super::sight::Sight;
+use super::sight::{NOT_RUNNING, Sight};
 use crate::{
     scaling::{
         cluster::{Advice, ServedBackend, StopOrder, TargetSpec},
@@ -139,6 +139,7 @@ impl One {
             let known = self.manifests.remove(&object).filter(|known| **known == value);
             made.insert(object, known.unwrap_or_else(|| Arc::new(value)));
         }
+        hold_back(&mut made, around.sight);
         self.manifests = made;
         let rivals = places.set(function, expansion.routes.get(&name));
         self.status = self.say(function, &expansion, &places.lost(function), around.sight);
@@ -170,13 +171,14 @@ impl One {
         let conditions = route.map(|key| sight.conditions(&key)).unwrap_or_default();
         let plan = expansion.plans.get(name);
         let newest = plan.and_then(|plan| plan.status.proving.clone().or_else(|| plan.status.serving.clone()));
-        let trouble = newest.and_then(|revision| sight.trouble(&(name.namespace.as_str().into(), revision.into())));
+        let obstacle = newest.and_then(|revision| sight.obstacle(&(name.namespace.as_str().into(), revision.into())));
         let problem = self.problem.clone().or_else(|| {
             let unreachable = expansion.http_route(name).is_none();
             let (_, problem) = expansion.problems.first().filter(|_| unreachable)?;
             Some(problem.to_string())
         });
-        status(expansion, name, &conditions, lost, trouble.or(problem).as_deref())
+        let obstacle = obstacle.or(problem.map(|problem| (NOT_RUNNING, problem)));
+        status(expansion, name, &conditions, lost, obstacle.as_ref().map(|(reason, words)| (*reason, words.as_str())))
     }
 
     fn unreadable(&self) -> Value {
@@ -227,4 +229,19 @@ fn spec(function: &Function, revision: &Revision, sight: &Sight) -> TargetSpec {
         advice: Advice::OfFunction,
         gateways: BTreeSet::new(),
     }
+}
+
+/// A route that is not there yet waits for the Services that it names: it would be called wrong for a moment.
+fn hold_back(manifests: &mut BTreeMap<ObjectRef, Arc<Value>>, sight: &Sight) {
+    manifests.retain(|name, route| {
+        let is_new = name.kind == "HTTPRoute" && !sight.is_given(name);
+        !is_new || services(&name.namespace, route).all(|service| sight.is_given(&service))
+    });
+}
+
+fn services<'r>(namespace: &'r str, route: &'r Value) -> impl Iterator<Item = ObjectRef> + 'r {
+    let rules = route["spec"]["rules"].as_array().into_iter().flatten();
+    let backends = rules.flat_map(|rule| rule["backendRefs"].as_array().into_iter().flatten());
+    let names = backends.filter_map(|backend| backend["name"].as_str());
+    names.map(move |name| ObjectRef::new("", "Service", namespace, name))
 }

@@ -13,6 +13,7 @@ use headgate_functions::{
 };
 use headgate_translate::{
     Key,
+    conditions::Reason,
     kinds::{GATEWAY_GROUP, ObjectRef},
 };
 use serde_json::Value;
@@ -20,6 +21,9 @@ use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
 };
+
+/// The reason of a revision that has no Pod which serves.
+pub(super) const NOT_RUNNING: &str = "NotRunning";
 
 /// Everything that is seen. Revisions are named by namespace and name.
 #[derive(Debug, Default)]
@@ -171,6 +175,11 @@ impl Sight {
         self.workloads.workload(key)
     }
 
+    /// Whether a Service or an HTTPRoute that a function is to have is there.
+    pub fn is_given(&self, name: &ObjectRef) -> bool {
+        self.given.contains_key(name)
+    }
+
     /// Whether a revision does not start.
     pub fn is_broken(&self, key: &Key) -> bool {
         self.seen(key).is_broken()
@@ -200,12 +209,16 @@ impl Sight {
         }
     }
 
-    /// What keeps a revision from running, whether or not it may come by itself; for people.
-    pub fn trouble(&self, key: &Key) -> Option<String> {
-        if self.seen(key).ready > 0 {
-            return None;
+    /// What keeps a revision from running as it should, whether or not it may come by itself: a reason, and the words for people.
+    pub fn obstacle(&self, key: &Key) -> Option<(&'static str, String)> {
+        let is_foreign = self.workloads.state(key).is_some_and(|state| state.scaled_by.is_some());
+        if is_foreign {
+            let reason = Reason::ScaledByOther;
+            let words = format!("somebody else writes the replicas of Deployment {}; {}", key.1, reason.remedy());
+            return Some((reason.as_str(), words));
         }
-        self.workloads.trouble(key)
+        let is_down = self.seen(key).ready == 0;
+        self.workloads.trouble(key).filter(|_| is_down).map(|trouble| (NOT_RUNNING, trouble))
     }
 
     /// The function of a revision.

@@ -255,6 +255,25 @@ fn a_first_function_gets_its_objects_and_serves_on_demand() {
 }
 
 #[test]
+fn a_route_is_written_once_its_services_are_there() {
+    let mut world = World::new();
+    world.store(function("a:1"));
+    world.functions.step(0);
+    let kinds = |world: &World| -> BTreeSet<String> {
+        world.functions.manifests().keys().map(|name| name.kind.to_string()).collect()
+    };
+    assert!(kinds(&world).contains("Service") && !kinds(&world).contains("HTTPRoute"), "{:?}", kinds(&world));
+    let manifests = world.functions.manifests().clone();
+    world.apply(&manifests);
+    world.settle();
+    assert!(kinds(&world).contains("HTTPRoute"), "{:?}", kinds(&world));
+    let service = ObjectRef::new("", "Service", "shop", &world.revision("a:1"));
+    world.delete(&service);
+    world.functions.step(0);
+    assert!(kinds(&world).contains("HTTPRoute"), "and stays whatever becomes of them");
+}
+
+#[test]
 fn an_edit_is_proved_before_it_serves_and_a_rollback_serves_at_once() {
     let mut world = begun();
     let a = world.revision("a:1");
@@ -312,6 +331,24 @@ fn a_bad_image_is_said_and_the_old_one_serves() {
     world.stop(&b).ready(&c);
     assert_eq!(world.serving(), c);
     assert!(world.deployments().iter().all(|value| value["metadata"]["name"] != b.as_str()), "it was never proven");
+}
+
+#[test]
+fn that_somebody_else_writes_the_replicas_is_said() {
+    let mut world = begun();
+    let a = world.revision("a:1");
+    world.ready(&a);
+    let other = Some("other".to_owned());
+    let state = TargetState { target: format!("shop/{a}"), ready: 1, scaled_by: other, ..TargetState::default() };
+    assert!(world.functions.scaled(state.clone()));
+    world.settle();
+    let reason = |world: &World| world.status()["reason"].as_str().unwrap_or_default().to_owned();
+    assert_eq!((world.status()["state"].as_str(), reason(&world).as_str()), (Some("Running"), "ScaledByOther"));
+    let message = world.status()["message"].as_str().unwrap_or_default();
+    assert!(message.contains(&a) && message.contains("headgate.dev/scaled-by"), "{message}");
+    world.functions.scaled(TargetState { scaled_by: None, ..state });
+    world.settle();
+    assert_eq!(reason(&world), "");
 }
 
 #[test]

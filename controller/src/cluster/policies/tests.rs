@@ -97,15 +97,9 @@ fn said(outputs: &[Output], name: &str) -> Vec<String> {
 fn state(broken: Option<&str>, scaled_by: Option<&str>) -> TargetState {
     TargetState {
         target: "default/app".into(),
-        version: 1,
-        gateways: [].into(),
-        endpoints: Vec::new(),
-        running: 0,
-        ready: 0,
-        replicas: 0,
         broken: broken.map(str::to_owned),
-        trouble: None,
         scaled_by: scaled_by.map(str::to_owned),
+        ..TargetState::default()
     }
 }
 

@@ -26,18 +26,24 @@ use super::{Bounds, Reason};
 use gateways::Gateways;
 use headgate_config::{BackendName, Demand, Endpoints, GatewayName, Probe};
 use headgate_functions::{PodSeen, Trouble};
+use headgate_translate::DEFAULT_CONTROLLER_NAME;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 use target::Target;
 
-/// Who writes the replicas of a workload, as an annotation of it. Anything but [`OWNER`] means hands off.
+/// Who writes the replicas of a workload, as an annotation of it. Anything but [`owner`] means hands off.
 pub const OWNER_ANNOTATION: &str = "headgate.dev/scaled-by";
-/// We do.
-pub const OWNER: &str = "headgate";
 /// Somebody was seen to.
 pub const OWNER_OTHER: &str = "other";
+
+/// What [`OWNER_ANNOTATION`] says where an installation writes replicas. Of several that scale one workload, each under its own
+/// `controllerName`, one does.
+pub fn owner(controller_name: &str) -> &str {
+    if controller_name == DEFAULT_CONTROLLER_NAME { "headgate" } else { controller_name }
+}
 
 /// What a target is.
 #[derive(Clone, Debug, PartialEq)]
@@ -217,7 +223,7 @@ pub enum Action {
         /// Which target.
         target: String,
         /// Its value.
-        owner: &'static str,
+        owner: String,
     },
     /// Tell the Pods of the Gateways that are named.
     Publish(TargetState),
@@ -226,7 +232,7 @@ pub enum Action {
 }
 
 /// A target as gateways and status must know it: the whole of it each time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TargetState {
     /// Its name.
     pub target: String,
@@ -260,8 +266,10 @@ pub struct Counts {
 }
 
 /// All targets of a cluster.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Scaler {
+    /// [`owner`].
+    owner: Arc<str>,
     targets: BTreeMap<String, Target>,
     gateways: Gateways,
     leading: bool,
@@ -270,6 +278,17 @@ pub struct Scaler {
 }
 
 impl Scaler {
+    /// Knows of no target yet. `owner` is what [`owner`] says.
+    pub fn new(owner: &str) -> Self {
+        Self {
+            owner: owner.into(),
+            targets: BTreeMap::new(),
+            gateways: Gateways::default(),
+            leading: false,
+            led_since: None,
+        }
+    }
+
     /// Takes in what is new and says what to do now. `now` never goes back.
     pub fn step(&mut self, now: Instant, input: Input) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -404,7 +423,9 @@ impl Scaler {
             match self.targets.get_mut(&name) {
                 Some(target) if target.is_of(&spec) => continue,
                 Some(target) => target.change(spec),
-                None => drop(self.targets.insert(name.clone(), Target::new(now, spec))),
+                None => {
+                    drop(self.targets.insert(name.clone(), Target::new(now, spec, self.owner.clone(), self.led_since)))
+                }
             }
             touched.insert(name);
         }

@@ -134,9 +134,8 @@ impl fmt::Display for Report {
             Self::HandedOff { target, replicas } => write!(
                 f,
                 "{target}: somebody else wrote {replicas} replicas, so they are not written here any more; \
-                 set the annotation {}={} on the workload to hand it back",
-                super::OWNER_ANNOTATION,
-                super::OWNER
+                 remove the annotation {} from the workload to hand it back",
+                super::OWNER_ANNOTATION
             ),
             Self::HandedBack { target } => write!(f, "{target}: its replicas are written here again"),
             Self::WriteFailed { target, reason } => write!(f, "{target}: replicas could not be written: {reason}"),

@@ -1,7 +1,7 @@
 //! One target of a cluster: what is seen of it, what is wanted, and the next step towards that. It never writes and never waits.
 
 use super::{
-    Action, Counts, OWNER, OWNER_OTHER, Outcome, Report, Scale, StopOrder, TargetSpec, TargetState, Workload,
+    Action, Counts, OWNER_OTHER, Outcome, Report, Scale, StopOrder, TargetSpec, TargetState, Workload,
     gateways::{Gateways, Leaving},
 };
 use crate::scaling::{Autoscaler, Backoff, Desired, Observation, Reason};
@@ -11,6 +11,7 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -76,12 +77,14 @@ struct Write {
 }
 
 /// Who writes replicas.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Owner {
+    /// What the annotation says where we do.
+    ours: Arc<str>,
     /// Somebody else was seen to write, and the annotation may not say so yet.
     foreign: Option<Foreign>,
     /// The annotation that was asked for, and when.
-    asked: Option<(&'static str, Instant)>,
+    asked: Option<(String, Instant)>,
 }
 
 #[derive(Debug)]
@@ -168,7 +171,7 @@ impl Pod {
 }
 
 impl Target {
-    pub fn new(now: Instant, spec: TargetSpec) -> Self {
+    pub fn new(now: Instant, spec: TargetSpec, owner: Arc<str>, leading_since: Option<Instant>) -> Self {
         Self {
             spec,
             is_seen: false,
@@ -186,8 +189,8 @@ impl Target {
             write: None,
             writes_failed: 0,
             write_not_before: None,
-            owner: Owner::default(),
-            leading_since: None,
+            owner: Owner::new(owner),
+            leading_since,
             published: None,
             settled_at: None,
         }
@@ -212,7 +215,7 @@ impl Target {
     /// This controller is the leader from now on.
     pub fn take_over(&mut self, now: Instant) {
         self.leading_since = Some(now);
-        self.owner = Owner::default();
+        self.owner = Owner::new(self.owner.ours.clone());
     }
 
     pub fn is_closing(&self) -> bool {
@@ -263,7 +266,7 @@ impl Target {
         self.missing_since = None;
         let Some(known) = self.scale.as_ref().filter(|known| known.uid == seen.uid) else {
             self.write = None;
-            self.owner = Owner::default();
+            self.owner = Owner::new(self.owner.ours.clone());
             self.scale = Some(seen);
             return;
         };
@@ -294,8 +297,8 @@ impl Target {
     }
 
     fn heed_owner(&mut self, seen: &Scale, leading: bool, actions: &mut Vec<Action>) {
-        let is_ours = seen.scaled_by.as_deref().is_none_or(|owner| owner == OWNER);
-        let was_foreign = self.scale.as_ref().is_some_and(|scale| !is_of_ours(scale));
+        let is_ours = self.owner.is_ours(seen);
+        let was_foreign = self.scale.as_ref().is_some_and(|scale| !self.owner.is_ours(scale));
         if let Some(foreign) = &mut self.owner.foreign {
             foreign.is_written |= !is_ours;
             if !foreign.is_written {
@@ -383,8 +386,14 @@ impl Target {
     }
 }
 
-fn is_of_ours(scale: &Scale) -> bool {
-    scale.scaled_by.as_deref().is_none_or(|owner| owner == OWNER)
+impl Owner {
+    fn new(ours: Arc<str>) -> Self {
+        Self { ours, foreign: None, asked: None }
+    }
+
+    fn is_ours(&self, scale: &Scale) -> bool {
+        scale.scaled_by.as_deref().is_none_or(|owner| owner == &*self.ours)
+    }
 }
 
 /// The next step.
@@ -419,7 +428,7 @@ impl Target {
 
     /// Whether replicas are ours to write.
     fn controls(&self) -> bool {
-        self.owner.foreign.is_none() && self.scale.as_ref().is_none_or(is_of_ours)
+        self.owner.foreign.is_none() && self.scale.as_ref().is_none_or(|scale| self.owner.is_ours(scale))
     }
 
     fn replicas(&self) -> u32 {
@@ -544,16 +553,17 @@ impl Target {
         let Some(scale) = &self.scale else { return };
         let wanted = match (&self.owner.foreign, scale.scaled_by.as_deref()) {
             (Some(Foreign { is_written: false }), _) => OWNER_OTHER,
-            (None, None) => OWNER,
+            (None, None) => &self.owner.ours,
             _ => {
                 self.owner.asked = None;
                 return;
             }
         };
-        let is_asked = self.owner.asked.is_some_and(|(asked, at)| asked == wanted && at + ASK_AGAIN > now);
+        let is_asked = self.owner.asked.as_ref().is_some_and(|(asked, at)| asked == wanted && *at + ASK_AGAIN > now);
         if !is_asked {
-            self.owner.asked = Some((wanted, now));
-            actions.push(Action::Stamp { target: self.spec.name.clone(), owner: wanted });
+            let owner = wanted.to_owned();
+            self.owner.asked = Some((owner.clone(), now));
+            actions.push(Action::Stamp { target: self.spec.name.clone(), owner });
         }
     }
 
@@ -754,7 +764,8 @@ impl Target {
             list: Vec::new(),
             activation: Activation::Broken { reason: reason.clone() },
         });
-        let owner = self.scale.as_ref().filter(|scale| !is_of_ours(scale)).and_then(|scale| scale.scaled_by.clone());
+        let owner =
+            self.scale.as_ref().filter(|scale| !self.owner.is_ours(scale)).and_then(|scale| scale.scaled_by.clone());
         let mut state = TargetState {
             target: self.spec.name.clone(),
             version: self.published.as_ref().map_or(0, |state| state.version),
@@ -838,7 +849,7 @@ impl Target {
             self.interest_ends().filter(|_| self.backoff.broken().is_some()),
             self.missing_since.map(|at| at + MISSING_LIMIT),
             self.cold_since.filter(|_| !leading).map(|at| at + PATIENCE),
-            self.owner.asked.filter(|_| leading).map(|(_, at)| at + ASK_AGAIN),
+            self.owner.asked.as_ref().filter(|_| leading).map(|(_, at)| *at + ASK_AGAIN),
             self.write_not_before,
             write,
         ];

@@ -54,7 +54,7 @@ struct Bench {
     state: Option<TargetState>,
     writes: Vec<(u32, u32)>,
     marks: Vec<(String, bool)>,
-    stamps: Vec<&'static str>,
+    stamps: Vec<String>,
     reports: Vec<String>,
     arrivals: u64,
 }
@@ -75,10 +75,10 @@ impl Bench {
     }
 
     fn of(spec: TargetSpec) -> Self {
-        let scale = Scale { uid: "u".into(), version: 1, replicas: 0, scaled_by: Some(OWNER.into()) };
+        let scale = Scale { uid: "u".into(), version: 1, replicas: 0, scaled_by: Some("headgate".into()) };
         let workload = Workload { scale: Some(scale), ..Workload::default() };
         let mut bench = Self {
-            scaler: Scaler::default(),
+            scaler: Scaler::new(owner(DEFAULT_CONTROLLER_NAME)),
             now: Instant::now(),
             workload: workload.clone(),
             state: None,
@@ -408,18 +408,50 @@ fn somebody_else_who_writes_replicas_is_left_to_it_until_it_is_handed_back() {
     (scale.version, scale.replicas) = (9, 0);
     bench.show(vec![]);
     assert_eq!(bench.stamps, [OWNER_OTHER]);
-    assert!(bench.reports.iter().any(|line| line.contains("headgate.dev/scaled-by=headgate")), "{:?}", bench.reports);
+    assert!(
+        bench.reports.iter().any(|line| line.contains("remove the annotation headgate.dev/scaled-by")),
+        "{:?}",
+        bench.reports
+    );
     bench.count("a", 5, &[]);
     bench.wait(SECOND);
     assert_eq!(bench.writes, []);
     let Activation::Broken { reason } = bench.activation() else { panic!("{:?}", bench.activation()) };
     assert!(reason.contains("somebody else decides"), "{reason}");
-    for owner in [OWNER_OTHER, OWNER] {
+    for owner in [Some(OWNER_OTHER), None] {
         let scale = bench.workload.scale.as_mut().expect("there");
-        (scale.version, scale.scaled_by) = (scale.version + 1, Some(owner.into()));
+        (scale.version, scale.scaled_by) = (scale.version + 1, owner.map(str::to_owned));
         bench.step(Input::Seen(NAME.into(), bench.workload.clone()));
     }
     assert_eq!(bench.writes, [(0, 5)]);
+}
+
+#[test]
+fn a_hand_on_a_target_that_is_newer_than_the_leader_is_left_to_it_too() {
+    let mut bench = Bench::new(bounds());
+    let target = TargetSpec { name: "default/new".into(), ..spec(bounds()) };
+    bench.step(Input::Targets(vec![target]));
+    let scale = |version, replicas| Scale { version, replicas, uid: "n".into(), scaled_by: Some("headgate".into()) };
+    for (version, replicas) in [(1, 0), (2, 3)] {
+        let workload = Workload { scale: Some(scale(version, replicas)), ..Workload::default() };
+        bench.step(Input::Seen("default/new".into(), workload));
+    }
+    assert_eq!(bench.stamps, [OWNER_OTHER]);
+    bench.idle(60, &[]);
+    assert_eq!(bench.writes, []);
+}
+
+#[test]
+fn what_another_installation_scales_is_left_to_it_and_told() {
+    let mut bench = Bench::warm(bounds(), &["x"]);
+    let scale = bench.workload.scale.as_mut().expect("there");
+    (scale.version, scale.scaled_by) = (9, Some(owner("other.example/controller").into()));
+    bench.show(vec![]);
+    bench.count("a", 5, &[]);
+    bench.idle(60, &[]);
+    assert_eq!((&bench.writes, &bench.stamps), (&vec![], &vec![]));
+    let told = bench.state.as_ref().and_then(|state| state.scaled_by.as_deref());
+    assert_eq!(told, Some("other.example/controller"));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use headgate_cluster::{Client, scale::ScaleWriter};
 use headgate_config::GatewayName;
-use headgate_controller::scaling::cluster::{Acknowledgements, Action, Input, Member, Report, Scaler, TargetState};
+use headgate_controller::scaling::cluster::{
+    Acknowledgements, Action, Input, Member, Report, Scaler, TargetState, owner,
+};
 use headgate_stream::{Publisher, Report as Said};
 use std::{
     collections::BTreeSet,
@@ -22,11 +24,11 @@ pub struct Scaling {
 }
 
 impl Scaling {
-    /// The scaler, and what it must be told of its writes.
-    pub fn new(client: Client, publisher: Publisher) -> (Self, mpsc::UnboundedReceiver<Input>) {
+    /// The scaler of an installation, and what it must be told of its writes.
+    pub fn new(client: Client, publisher: Publisher, controller_name: &str) -> (Self, mpsc::UnboundedReceiver<Input>) {
         let (writer, told) = ScaleWriter::new(client);
         let scaling = Self {
-            scaler: Scaler::default(),
+            scaler: Scaler::new(owner(controller_name)),
             acknowledgements: Acknowledgements::default(),
             writer,
             publisher,
