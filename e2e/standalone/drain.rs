@@ -1,7 +1,7 @@
 //! The end: what runs is finished, what waits is finished or answered, nothing hangs, and no process is left.
 
 use crate::stories::{let_listen, waiting};
-use headgate_e2e::{Function, H2, Headgate, Wire, until, within};
+use headgate_e2e::{Frame, Frames, Function, H2, Headgate, Wire, until, within};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,57 @@ async fn what_waits_is_served_if_its_function_starts_meanwhile() {
     let started = Instant::now();
     assert!(headgate.exit().await.success());
     assert!(started.elapsed() < Duration::from_secs(10), "the grace is a limit, not a wait");
+}
+
+/// RFC 9113 §6.8: which stream was the last that is served, and why no more are.
+fn farewell(frame: &Frame) -> Option<(u32, u32)> {
+    let word = |at: usize| u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap());
+    (frame.kind == 7).then(|| (word(0), word(4)))
+}
+
+/// Asks over HTTP/2 and never says anything else, whatever comes.
+async fn silent(headgate: &Headgate, target: &str) -> Frames {
+    let mut frames = Frames::open(headgate.address).await;
+    let head = [(":method", "GET"), (":scheme", "http"), (":authority", SLOW), (":path", target)];
+    frames.head(1, true, &head).await;
+    frames
+}
+
+/// All frames until the end of the connection.
+async fn all(mut frames: Frames) -> Vec<Frame> {
+    let mut seen = Vec::new();
+    while let Some(frame) = frames.next().await {
+        seen.push(frame);
+    }
+    seen
+}
+
+#[tokio::test]
+async fn clients_of_http2_are_told_and_hold_nothing_longer_than_their_streams_run() {
+    let files = [("slow.yaml", Function::named("slow").to_string())];
+    let mut headgate = Headgate::run_with(&["--drain-grace", "10m"], &files).await;
+    let (idle, busy) = (H2::open(headgate.address).await, H2::open(headgate.address).await);
+    assert_eq!(idle.get(SLOW, "/").await.unwrap().status, 200);
+    let mut silent_idle = silent(&headgate, "/").await;
+    silent_idle.outcome(1).await;
+    let silent_busy = silent(&headgate, "/?delay=1s").await;
+    let running = tokio::spawn(async move { busy.get(SLOW, "/?delay=1s").await });
+    until("both", async || headgate.metric("headgate_backend_in_flight", "slow").await >= 2.0).await;
+    headgate.signal(Signal::SIGTERM);
+
+    let (first, last) = ((0x7fff_ffff, 0), (1, 0));
+    let told: Vec<_> = all(silent_idle).await.iter().filter_map(farewell).collect();
+    assert_eq!(told, [first, last], "told that the end comes, then that it is there");
+    let frames = all(silent_busy).await;
+    let told: Vec<_> = frames.iter().filter_map(farewell).collect();
+    assert_eq!(told, [first, last]);
+    let ended = frames.iter().position(|frame| frame.stream == 1 && frame.flags & 1 == 1);
+    let over = frames.iter().rposition(|frame| frame.kind == 7);
+    assert!(ended.is_some() && ended < over, "the answer is whole before the end: {frames:?}");
+    assert_eq!(running.await.unwrap().unwrap().status, 200);
+    let refused = idle.get(SLOW, "/").await;
+    assert!(refused.is_err(), "{refused:?}");
+    assert!(headgate.exit().await.success());
 }
 
 #[tokio::test]

@@ -104,6 +104,23 @@ async fn plain_http_at_a_tls_port_and_noise_end_cleanly() {
     headgate.stop().await;
 }
 
+#[tokio::test]
+async fn a_client_that_has_not_said_hello_does_not_hold_the_end() {
+    let authority = Authority::default();
+    let port = free_port();
+    let files = [
+        ("gateway.yaml", gateway(port)),
+        ("secret-one.yaml", authority.secret("one", &["one.example"])),
+        ("secret-two.yaml", authority.secret("two", &["two.example"])),
+    ];
+    let mut headgate = Headgate::run_with(&["--drain-grace", "10m", "--tls-handshake", "10m"], &files).await;
+    let mut wire = Wire::open(at(port)).await;
+    headgate_e2e::until("its connection", async || headgate.metric("headgate_connections_open", "").await >= 1.0).await;
+    headgate.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(wire.rest().await, b"");
+    assert!(headgate.exit().await.success());
+}
+
 const POLICY: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata:\n  name: app\nspec:\n  \
                       targetRefs: [{group: \"\", kind: Service, name: app}]\n  validation:\n    hostname: inner.example\n    \
                       caCertificateRefs: [{group: \"\", kind: ConfigMap, name: ca}]\n";

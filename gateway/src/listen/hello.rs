@@ -1,9 +1,14 @@
 //! The first message of TLS: read once, bounded, understood without answering it. Never decides where a connection goes.
 
-use crate::{core::Core, exchange::Fault, failure::Failure};
+use crate::{core::Core, drain::Ear, exchange::Fault, failure::Failure};
 use headgate_config::HostName;
 use rustls::server::{Accepted, Acceptor};
-use std::io;
+use std::{
+    future::{Future, poll_fn},
+    io,
+    pin::pin,
+    task::Poll,
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -19,17 +24,22 @@ pub struct Hello {
     pub accepted: Accepted,
 }
 
-/// Reads a ClientHello. `Ok(None)` for a client that left without a byte, as probes of load balancers do.
+/// Reads a ClientHello. `Ok(None)` for a client that left without a byte, as probes of load balancers do, and for one of which none has
+/// come when the drain begins.
 ///
 /// # Errors
 /// `NotTls`, after the alert that says why; `ClientGone`.
-pub async fn read(core: &Core, socket: &mut TcpStream) -> Result<Option<Hello>, Fault> {
+pub async fn read(core: &Core, socket: &mut TcpStream, ear: &Ear) -> Result<Option<Hello>, Fault> {
     let most = core.shared.limits.hello_bytes;
     let mut acceptor = Acceptor::default();
     let mut bytes = core.buffers.take();
     loop {
         let before = bytes.len();
-        match socket.read_buf(&mut bytes).await {
+        let read = poll_fn(|cx| match pin!(socket.read_buf(&mut bytes)).poll(cx) {
+            Poll::Pending if before == 0 => ear.poll_rung(cx).map(|()| Ok(0)),
+            read => read,
+        });
+        match read.await {
             Ok(1..) => {}
             Ok(_) | Err(_) if before == 0 => return Ok(None),
             Ok(_) | Err(_) => return Err(Failure::ClientGone.into()),

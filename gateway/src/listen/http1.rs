@@ -181,7 +181,7 @@ enum Next {
     Over,
 }
 
-/// Reads into `read`; while there is nothing to read it has no buffer. With an ear, the drain counts as the end.
+/// Reads into `read`; while there is nothing to read it has no buffer. With an ear, the drain counts as the end of what has not come yet.
 fn poll_fill(
     core: &Core,
     io: &SharedIo,
@@ -189,12 +189,14 @@ fn poll_fill(
     ear: Option<&Ear>,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    if ear.is_some_and(|ear| ear.poll_rung(cx).is_ready()) {
-        return Poll::Ready(Ok(0));
+    let filled = if read.is_empty() { poll_begin(core, io, read, cx) } else { io.poll_fill(cx, read) };
+    match (filled, ear) {
+        (Poll::Pending, Some(ear)) => ear.poll_rung(cx).map(|()| Ok(0)),
+        (filled, _) => filled,
     }
-    if !read.is_empty() {
-        return io.poll_fill(cx, read);
-    }
+}
+
+fn poll_begin(core: &Core, io: &SharedIo, read: &mut Vec<u8>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
     let mut lent = if read.capacity() > 0 { std::mem::take(read) } else { core.buffers.take() };
     let polled = io.poll_fill(cx, &mut lent);
     match polled {

@@ -24,6 +24,23 @@ use std::{
 /// A client that is sent away is given this long to read why.
 const GOAWAY_WAIT: Duration = Duration::from_secs(1);
 
+/// A connection that is to end.
+#[derive(Clone, Copy)]
+struct Ending {
+    /// When the client was asked to come to an end with it; `None` once it was told that this is the end.
+    said: Option<Instant>,
+    /// It ends by then, whatever still runs.
+    until: Instant,
+}
+
+impl Ending {
+    /// Until when its client is waited for, of which nothing runs since `quiet_from`: one that does not answer within [`GOAWAY_WAIT`]
+    /// that it knows of the end will not begin anything either.
+    fn waits_until(self, quiet_from: Instant) -> Instant {
+        self.said.map_or(self.until, |said| self.until.min(said.max(quiet_from) + GOAWAY_WAIT))
+    }
+}
+
 /// Serves a connection whose first bytes, the preface included, may have been read already. It never pauses: it always listens.
 pub async fn serve(core: Counted, io: Io, connection: Connection, first: Vec<u8>) -> Option<Pause> {
     let limits = &core.shared.limits;
@@ -48,38 +65,47 @@ pub async fn serve(core: Counted, io: Io, connection: Connection, first: Vec<u8>
     let served = Rc::new(());
     let quiet_since = Rc::new(Cell::new(opened));
     let mut timer = Timer::default();
-    let mut closing: Option<Instant> = None;
+    let mut ending: Option<Ending> = None;
     loop {
         let next = poll_fn(|cx| {
             let now = Instant::now();
             let over_age = limits.h2_age.is_some_and(|age| now.duration_since(opened) > age);
             let is_quiet = Rc::strong_count(&served) == 1;
             let over_quiet = is_quiet && now.duration_since(quiet_since.get()) >= limits.keep_alive_idle;
-            if closing.is_none() && (over_age || over_quiet || ear.poll_rung(cx).is_ready()) {
-                closing = Some(now + limits.drain_grace);
+            if ending.is_none() && (over_age || over_quiet || ear.poll_rung(cx).is_ready()) {
+                ending = Some(Ending { said: Some(now), until: now + limits.drain_grace });
                 streams.graceful_shutdown();
             }
             if let Poll::Ready(next) = streams.poll_accept(cx) {
                 return Poll::Ready(next);
             }
-            if let Some(flood) = excess.take() {
-                core.shard.flooded(flood);
-                closing = Some(now + GOAWAY_WAIT);
-                streams.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+            let quiet_from = if is_quiet && !streams.has_streams() { quiet_since.get() } else { now };
+            let reason = match excess.take() {
+                Some(flood) => {
+                    core.shard.flooded(flood);
+                    Some(h2::Reason::ENHANCE_YOUR_CALM)
+                }
+                None => {
+                    let is_asked = |ending: &Ending| ending.said.is_some() && ending.waits_until(quiet_from) <= now;
+                    ending.filter(is_asked).map(|_| h2::Reason::NO_ERROR)
+                }
+            };
+            if let Some(reason) = reason {
+                ending = Some(Ending { said: None, until: now + GOAWAY_WAIT });
+                streams.abrupt_shutdown(reason);
                 if let Poll::Ready(next) = streams.poll_accept(cx) {
                     return Poll::Ready(next);
                 }
             }
             let stalled = stall.since().map(|since| since + limits.write_stall);
-            // a client that does not answer the shutdown, or reads nothing, is not waited for for ever
-            let limit = closing.unwrap_or_else(|| {
+            // a client that reads nothing is not waited for for ever
+            let over = [ending.map(|ending| ending.until), stalled];
+            let limit = ending.map(|ending| ending.waits_until(quiet_from)).unwrap_or_else(|| {
                 let quiet = if is_quiet { quiet_since.get() } else { now } + limits.keep_alive_idle;
                 limits.h2_age.map_or(quiet, |age| quiet.min(opened + age))
             });
             match timer.poll_expired(cx, earlier(Some(limit), stalled)) {
-                Poll::Ready(()) if [closing, stalled].into_iter().flatten().any(|until| until <= now) => {
-                    Poll::Ready(None)
-                }
+                Poll::Ready(()) if over.into_iter().flatten().any(|until| until <= now) => Poll::Ready(None),
                 Poll::Ready(()) => {
                     cx.waker().wake_by_ref();
                     Poll::Pending

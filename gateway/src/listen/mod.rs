@@ -102,7 +102,8 @@ async fn serve_tls(core: Counted, mut socket: TcpStream, connection: Connection)
         carry::refused(&core, client, port, started, failed);
         None
     };
-    let Ok(read) = tokio::time::timeout(limit, hello::read(&core, &mut socket)).await else { return None };
+    let ear = Ear::new(&core.bell);
+    let Ok(read) = tokio::time::timeout(limit, hello::read(&core, &mut socket, &ear)).await else { return None };
     let Hello { name, bytes, accepted } = match read {
         Ok(Some(hello)) => hello,
         Ok(None) => return None,
@@ -156,9 +157,10 @@ async fn sniff(core: Counted, io: SharedIo, connection: Connection) -> Option<Wo
     let started = Instant::now();
     let limit = core.shared.limits.keep_alive_idle;
     loop {
-        let fill = poll_fn(|cx| match ear.poll_rung(cx) {
-            Poll::Ready(()) => Poll::Ready(Ok(0)),
-            Poll::Pending => io.poll_fill(cx, &mut read),
+        // what has come is read first: a request that is here already is served
+        let fill = poll_fn(|cx| match io.poll_fill(cx, &mut read) {
+            Poll::Pending => ear.poll_rung(cx).map(|()| Ok(0)),
+            filled => filled,
         });
         let filled = timer.bound(|| Some(started + limit), fill).await;
         match filled {
