@@ -1,6 +1,6 @@
 //! Filters as data: each is one step that a rule applies. What they do stands in `gateway/src/filters`; never here.
 
-use crate::BackendName;
+use crate::{ArmTarget, BackendName};
 use serde::{Deserialize, Serialize};
 
 /// One step.
@@ -24,8 +24,35 @@ pub enum Filter {
     },
     /// Answers preflights and decorates answers (Fetch standard, CORS protocol).
     Cors(Cors),
+    /// Asks another service whether a request may pass.
+    // boxed: rare, and it would make every filter larger
+    ExternalAuth(Box<ExternalAuth>),
     /// A filter that this version does not know: the rule answers 500 and says which.
     Unsupported(String),
+}
+
+impl Filter {
+    /// The Backend that it names.
+    pub fn backend(&self) -> Option<&BackendName> {
+        match self {
+            Self::Mirror { backend, .. } => Some(backend),
+            Self::ExternalAuth(auth) => match &auth.service {
+                ArmTarget::Backend(backend) => Some(backend),
+                ArmTarget::Invalid(_) => None,
+            },
+            Self::RequestHeaders(_)
+            | Self::ResponseHeaders(_)
+            | Self::Redirect(_)
+            | Self::Rewrite(_)
+            | Self::Cors(_)
+            | Self::Unsupported(_) => None,
+        }
+    }
+
+    /// Whether what it names is asked over gRPC.
+    pub fn speaks_grpc(&self) -> bool {
+        matches!(self, Self::ExternalAuth(auth) if auth.protocol == AuthProtocol::Grpc)
+    }
 }
 
 /// Edits of headers: `set`, then `add`, then `remove`. Names lower-case.
@@ -156,4 +183,36 @@ pub enum OriginPattern {
         /// `.suffix[:port]`, with the dot.
         suffix: String,
     },
+}
+
+/// HTTPExternalAuthFilter of Gateway API v1.7.0.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ExternalAuth {
+    /// The service that is asked. Where it leads nowhere, every request is answered 500: nothing passes unasked.
+    pub service: ArmTarget,
+    /// What is spoken to it.
+    pub protocol: AuthProtocol,
+    /// Request headers that it gets, lower-case. Over HTTP beside those that it always gets; over gRPC all where none is named.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub request_headers: Vec<String>,
+    /// Bytes of body that it gets at most; 0 is none. A request with a longer body is refused.
+    #[serde(default)]
+    pub body_bytes: u32,
+}
+
+/// What is spoken to a service that is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AuthProtocol {
+    /// The request without its body; 200 lets it pass.
+    #[serde(rename_all = "camelCase")]
+    Http {
+        /// Put before the path; empty, or a path that does not end with `/`.
+        prefix: String,
+        /// Headers of the answer that the backend gets, lower-case; where none is named, all that do not describe the answer.
+        answer_headers: Vec<String>,
+    },
+    /// `envoy.service.auth.v3.Authorization/Check`.
+    Grpc,
 }

@@ -20,7 +20,9 @@ pub use backend::{
 };
 pub use by_name::{ByName, Named};
 pub use demand::{Demand, EndpointCount};
-pub use filter::{Cors, Filter, Fraction, HeaderEdit, OriginPattern, PathEdit, Redirect, Rewrite, Scheme};
+pub use filter::{
+    AuthProtocol, Cors, ExternalAuth, Filter, Fraction, HeaderEdit, OriginPattern, PathEdit, Redirect, Rewrite, Scheme,
+};
 pub use host::{HostName, HostPattern, InvalidHost, is_address, is_canonical as is_canonical_host};
 pub use listener::{Certificate, ClientAuth, Listener, ListenerTls, Protocol, Redacted, Transport};
 pub use name::{BackendName, CertificateName, GatewayName, ListenerName, RouteKind, RuleName};

@@ -34,22 +34,25 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// The Backends that it names: those of arms, and those of mirrors, of the rule's own and of its arms.
+    /// The Backends that it names: those of arms, and those of filters, of the rule's own and of its arms.
     pub fn backends(&self) -> impl Iterator<Item = &BackendName> {
-        let arms = match &self.action {
-            Action::Forward(split) => split.arms.as_slice(),
-            Action::Invalid(_) => &[],
-        };
-        let targets = arms.iter().filter_map(|arm| match &arm.target {
+        let targets = self.arms().iter().filter_map(|arm| match &arm.target {
             ArmTarget::Backend(name) => Some(name),
             ArmTarget::Invalid(_) => None,
         });
-        let filters = self.filters.iter().chain(arms.iter().flat_map(|arm| &arm.filters));
-        let mirrors = filters.filter_map(|filter| match filter {
-            Filter::Mirror { backend, .. } => Some(backend),
-            _ => None,
-        });
-        targets.chain(mirrors)
+        targets.chain(self.all_filters().filter_map(Filter::backend))
+    }
+
+    /// Its filters, then those of its arms.
+    pub fn all_filters(&self) -> impl Iterator<Item = &Filter> {
+        self.filters.iter().chain(self.arms().iter().flat_map(|arm| &arm.filters))
+    }
+
+    fn arms(&self) -> &[Arm] {
+        match &self.action {
+            Action::Forward(split) => &split.arms,
+            Action::Invalid(_) => &[],
+        }
     }
 }
 

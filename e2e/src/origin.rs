@@ -246,7 +246,8 @@ async fn send_back(far: DuplexStream) {
     let _ = write.shutdown().await;
 }
 
-/// An HTTP/2 application by prior knowledge. It sends back method, path, fields and body, and trailers where `te` asks for them.
+/// An HTTP/2 application by prior knowledge. It sends back method, path, fields and body, and trailers where `te` asks for them; or it
+/// answers calls of gRPC.
 pub struct H2Origin {
     /// Where it listens.
     pub address: SocketAddr,
@@ -257,13 +258,22 @@ pub struct H2Origin {
 impl H2Origin {
     /// Starts one.
     pub async fn start() -> Self {
+        Self::listen(None).await
+    }
+
+    /// Starts one that answers each call of gRPC with a message, and the status OK.
+    pub async fn start_grpc(reply: impl Fn(&Request) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        Self::listen(Some(Arc::new(reply))).await
+    }
+
+    async fn listen(reply: Option<GrpcReply>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let known = seen.clone();
         let task = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve_h2(socket, known.clone()));
+                tokio::spawn(serve_h2(socket, known.clone(), reply.clone()));
             }
         });
         Self { address, seen, task }
@@ -281,12 +291,14 @@ impl Drop for H2Origin {
     }
 }
 
-async fn serve_h2(socket: TcpStream, seen: Arc<Mutex<Vec<Request>>>) {
+type GrpcReply = Arc<dyn Fn(&Request) -> Vec<u8> + Send + Sync>;
+
+async fn serve_h2(socket: TcpStream, seen: Arc<Mutex<Vec<Request>>>, reply: Option<GrpcReply>) {
     let Ok(mut connection) = h2::server::handshake(socket).await else { return };
     while let Some(Ok((request, respond))) = connection.accept().await {
-        let seen = seen.clone();
+        let (seen, reply) = (seen.clone(), reply.clone());
         tokio::spawn(async move {
-            let _ = answer_h2(request, respond, &seen).await;
+            let _ = answer_h2(request, respond, &seen, reply).await;
         });
     }
 }
@@ -295,6 +307,7 @@ async fn answer_h2(
     request: http::Request<h2::RecvStream>,
     mut respond: h2::server::SendResponse<Bytes>,
     seen: &Mutex<Vec<Request>>,
+    reply: Option<GrpcReply>,
 ) -> Result<(), h2::Error> {
     let (parts, mut stream) = request.into_parts();
     let mut got = Request {
@@ -313,15 +326,18 @@ async fn answer_h2(
         got.body.extend_from_slice(&data);
     }
     got.trailers = stream.trailers().await?.as_ref().map(text).unwrap_or_default();
-    let body = got.body.clone();
+    let (kind, body, trailer) = match reply {
+        Some(reply) => ("application/grpc", crate::http2::grpc_frame(&reply(&got)), ("grpc-status", "0")),
+        None => ("text/plain", got.body.clone().into(), ("x-sum", "42")),
+    };
     let wants_trailers = got.field("te") == Some("trailers");
     seen.lock().unwrap().push(got);
-    let response = http::Response::builder().status(200).header("x-spoken", "h2").body(()).unwrap();
-    let mut send = respond.send_response(response, false)?;
-    crate::http2::send_all(&mut send, body.into(), !wants_trailers).await?;
+    let response = http::Response::builder().status(200).header("x-spoken", "h2").header("content-type", kind);
+    let mut send = respond.send_response(response.body(()).unwrap(), false)?;
+    crate::http2::send_all(&mut send, body, !wants_trailers).await?;
     if wants_trailers {
         let mut trailers = http::HeaderMap::new();
-        trailers.insert("x-sum", http::HeaderValue::from_static("42"));
+        trailers.insert(trailer.0, http::HeaderValue::from_static(trailer.1));
         send.send_trailers(trailers)?;
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! `headgate run` on one machine, seen from outside: each test states the rule it shows. Nothing here knows how the program is built.
 #![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
+mod auth;
 mod bounds;
 mod carried;
 mod cold;

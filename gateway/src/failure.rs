@@ -148,6 +148,18 @@ failures! {
     RewriteInvalid = Gateway "rewrite_invalid" 500 Never "proxy_configuration_error" grpc 13:
         "the rewrite or redirect makes a host or path that is refused", "correct hostname or path of the filter; dot segments and a leading // are refused";
 
+    // Whom an ExternalAuth filter asks.
+    AuthDenied = Client "auth_denied" 403 Never "http_request_denied" grpc 7:
+        "the authorization service did not let the request pass", "send the credentials that the service asks for; its own answer goes to the client where it has one";
+    AuthBodyTooLarge = Client "auth_body_too_large" 413 Never "http_request_error" grpc 8:
+        "the request body is larger than what the authorization service may get", "send less, or raise forwardBody.maxSize of the filter";
+    AuthUnavailable = Upstream "auth_unavailable" 503 Later "destination_unavailable" grpc 14:
+        "the authorization service could not be asked, so nothing passes", "the detail has the reason; see the endpoints and the log of the service";
+    AuthTimeout = Upstream "auth_timeout" 504 Never "connection_read_timeout" grpc 14:
+        "the authorization service did not answer in time, so nothing passes", "see the load of the service, or raise --auth-timeout";
+    AuthAnswerInvalid = Upstream "auth_answer_invalid" 502 Never "http_protocol_error" grpc 13:
+        "the answer of the authorization service cannot be used, so nothing passes", "the detail has the reason; see what the service answers, and the protocol of the filter";
+
     // Waiting for a backend.
     QueueFull = Gateway "queue_full" 503 Later "connection_limit_reached" grpc 14:
         "as many requests wait for this backend as may", "come again after Retry-After; raise the function's maxReplicas or concurrency, or --queue-count and --queue-bytes";
@@ -386,7 +398,8 @@ pub(crate) mod tests {
             "malformed_request ambiguous_framing bad_target bad_host bad_chunk head_too_large target_too_long \
              expectation_failed version_not_supported method_not_supported body_too_large head_timeout body_timeout \
              client_gone write_stall not_tls no_server_name tls_refused carried_idle no_listener no_route \
-             misdirected rule_invalid no_backend backend_invalid filter_unsupported rewrite_invalid queue_full \
+             misdirected rule_invalid no_backend backend_invalid filter_unsupported rewrite_invalid auth_denied \
+             auth_body_too_large auth_unavailable auth_timeout auth_answer_invalid queue_full \
              gateway_full queue_timeout arm_cold activation_timeout activation_failed no_endpoints \
              draining connect_refused connect_unreachable connect_timeout upstream_tls upstream_trust upstream_reset \
              upstream_closed_early upstream_malformed upstream_head_too_large upstream_truncated upgrade_failed \
@@ -401,7 +414,7 @@ pub(crate) mod tests {
         // RFC 9209 §2.3.
         let types = "destination_not_found destination_unavailable destination_ip_unroutable connection_refused \
              connection_terminated connection_timeout connection_read_timeout connection_write_timeout \
-             connection_limit_reached tls_protocol_error http_request_error http_response_incomplete \
+             connection_limit_reached tls_protocol_error http_request_error http_request_denied http_response_incomplete \
              http_response_header_section_size http_response_timeout http_upgrade_failed http_protocol_error \
              proxy_internal_error proxy_configuration_error";
         for (at, failure) in Failure::ALL.iter().enumerate() {

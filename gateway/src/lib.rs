@@ -3,6 +3,7 @@
 //! Read `proxy.rs` first: the life of a request. [`Gateway`] is all that a program sees.
 
 mod admin;
+mod auth;
 pub mod backend;
 mod backend_tls;
 mod buffers;

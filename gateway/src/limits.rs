@@ -137,6 +137,11 @@ limits! {
     mirror_bytes: usize = 64 * KIB, Bytes, None,
         "A body that is kept for mirrors; a request with a longer one is not mirrored.";
 
+    auth_timeout: Duration = seconds(10), Time, Some(Failure::AuthTimeout),
+        "An authorization service (ExternalAuth filter) that is asked: from its free endpoint to the end of its answer, over all tries.";
+    auth_answer_bytes: usize = 64 * KIB, Bytes, Some(Failure::AuthAnswerInvalid),
+        "The body of its answer, where it goes to the client; of an answer that lets the request pass it is thrown away.";
+
     // Waiting for a backend.
     queue_count: u32 = 1_000, Count, Some(Failure::QueueFull),
         "Requests that wait for one backend, where it says nothing itself.";

@@ -5,13 +5,15 @@ use crate::{
     core::Core,
     exchange::Fault,
     failure::Failure,
-    filters::{self, Applied, Context, NOTHING_APPLIED, Verdict},
+    filters::{self, Applied, Context, Edit, NOTHING_APPLIED, Verdict},
     listen::Connection,
     proxy::Down,
 };
-use headgate_config::{BackendName, CertificateName, ColdArm, Filter, Listener, PathMatch, Version};
+use headgate_config::{
+    ArmTarget, BackendName, CertificateName, ColdArm, ExternalAuth, Filter, Listener, PathMatch, Version,
+};
 use headgate_message::{Method, PackedHead, RequestHead, ResponseHead};
-use headgate_routing::{self as routing, CompiledRule, Failed, Table};
+use headgate_routing::{self as routing, CompiledRule, Failed, FilterBackend, Table};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -34,6 +36,23 @@ pub struct Plan {
     /// The head before filters, kept while the request may still wait and be routed anew.
     original: Option<Box<PackedHead>>,
     applied: Option<Box<Applied>>,
+}
+
+/// A place among the filters of a plan: those of the rule, then those of the arm.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FilterAt {
+    of_arm: bool,
+    at: usize,
+}
+
+/// What filters made of a request.
+pub enum Filtered {
+    /// All are applied.
+    All,
+    /// One answered it, without a body.
+    Answered(ResponseHead),
+    /// The service of this one must be asked; those after it are not applied yet.
+    Ask(FilterAt),
 }
 
 /// Why there is no plan, and how far it came.
@@ -92,9 +111,38 @@ impl Plan {
     }
 
     fn mirror(&self, name: &BackendName) -> Option<&Arc<Backend>> {
-        let of_arm = self.arm().map_or(&[][..], |arm| self.rule.arms()[arm].mirrors());
-        let mut all = self.rule.mirrors().iter().chain(of_arm).filter_map(|mirror| mirror.backend.as_ref());
-        all.find(|backend| backend.config().name == *name)
+        let all = [false, true].into_iter().flat_map(|of_arm| self.filter_backends(of_arm));
+        all.filter_map(|named| named.backend.as_ref()).find(|backend| backend.config().name == *name)
+    }
+
+    /// What an ExternalAuth filter says, and whom it asks.
+    pub fn asked(&self, place: FilterAt) -> Result<(&ExternalAuth, &Arc<Backend>), Fault> {
+        let Some(Filter::ExternalAuth(auth)) = self.filters(place.of_arm).get(place.at) else {
+            return Err(Failure::Internal.into());
+        };
+        let why = match &auth.service {
+            ArmTarget::Invalid(why) => why.clone(),
+            ArmTarget::Backend(name) => format!("no backend {name} is known"),
+        };
+        let mut named = self.filter_backends(place.of_arm).iter();
+        let backend = named.find(|named| named.at == place.at).and_then(|named| named.backend.as_ref());
+        backend.map(|backend| (&**auth, backend)).ok_or_else(|| Fault::new(Failure::BackendInvalid, why))
+    }
+
+    fn filter_backends(&self, of_arm: bool) -> &[FilterBackend<Arc<Backend>>] {
+        match of_arm {
+            false => self.rule.filter_backends(),
+            true => self.arm().map_or(&[], |arm| self.rule.arms()[arm].filter_backends()),
+        }
+    }
+
+    fn filters(&self, of_arm: bool) -> &[Filter] {
+        if of_arm { self.arm_filters() } else { self.rule.filters() }
+    }
+
+    fn asks(&self) -> bool {
+        let mut all = self.rule.filters().iter().chain(self.arm_filters());
+        all.any(|filter| matches!(filter, Filter::ExternalAuth(_)))
     }
 
     fn arm_filters(&self) -> &[Filter] {
@@ -105,13 +153,15 @@ impl Plan {
         !self.rule.filters().is_empty() || !self.arm_filters().is_empty()
     }
 
-    /// Applies the filters of the rule, then of the arm, to the request; some answer it.
-    pub fn filter(&mut self, core: &Core, down: &mut Down) -> Result<Option<ResponseHead>, Fault> {
+    /// Applies the filters of the rule, then of the arm, to the request, from a place on; some answer it.
+    pub fn filter(&mut self, core: &Core, down: &mut Down, from: &mut FilterAt) -> Result<Filtered, Fault> {
         if !self.edits() {
-            return Ok(None);
+            return Ok(Filtered::All);
         }
-        let may_wait = self.backend().is_ok_and(|backend| backend.is_cold());
-        self.original = may_wait.then(|| Box::new(PackedHead::of(&down.head)));
+        if *from == FilterAt::default() {
+            let may_wait = self.asks() || self.backend().is_ok_and(|backend| backend.is_cold());
+            self.original = may_wait.then(|| Box::new(PackedHead::of(&down.head)));
+        }
         let context = Context {
             scheme: down.connection.scheme,
             listener_port: down.connection.public_port,
@@ -119,17 +169,30 @@ impl Plan {
             dice: &|| core.roll(),
         };
         let mut applied = self.applied.take().map(|applied| *applied).unwrap_or_default();
-        let mut verdict = Verdict::Go;
-        for filters in [self.rule.filters(), self.arm_filters()] {
-            if matches!(verdict, Verdict::Go) {
-                verdict = filters::apply_request(filters, &mut down.head, &context, &mut applied);
+        let verdict = loop {
+            let filters = &self.filters(from.of_arm)[from.at..];
+            match filters::apply_request(filters, &mut down.head, &context, &mut applied) {
+                Verdict::Go if !from.of_arm => *from = FilterAt { of_arm: true, at: 0 },
+                verdict => break verdict,
             }
-        }
+        };
         self.applied = applied.boxed();
         match verdict {
-            Verdict::Go => Ok(None),
-            Verdict::Answer(head) => Ok(Some(head)),
+            Verdict::Go => Ok(Filtered::All),
+            Verdict::Answer(head) => Ok(Filtered::Answered(head)),
             Verdict::Fail(failure) => Err(failure.into()),
+            Verdict::Ask(beyond) => {
+                let asked = FilterAt { at: from.at + beyond, ..*from };
+                from.at = asked.at + 1;
+                Ok(Filtered::Ask(asked))
+            }
+        }
+    }
+
+    /// Keeps what a service adds to the answer.
+    pub fn edit_answer(&mut self, edits: Vec<Edit>) {
+        if !edits.is_empty() {
+            self.applied.get_or_insert_default().answer_edits.extend(edits);
         }
     }
 
@@ -137,6 +200,7 @@ impl Plan {
     pub fn filter_answer(&self, head: &mut ResponseHead) {
         filters::apply_response(self.rule.filters(), self.applied(), head);
         filters::apply_response(self.arm_filters(), self.applied(), head);
+        self.applied().answer_edits.iter().for_each(|edit| edit.apply(&mut head.fields));
     }
 
     /// Applies what concerns answers of our own.
@@ -145,13 +209,13 @@ impl Plan {
         filters::apply_own_answer(self.arm_filters(), self.applied(), head);
     }
 
-    /// The head as it came, if the routes of now have another rule for it; `None` if it stays with this one. `head` as it is now.
-    pub fn leads_elsewhere(&self, core: &Core, port: u16, head: &PackedHead) -> Option<Box<RequestHead>> {
+    /// The head as it came, if the routes of now have another rule for it; `None` if it stays with this one. `head` as it is now, where that is at hand.
+    pub fn leads_elsewhere(&self, core: &Core, port: u16, head: Option<&PackedHead>) -> Option<Box<RequestHead>> {
         let packed = match &self.original {
             Some(original) => original,
             // Edited and not kept: it stays with the rule that edited it.
             None if self.edits() => return None,
-            None => head,
+            None => head?,
         };
         let original = packed.unpack(core.buffers.take_spent());
         let same = core.with_active(|active| match active.table.route(port, &original) {

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::{
+    auth::{self, Asked, Asker},
     backend::{Admission, CoreId, EndpointFailure, Slot, Ticket},
     connect::{self, Upstream},
     core::Core,
@@ -17,7 +18,7 @@ use crate::{
     forwarded::{self, RequestId},
     listen::Connection,
     mirror,
-    plan::{Plan, Unplanned},
+    plan::{FilterAt, Filtered, Plan, Unplanned},
     relay::{self, Client, Deadlines, Outcome, Progress, attempt_deadline},
     telemetry::{Began, Record},
     tries::Tries,
@@ -105,12 +106,29 @@ pub struct Left {
 enum Told {
     /// The endpoint's answer went to the client.
     Answered,
-    /// A filter answered, without a body.
-    Here(ResponseHead),
+    /// A filter answered.
+    Here(Given),
     /// The connection became a tunnel.
     Tunnelled,
     /// The backend is cold or full.
     MustWait(Instant),
+}
+
+/// An answer that is at hand as a whole.
+pub struct Given {
+    /// Its head.
+    pub head: ResponseHead,
+    /// Its body.
+    pub body: Vec<u8>,
+    /// The length of the body that it would have, where it is one to a HEAD.
+    pub length: Option<u64>,
+}
+
+impl Given {
+    /// An answer with all of its body.
+    pub fn whole(head: ResponseHead, body: Vec<u8>) -> Self {
+        Self { head, body, length: None }
+    }
 }
 
 /// Serves a request until it is over or must wait.
@@ -120,7 +138,7 @@ pub async fn serve(core: &Rc<Core>, mut down: Down, tools: &mut Tools<'_>) -> Se
     match Plan::of(core, &down) {
         Ok(plan) => {
             let mut exchange = Exchange::new(core, down, plan, record);
-            let filtered = exchange.filter(core);
+            let filtered = exchange.filter(core, tools).await;
             exchange.run(core, filtered, None, arrived, tools).await
         }
         Err(unplanned) => {
@@ -138,7 +156,7 @@ pub async fn resume(core: &Rc<Core>, parked: Parked, granted: Result<Granted, Fa
     let mut exchange = parked.leave(core, &granted);
     let (filtered, slot) = match granted {
         Ok(Granted::Slot(slot)) => (Ok(None), Some(slot)),
-        Ok(Granted::Reroute(original)) => (exchange.reroute(core, *original), None),
+        Ok(Granted::Reroute(original)) => (exchange.reroute(core, *original, tools).await, None),
         Err(fault) => (Err(fault), None),
     };
     exchange.run(core, filtered, slot, Instant::now(), tools).await
@@ -164,34 +182,74 @@ impl Exchange {
         (self.down, self.plan, self.ticket, self.record.began)
     }
 
-    /// Applies the filters; mirrors are known only then, and so is what must be kept of the body.
-    fn filter(&mut self, core: &Core) -> Result<Option<ResponseHead>, Fault> {
-        let answer = self.plan.filter(core, &mut self.down)?;
-        self.tries = Tries::new(&self.plan, &self.down, core);
+    /// Whether its body was read, and is kept.
+    pub fn has_read(&self) -> bool {
+        self.tries.replay.whole().is_some()
+    }
+
+    /// Applies the filters, and asks whom they say; mirrors are known only then, and so is what must be kept of the body.
+    async fn filter(&mut self, core: &Rc<Core>, tools: &mut Tools<'_>) -> Result<Option<Given>, Fault> {
+        let mut from = FilterAt::default();
+        let answer = loop {
+            match self.plan.filter(core, &mut self.down, &mut from)? {
+                Filtered::All => break None,
+                Filtered::Answered(head) => break Some(Given::whole(head, Vec::new())),
+                // boxed: rare
+                Filtered::Ask(at) => match Box::pin(self.ask(core, at, tools)).await? {
+                    Asked::Pass(permit) => {
+                        permit.apply(&mut self.down.head.fields);
+                        self.plan.edit_answer(permit.answer_edits);
+                    }
+                    Asked::Deny(answer) => break Some(answer),
+                    Asked::Elsewhere(original) => {
+                        self.plan_anew(core, *original)?;
+                        from = FilterAt::default();
+                    }
+                },
+            }
+        };
+        let read = std::mem::take(&mut self.tries.replay);
+        self.tries = Tries::new(&self.plan, &self.down, core).with(read);
         Ok(answer)
     }
 
+    /// Asks the service of a filter.
+    async fn ask(&mut self, core: &Rc<Core>, at: FilterAt, tools: &mut Tools<'_>) -> Result<Asked, Fault> {
+        let Self { down, plan, record, tries, progress, .. } = self;
+        auth::ask(core, at, Asker { down, plan, replay: &mut tries.replay, progress, record }, tools).await
+    }
+
     /// New routes, and nothing was sent: the story begins again, at the same place in line.
-    fn reroute(&mut self, core: &Core, original: RequestHead) -> Result<Option<ResponseHead>, Fault> {
+    async fn reroute(
+        &mut self,
+        core: &Rc<Core>,
+        original: RequestHead,
+        tools: &mut Tools<'_>,
+    ) -> Result<Option<Given>, Fault> {
+        self.plan_anew(core, original)?;
+        self.filter(core, tools).await
+    }
+
+    fn plan_anew(&mut self, core: &Core, original: RequestHead) -> Result<(), Fault> {
         self.down.head = original;
         self.plan = Plan::of(core, &self.down).map_err(|unplanned| unplanned.note(core, &mut self.record))?;
         self.record.routes = self.plan.version;
         self.record.rule = Some(core.shard.rule(self.plan.rule.name()));
-        self.filter(core)
+        Ok(())
     }
 
     /// From what the filters said to the end, or to where it must wait. `now`: when this turn began.
     async fn run(
         mut self,
         core: &Rc<Core>,
-        filtered: Result<Option<ResponseHead>, Fault>,
+        filtered: Result<Option<Given>, Fault>,
         granted: Option<Slot>,
         now: Instant,
         tools: &mut Tools<'_>,
     ) -> Served {
         let told = match filtered {
             Ok(None) => self.story(core, granted, now, tools).await,
-            Ok(Some(head)) => Ok(Told::Here(head)),
+            Ok(Some(answer)) => Ok(Told::Here(answer)),
             Err(fault) => Err(fault),
         };
         let told = match told {
@@ -346,9 +404,9 @@ impl Exchange {
     /// Answers what is not answered yet. By reference: a request is large, and moving it costs more than most of its steps.
     async fn conclude(&mut self, core: &Rc<Core>, told: Result<Told, Fault>, tools: &mut Tools<'_>) {
         match told {
-            Ok(Told::Here(head)) => {
+            Ok(Told::Here(given)) => {
                 self.down.close_if_expecting();
-                let answering = answer(core, &mut self.down.tx, head, &[], &mut self.record, tools.timer);
+                let answering = answer(core, &mut self.down.tx, given, &mut self.record, tools.timer);
                 Box::pin(answering).await;
             }
             Ok(Told::Tunnelled) => self.tunnelled = true,
@@ -368,7 +426,7 @@ impl Exchange {
 }
 
 /// The 100 that a client waits for before it sends its body.
-async fn go_on(core: &Core, tx: &mut DownTx, timer: &mut Timer) -> Result<(), Fault> {
+pub async fn go_on(core: &Core, tx: &mut DownTx, timer: &mut Timer) -> Result<(), Fault> {
     let limit = Instant::now() + core.shared.limits.write_stall;
     let sent = timer.bound(|| Some(limit), tx.interim(ResponseHead::new(100))).await;
     sent.unwrap_or_else(|| Err(Failure::WriteStall.into()))
@@ -485,18 +543,20 @@ async fn fail(core: &Core, down: &mut Down, plan: Option<&Plan>, fault: Fault, r
     if matches!(fault.failure.row().side, Side::Client) || fault.failure == Failure::Draining {
         down.tx.close_after();
     }
-    answer(core, &mut down.tx, head, &body, record, timer).await;
+    answer(core, &mut down.tx, Given::whole(head, body), record, timer).await;
 }
 
 /// Sends an answer of our own.
-async fn answer(core: &Core, tx: &mut DownTx, head: ResponseHead, body: &[u8], record: &mut Record, timer: &mut Timer) {
+async fn answer(core: &Core, tx: &mut DownTx, given: Given, record: &mut Record, timer: &mut Timer) {
+    let Given { head, body, length } = given;
     record.status = head.status;
     record.bytes_out = body.len() as u64;
-    let framing = if matches!(head.status, 204 | 304) { Framing::NONE } else { Framing::of_whole(body) };
+    let framing =
+        if matches!(head.status, 204 | 304) || length.is_some() { Framing::NONE } else { Framing::of_whole(&body) };
     let sent = async {
-        tx.head(head, framing, None)?;
+        tx.head(head, framing, length)?;
         if !body.is_empty() {
-            tx.data(Chunk::Lent(body)).await?;
+            tx.data(Chunk::Lent(&body)).await?;
         }
         tx.end(None).await
     };
@@ -527,7 +587,7 @@ pub async fn refuse(
     if !fault.failure.is_log_only() {
         let (head, body) = fault.failure.answer(false, record.request_id(), None, fault.detail.as_deref());
         tx.close_after();
-        answer(core, tx, head, &body, &mut record, &mut Timer::default()).await;
+        answer(core, tx, Given::whole(head, body), &mut record, &mut Timer::default()).await;
     }
     end(core, record, &Progress::at(arrived));
 }

@@ -99,6 +99,11 @@ impl Progress {
         self.now.get()
     }
 
+    /// Notes that so much of the request's body was read from the client.
+    pub fn read(&self, bytes: usize) {
+        Self::add(&self.bytes_up, bytes);
+    }
+
     fn deadline(&self, limits: &Limits, deadlines: &Deadlines<'_>) -> (Option<Instant>, Failure) {
         let wait = |waits: Waits| match waits {
             Waits::Nobody => None,
@@ -263,7 +268,7 @@ async fn send_body(
         progress.upload.set(Waits::EndpointReads(progress.now()));
         match part.map_err(by_client)? {
             Part::Data(chunk) => {
-                Progress::add(&progress.bytes_up, chunk.as_slice().len());
+                progress.read(chunk.as_slice().len());
                 if limits.body_bytes.is_some_and(|limit| progress.bytes_up.get() > limit) {
                     return Err(by_client(Failure::BodyTooLarge.into()));
                 }

@@ -1,5 +1,6 @@
 //! What was read of a request's body and may have to be sent again. Bounded; beyond the bound there is no other try.
 
+use crate::backend::{Charge, Refusal};
 use headgate_message::Fields;
 
 /// The start of a body, kept while another try is possible.
@@ -12,12 +13,24 @@ pub struct Replay {
     taken: bool,
     lost: bool,
     ended: bool,
+    /// For what is kept of a body that is read before the request is sent on.
+    charge: Option<Charge>,
 }
 
 impl Replay {
     /// Keeps up to `limit` bytes; 0 where the request must not be sent twice.
     pub fn up_to(limit: usize) -> Self {
         Self { limit, ..Self::default() }
+    }
+
+    /// The same, of which each byte is charged first.
+    pub fn charged(limit: usize, charge: Charge) -> Self {
+        Self { charge: Some(charge), ..Self::up_to(limit) }
+    }
+
+    /// Charges bytes that are to be kept, or refuses them.
+    pub fn charge(&mut self, bytes: usize) -> Result<(), Refusal> {
+        self.charge.as_mut().map_or(Ok(()), |charge| charge.grow(bytes as u64))
     }
 
     /// Notes that these bytes have been read from the client.

@@ -49,6 +49,26 @@ impl Tries {
         }
     }
 
+    /// Of a question, which changes nothing where it is asked, so that it may be asked again where nobody answered.
+    pub fn of_check(core: &Core) -> Self {
+        Self {
+            replay: Replay::default(),
+            idempotent: true,
+            left: 0,
+            free_left: FREE_TRIES_MAX,
+            done: 0,
+            backoff: core.shared.limits.retry_backoff,
+            reused: false,
+            sent: false,
+        }
+    }
+
+    /// With a body that was read to its end already.
+    #[must_use]
+    pub fn with(self, replay: Replay) -> Self {
+        if replay.whole().is_some() { Self { replay, ..self } } else { self }
+    }
+
     /// The statuses that are tried again now.
     pub fn codes<'p>(&self, plan: &'p Plan) -> &'p [u16] {
         let codes = plan.rule.retry().map_or(&[][..], |retry| &retry.codes);

@@ -1,7 +1,7 @@
 //! Waiting for a backend that is cold or full. A request that waits is put aside: it keeps its exact size, and leaves with its client.
 
 use crate::{
-    backend::{Arrival, Charge, CoreId, Slot, Ticket, Waited, Waiting},
+    backend::{Arrival, Backend, Charge, CoreId, Refusal, Slot, Ticket, Waited, Waiting},
     core::Core,
     deadline::earlier,
     exchange::{DownRx, Fault, Halves},
@@ -15,6 +15,7 @@ use headgate_http1::Upgrade;
 use headgate_message::{Framing, PackedHead, RequestHead, Version};
 use std::{
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll},
     time::Instant,
 };
@@ -22,15 +23,28 @@ use std::{
 /// A request put aside. All that is kept of it is in here.
 pub struct Parked {
     kept: Kept,
+    place: InLine,
+    asked: Instant,
+}
+
+/// A place in the line of a backend, and the account of what is kept meanwhile.
+pub struct InLine {
     waiting: Waiting,
     charge: Charge,
-    asked: Instant,
+}
+
+/// What can be seen of a client while its request waits.
+pub trait Watched {
+    /// Ready when the client has left; reads ahead up to `spool` bytes.
+    fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()>;
+    /// Bytes that were read ahead.
+    fn retained(&self) -> usize;
 }
 
 #[expect(clippy::large_enum_variant, reason = "the common case is the large one")]
 enum Kept {
     Unsent(Unsent),
-    /// Tried in vain. Rare, so as it is.
+    /// Tried in vain, or its body was read. Rare, so as it is.
     Tried(Box<Exchange>),
 }
 
@@ -68,16 +82,14 @@ impl Parked {
             Ok(backend) => backend.clone(),
             Err(fault) => return Err((exchange, fault)),
         };
-        let mut charge = backend.charge();
         let window = core.shared.limits.h2_stream_window as usize;
         if let DownRx::H1(rx) = &mut exchange.down.rx {
             rx.park();
         }
         let read = exchange.down.rx.retained() + exchange.unread_of_http2(window);
         let kept = PackedHead::bytes_of(&exchange.down.head) + read;
-        let entered = charge.grow(kept as u64).and_then(|()| backend.enqueue(&mut exchange.ticket, asked));
-        match entered {
-            Ok(waiting) => Ok(Box::new(Self { kept: Kept::of(core, exchange), waiting, charge, asked })),
+        match InLine::enter(&backend, &mut exchange.ticket, kept, asked) {
+            Ok(place) => Ok(Box::new(Self { kept: Kept::of(core, exchange), place, asked })),
             Err(refusal) => Err((exchange, refusal.into())),
         }
     }
@@ -85,7 +97,7 @@ impl Parked {
     /// Ready once there is a slot, the client has left, the time is over, or new routes lead elsewhere.
     pub fn poll(&mut self, core: &Core, tools: &mut Tools<'_>, cx: &mut Context<'_>) -> Poll<Result<Granted, Fault>> {
         loop {
-            let waited = std::task::ready!(self.poll_waited(core, tools, cx));
+            let waited = std::task::ready!(self.place.poll(&mut self.kept, core, tools, cx));
             return Poll::Ready(match waited {
                 Ok(Waited::Reroute) => match self.kept.leads_elsewhere(core) {
                     Some(original) => Ok(Granted::Reroute(original)),
@@ -100,8 +112,8 @@ impl Parked {
 
     /// The request, out of line: its place and what it was charged are given back, and its wait is noted.
     pub fn leave(self, core: &Core, granted: &Result<Granted, Fault>) -> Exchange {
-        let Self { kept, waiting, charge, asked } = self;
-        drop((waiting, charge));
+        let Self { kept, place, asked } = self;
+        drop(place);
         let mut exchange = kept.back(core);
         let waited = asked.elapsed();
         let record = &mut exchange.record;
@@ -109,9 +121,20 @@ impl Parked {
         record.backend.iter().for_each(|series| series.waited(end_of(granted), waited));
         exchange
     }
+}
 
-    fn poll_waited(
+impl InLine {
+    /// Enters it, with so many bytes.
+    pub fn enter(backend: &Arc<Backend>, ticket: &mut Ticket, kept: usize, asked: Instant) -> Result<Self, Refusal> {
+        let mut charge = backend.charge();
+        charge.grow(kept as u64)?;
+        Ok(Self { waiting: backend.enqueue(ticket, asked)?, charge })
+    }
+
+    /// Ready once the backend says something, the client has left, or the time is over.
+    pub fn poll(
         &mut self,
+        client: &mut impl Watched,
         core: &Core,
         tools: &mut Tools<'_>,
         cx: &mut Context<'_>,
@@ -126,11 +149,11 @@ impl Parked {
         if is_over {
             return Poll::Ready(Err(Failure::Draining));
         }
-        let before = self.kept.retained();
-        if self.kept.poll_gone(cx, core.shared.limits.spool_bytes).is_ready() {
+        let before = client.retained();
+        if client.poll_gone(cx, core.shared.limits.spool_bytes).is_ready() {
             return Poll::Ready(Err(Failure::ClientGone));
         }
-        let more = self.kept.retained().saturating_sub(before);
+        let more = client.retained().saturating_sub(before);
         match self.charge.grow(more as u64) {
             Ok(()) => Poll::Pending,
             Err(refusal) => Poll::Ready(Err(refusal.failure)),
@@ -140,7 +163,7 @@ impl Parked {
 
 impl Kept {
     fn of(core: &Core, exchange: Exchange) -> Self {
-        if exchange.record.attempts > 0 {
+        if exchange.record.attempts > 0 || exchange.has_read() {
             let mut exchange = exchange;
             // shrinking in place would leave each request alone on a page of its own
             core.buffers.give(exchange.down.head.fields.compact());
@@ -172,6 +195,16 @@ impl Kept {
         Exchange::unsent(core, down, plan, ticket, Record::of(began))
     }
 
+    fn leads_elsewhere(&self, core: &Core) -> Option<Box<RequestHead>> {
+        match self {
+            Self::Unsent(unsent) => unsent.plan.leads_elsewhere(core, unsent.connection.port, Some(&unsent.head)),
+            // a byte was sent already, or a service saw it under its rule: it stays with that
+            Self::Tried(_) => None,
+        }
+    }
+}
+
+impl Watched for Kept {
     fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
         match self {
             Self::Unsent(unsent) => unsent.halves.poll_gone(cx, spool),
@@ -186,14 +219,6 @@ impl Kept {
         match self {
             Self::Unsent(unsent) => unsent.halves.retained(),
             Self::Tried(exchange) => exchange.down.rx.retained(),
-        }
-    }
-
-    fn leads_elsewhere(&self, core: &Core) -> Option<Box<RequestHead>> {
-        match self {
-            Self::Unsent(unsent) => unsent.plan.leads_elsewhere(core, unsent.connection.port, &unsent.head),
-            // a byte was sent already: it stays with its rule
-            Self::Tried(_) => None,
         }
     }
 }
@@ -219,7 +244,7 @@ mod tests {
             ("halves", size_of::<Halves>()),
             ("plan", size_of::<Plan>()),
             ("began", size_of::<Began>()),
-            ("place", size_of::<Waiting>() + size_of::<Charge>()),
+            ("place", size_of::<InLine>()),
         ];
         assert!(size_of::<Parked>() <= 472, "{} B; of them {parts:?}", size_of::<Parked>());
     }

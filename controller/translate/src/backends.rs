@@ -23,6 +23,15 @@ pub(crate) struct Backends<'l, 'a> {
 pub(crate) struct Referrer<'a> {
     pub kind: RouteKind,
     pub namespace: &'a str,
+    /// Whether what is named is spoken to over gRPC, whatever the kind.
+    pub grpc: bool,
+}
+
+impl Referrer<'_> {
+    /// The kind of a route that speaks the same.
+    fn speaks(self) -> RouteKind {
+        if self.grpc { RouteKind::GRPCRoute } else { self.kind }
+    }
 }
 
 /// One target of a reference, with its share of the reference: numerator of the sum of all.
@@ -74,10 +83,10 @@ impl<'l, 'a> Backends<'l, 'a> {
         }
         let key = (Text::from(namespace), reference.name.clone());
         if let Some(arms) = self.lookup.objects.aliases.get(&key) {
-            return self.alias(from.kind, namespace, arms, at, findings);
+            return self.alias(from.speaks(), namespace, arms, at, findings);
         }
         let port = reference.port.unwrap_or_default();
-        let name = self.backend(from.kind, &key, port, at)?;
+        let name = self.backend(from.speaks(), &key, port, at)?;
         Ok(vec![(ArmTarget::Backend(name), 1)])
     }
 
@@ -131,7 +140,7 @@ impl<'l, 'a> Backends<'l, 'a> {
         })
     }
 
-    /// The Backend of a name that a rule has; `grpc` where one of a GRPCRoute has it, for what serves gRPC speaks HTTP/2.
+    /// The Backend of a name that a rule has; `grpc` where it is spoken to so: by a GRPCRoute, or an ExternalAuth filter. For what serves gRPC speaks HTTP/2.
     pub fn make(&self, name: &BackendName, grpc: bool) -> Option<Backend> {
         let key = (name.namespace.clone(), name.service.clone());
         let service = self.lookup.objects.services.get(&key)?;

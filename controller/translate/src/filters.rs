@@ -2,23 +2,26 @@
 
 use crate::{
     conditions::{ConditionType, Finding, Reason},
-    kinds::{self, HeaderModifier, PathModifier},
+    kinds::{self, BackendRef, HeaderModifier, PathModifier},
     schema::FieldPath,
 };
 use headgate_config::{
-    BackendName, Cors, Filter, Fraction, HeaderEdit, OriginPattern, PathEdit, Redirect, Rewrite, Scheme,
+    ArmTarget, AuthProtocol, Cors, ExternalAuth, Filter, Fraction, HeaderEdit, OriginPattern, PathEdit, Redirect,
+    Rewrite, Scheme,
 };
+use headgate_message::canonical_path;
 
 /// Fields that say how a message is framed or belong to one connection: no filter may write them.
 const FRAMING: [&str; 8] =
     ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
-/// Filters in order. `mirror` resolves the backend of a mirror; one that leads nowhere is left out, as the specification says.
+/// Filters in order. `resolve` finds the backend that a filter names, which is spoken to over gRPC or not. A mirror that leads nowhere is
+/// left out, as the specification says; an authorization that leads nowhere fails every request.
 pub(crate) fn filters(
     list: &[kinds::Filter],
     at: &FieldPath,
     findings: &mut Vec<Finding>,
-    mut mirror: impl FnMut(&kinds::Mirror, &FieldPath, &mut Vec<Finding>) -> Option<BackendName>,
+    mut resolve: impl FnMut(&BackendRef, bool, &FieldPath, &mut Vec<Finding>) -> ArmTarget,
 ) -> Vec<Filter> {
     let mut made = Vec::with_capacity(list.len());
     for (index, filter) in list.iter().enumerate() {
@@ -32,15 +35,23 @@ pub(crate) fn filters(
                 made.push(checked(edit, &at, findings).map_or_else(Filter::Unsupported, Filter::ResponseHeaders));
             }
             kinds::Filter::Mirror(spec) => {
-                let backend = mirror(spec, &at.key("requestMirror").key("backendRef"), findings);
+                let at = at.key("requestMirror").key("backendRef");
                 let (numerator, denominator) = spec.fraction.unwrap_or((1, 1));
                 let fraction = Fraction { numerator, denominator };
-                made.extend(backend.map(|backend| Filter::Mirror { backend, fraction }));
+                if let ArmTarget::Backend(backend) = resolve(&spec.backend, false, &at, findings) {
+                    made.push(Filter::Mirror { backend, fraction });
+                }
             }
             kinds::Filter::Redirect(spec) => made.push(redirect(spec, &at.key("requestRedirect"), findings)),
             kinds::Filter::Rewrite(spec) => made.push(rewrite(spec, &at.key("urlRewrite"), findings)),
             kinds::Filter::Cors(spec) => made.push(Filter::Cors(cors(spec))),
-            kinds::Filter::ExternalAuth(_) | kinds::Filter::Unknown(_) => made.push(unsupported(
+            kinds::Filter::ExternalAuth(spec) => {
+                let at = at.key("externalAuth");
+                let grpc = spec.protocol == kinds::AuthProtocol::Grpc;
+                let service = resolve(&spec.backend, grpc, &at.key("backendRef"), findings);
+                made.push(external_auth(spec, service, &at, findings));
+            }
+            kinds::Filter::Unknown(_) => made.push(unsupported(
                 filter.kind(),
                 Finding::new(ConditionType::Accepted, Reason::UnsupportedValue, at.key("type"), ""),
                 findings,
@@ -162,6 +173,42 @@ fn cors(spec: &kinds::Cors) -> Cors {
         headers: lower(&spec.allow_headers),
         expose: lower(&spec.expose_headers),
         max_age_s: spec.max_age_s,
+    }
+}
+
+fn external_auth(
+    spec: &kinds::ExternalAuth,
+    service: ArmTarget,
+    at: &FieldPath,
+    findings: &mut Vec<Finding>,
+) -> Filter {
+    let lower = |list: &[String]| list.iter().map(|name| name.to_ascii_lowercase()).collect();
+    let protocol = match &spec.protocol {
+        kinds::AuthProtocol::Http => match auth_prefix(spec.path.as_deref().unwrap_or_default()) {
+            Ok(prefix) => AuthProtocol::Http { prefix, answer_headers: lower(&spec.allowed_response_headers) },
+            Err(what) => return unsupported_value(&what, at.key("http").key("path"), findings),
+        },
+        kinds::AuthProtocol::Grpc => AuthProtocol::Grpc,
+        kinds::AuthProtocol::Unknown(kind) => {
+            return unsupported_value(&format!("an authorization over {kind}"), at.key("protocol"), findings);
+        }
+    };
+    Filter::ExternalAuth(Box::new(ExternalAuth {
+        service,
+        protocol,
+        request_headers: lower(&spec.allowed_headers),
+        body_bytes: spec.body_max_bytes.unwrap_or_default(),
+    }))
+}
+
+/// What is put before paths: a path begins after it, so it ends without `/`.
+fn auth_prefix(path: &str) -> Result<String, String> {
+    if path.is_empty() {
+        return Ok(String::new());
+    }
+    match canonical_path(path.as_bytes()) {
+        Ok(canonical) => Ok(String::from_utf8_lossy(&canonical).trim_end_matches('/').to_owned()),
+        Err(bad) => Err(format!("the path {path:?} ({})", bad.as_str())),
     }
 }
 

@@ -12,8 +12,7 @@ use crate::{
     schema::FieldPath,
 };
 use headgate_config::{
-    Action, Arm, ArmTarget, BackendName, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Split, Text,
-    Timeouts,
+    Action, Arm, ArmTarget, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Split, Text, Timeouts,
 };
 
 /// A route of any kind.
@@ -84,15 +83,10 @@ impl<'a> Route<'a> {
             let namespace = backend.namespace.as_deref().unwrap_or(&meta.namespace);
             backend.is_service().then_some((namespace, backend.name.as_str()))
         };
-        let mirrored = |filters: &'a [kinds::Filter]| {
-            filters.iter().filter_map(|filter| match filter {
-                kinds::Filter::Mirror(mirror) => Some(&mirror.backend),
-                _ => None,
-            })
-        };
+        let filtered = |filters: &'a [kinds::Filter]| filters.iter().filter_map(kinds::Filter::backend);
         let of_rule = move |(filters, backends): (&'a [kinds::Filter], &'a [WeightedBackend])| {
-            let own = backends.iter().flat_map(move |one| mirrored(&one.filters).chain([&one.backend]));
-            mirrored(filters).chain(own)
+            let own = backends.iter().flat_map(move |one| filtered(&one.filters).chain([&one.backend]));
+            filtered(filters).chain(own)
         };
         let (http, grpc, transport) = match self {
             Self::Http(route) => (route.rules.as_slice(), [].as_slice(), [].as_slice()),
@@ -198,7 +192,7 @@ struct RuleWork<'w, 'l, 'a> {
     findings: Vec<Finding>,
 }
 
-impl RuleWork<'_, '_, '_> {
+impl<'w> RuleWork<'w, '_, '_> {
     /// `None` if no match is left that could be decided: the rule takes no request then.
     fn rule(&mut self, draft: Draft<'_>) -> Option<Rule> {
         let at = FieldPath::of("spec.rules").index(self.index);
@@ -268,16 +262,18 @@ impl RuleWork<'_, '_, '_> {
     }
 
     fn filters(&mut self, list: &[kinds::Filter], at: &FieldPath) -> Vec<Filter> {
-        let from = Referrer { kind: self.route.kind(), namespace: &self.route.meta().namespace };
-        let backends = self.backends;
-        filters::filters(list, at, &mut self.findings, |mirror, at, findings| {
-            let shares = backends.resolve(from, &mirror.backend, at, findings);
-            heaviest(shares)
+        let (backends, from) = (self.backends, self.referrer());
+        filters::filters(list, at, &mut self.findings, |named, grpc, at, findings| {
+            heaviest(backends.resolve(Referrer { grpc, ..from }, named, at, findings))
         })
     }
 
+    fn referrer(&self) -> Referrer<'w> {
+        Referrer { kind: self.route.kind(), namespace: &self.route.meta().namespace, grpc: false }
+    }
+
     fn split(&mut self, list: &[WeightedBackend], at: &FieldPath) -> Split {
-        let from = Referrer { kind: self.route.kind(), namespace: &self.route.meta().namespace };
+        let from = self.referrer();
         let (mut targets, mut weights) = (Vec::with_capacity(list.len()), Vec::with_capacity(list.len()));
         for (index, weighted) in list.iter().enumerate() {
             let at = at.index(index);
@@ -298,11 +294,8 @@ impl RuleWork<'_, '_, '_> {
     }
 }
 
-/// A mirror has one backend: of an alias the one with the most weight.
-fn heaviest(shares: Vec<(ArmTarget, u32)>) -> Option<BackendName> {
-    let heaviest = shares.into_iter().max_by_key(|(_, share)| *share)?;
-    match heaviest.0 {
-        ArmTarget::Backend(name) => Some(name),
-        ArmTarget::Invalid(_) => None,
-    }
+/// A filter has one backend: of an alias the one with the most weight.
+fn heaviest(shares: Vec<(ArmTarget, u32)>) -> ArmTarget {
+    let heaviest = shares.into_iter().max_by_key(|(_, share)| *share);
+    heaviest.map_or_else(|| ArmTarget::Invalid("the reference leads nowhere".to_owned()), |(target, _)| target)
 }

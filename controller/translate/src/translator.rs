@@ -16,7 +16,7 @@ use crate::{
     scaling::Scaling,
     schema::{FieldPath, Problem},
 };
-use headgate_config::{BackendName, ByName, Named, RouteKind, Rule, RuleName, Text};
+use headgate_config::{BackendName, ByName, Filter, Named, RouteKind, Rule, RuleName, Text};
 use imbl::OrdMap;
 use std::{
     borrow::Borrow,
@@ -173,6 +173,9 @@ impl Memory {
                 };
                 *uses = (uses.0 + sign, uses.1 + sign * grpc);
             }
+            for backend in rule.all_filters().filter(|filter| filter.speaks_grpc()).filter_map(Filter::backend) {
+                touched.entry(backend.clone()).or_default().1 += sign;
+            }
         };
         old.iter().for_each(|rule| count(rule, -1));
         rules.iter().for_each(|rule| count(rule, 1));
@@ -238,7 +241,7 @@ impl Memory {
 }
 
 impl Uses {
-    /// Counts; whether any rule, and any of a GRPCRoute, names the Backend now.
+    /// Counts; whether any rule, and any over gRPC, names the Backend now.
     fn add(&mut self, name: &BackendName, is_known: bool, (new, new_grpc): (isize, isize)) -> (bool, bool) {
         let beyond_first = self.more.remove(name).unwrap_or_default();
         let uses = (usize::from(is_known) + beyond_first).saturating_add_signed(new);

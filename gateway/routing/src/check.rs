@@ -1,7 +1,10 @@
 //! Checks of what a rule says beyond its type: names, values, paths, hosts, statuses. Finds every defect; never repairs one.
 
 use crate::Problem;
-use headgate_config::{Cors, Filter, Fraction, HeaderEdit, Match, PathEdit, PathMatch, Redirect, Rewrite, RuleName};
+use headgate_config::{
+    AuthProtocol, Cors, ExternalAuth, Filter, Fraction, HeaderEdit, Match, PathEdit, PathMatch, Redirect, Rewrite,
+    RuleName,
+};
 use headgate_message::{Method, canonical_path, is_token, is_value, split_authority};
 
 /// Fields that say how a message is framed or belong to one connection: the writers make them, and no filter may.
@@ -74,7 +77,7 @@ pub(crate) fn matching(matching: &Match, field: &str, defects: &mut Defects<'_>)
     }
 }
 
-/// Checks the filters of a rule or of an arm but for the backends of mirrors.
+/// Checks the filters of a rule or of an arm but for the backends that they name.
 pub(crate) fn filters(filters: &[Filter], field: &str, defects: &mut Defects<'_>) {
     for (at, filter) in filters.iter().enumerate() {
         let field = |kind: &str| format!("{field}[{at}].{kind}");
@@ -85,6 +88,7 @@ pub(crate) fn filters(filters: &[Filter], field: &str, defects: &mut Defects<'_>
             Filter::Rewrite(change) => rewrite(change, &field("urlRewrite"), defects),
             Filter::Mirror { fraction, .. } => share(*fraction, &field("requestMirror.fraction"), defects),
             Filter::Cors(policy) => cors(policy, &field("cors"), defects),
+            Filter::ExternalAuth(auth) => external_auth(auth, &field("externalAuth"), defects),
             Filter::Unsupported(what) => {
                 defects.add(
                     &field("type"),
@@ -179,6 +183,16 @@ fn share(fraction: Fraction, field: &str, defects: &mut Defects<'_>) {
             fraction.numerator, fraction.denominator
         );
         defects.add(field, message);
+    }
+}
+
+fn external_auth(auth: &ExternalAuth, field: &str, defects: &mut Defects<'_>) {
+    let AuthProtocol::Http { prefix, .. } = &auth.protocol else { return };
+    let is_canonical = canonical_path(prefix.as_bytes()).is_ok_and(|canonical| *canonical == *prefix.as_bytes());
+    if !prefix.is_empty() && (!is_canonical || prefix.ends_with('/')) {
+        let message =
+            format!("{prefix:?} cannot stand before a path: write a path that starts with / and does not end with it");
+        defects.add(&format!("{field}.http.path"), message);
     }
 }
 

@@ -23,5 +23,5 @@ mod texts;
 pub use explain::{Contender, Explanation, OtherListener, Share, Verdict};
 pub use problem::Problem;
 pub use rows::Row;
-pub use rule::{CompiledArm, CompiledMirror, CompiledRule, Failed};
+pub use rule::{CompiledArm, CompiledRule, Failed, FilterBackend};
 pub use table::{Carried, Compiled, Found, Outcome, Port, Table};

@@ -8,8 +8,8 @@ use crate::{
     split::Weights,
 };
 use headgate_config::{
-    Action, Arm, ArmTarget, BackendName, ColdArm, Filter, Fraction, HostPattern, Match, PathMatch, Rank, Retry, Rule,
-    RuleName, Seniority, Timeouts, ValueMatch, ValueTest,
+    Action, Arm, ArmTarget, BackendName, ColdArm, Filter, HostPattern, Match, PathMatch, Rank, Retry, Rule, RuleName,
+    Seniority, Timeouts, ValueMatch, ValueTest,
 };
 use headgate_message::{Fields, RequestHead};
 use regex::bytes::Regex;
@@ -31,7 +31,7 @@ struct Rare<B> {
     /// By the index of the match; empty where no match has an expression.
     expressions: Box<[Expressions]>,
     invalid: Option<Box<str>>,
-    mirrors: Box<[CompiledMirror<B>]>,
+    filter_backends: Box<[FilterBackend<B>]>,
     problems: Box<[Problem]>,
 }
 
@@ -39,7 +39,7 @@ impl<B> Rare<B> {
     fn kept(self) -> Option<Box<Self>> {
         let is_empty = self.expressions.is_empty()
             && self.invalid.is_none()
-            && self.mirrors.is_empty()
+            && self.filter_backends.is_empty()
             && self.problems.is_empty();
         (!is_empty).then(|| Box::new(self))
     }
@@ -59,7 +59,7 @@ pub struct CompiledArm<B> {
 #[derive(Debug)]
 struct RareOfArm<B> {
     invalid: Option<Box<str>>,
-    mirrors: Box<[CompiledMirror<B>]>,
+    filter_backends: Box<[FilterBackend<B>]>,
 }
 
 impl<B> CompiledArm<B> {
@@ -71,21 +71,19 @@ impl<B> CompiledArm<B> {
         }
     }
 
-    /// The mirrors among the filters of this arm.
-    pub fn mirrors(&self) -> &[CompiledMirror<B>] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.mirrors)
+    /// The backends that the filters of this arm name.
+    pub fn filter_backends(&self) -> &[FilterBackend<B>] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.filter_backends)
     }
 }
 
-/// A mirror filter, resolved.
+/// The backend of a filter that names one, resolved.
 #[derive(Debug)]
-pub struct CompiledMirror<B> {
-    /// Its index in the list of filters that it is one of.
+pub struct FilterBackend<B> {
+    /// The filter's index in the list of filters that it is one of.
     pub at: usize,
-    /// Where the copy goes; `None` where there is no such backend, which drops the copies and nothing else.
+    /// `None` where there is no such backend: copies are dropped, and what must be asked fails its requests.
     pub backend: Option<B>,
-    /// Which share of the requests.
-    pub fraction: Fraction,
 }
 
 /// The part of a match that a request fails; in the order in which they are asked.
@@ -133,9 +131,9 @@ impl<B> CompiledRule<B> {
         &self.config.filters
     }
 
-    /// The mirrors among `filters`.
-    pub fn mirrors(&self) -> &[CompiledMirror<B>] {
-        self.rare.as_ref().map_or(&[], |rare| &rare.mirrors)
+    /// The backends that `filters` name.
+    pub fn filter_backends(&self) -> &[FilterBackend<B>] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.filter_backends)
     }
 
     /// Limits of time.
@@ -317,7 +315,7 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
             // Not a problem found here: who made the rule invalid has told it.
             invalid = Some(reason.as_str().into());
         }
-        let mirrors = compile_mirrors(&config.filters, "filters", &backend, &mut defects);
+        let filter_backends = compile_backends(&config.filters, "filters", &backend, &mut defects);
         let arms: Box<[_]> = match &config.action {
             Action::Forward(split) => {
                 split.arms.iter().enumerate().map(|(at, arm)| compile_arm(arm, at, &backend, &mut defects)).collect()
@@ -330,7 +328,7 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
             config: Arc::clone(config),
             arms,
             weights,
-            rare: Rare { expressions, invalid, mirrors, problems }.kept(),
+            rare: Rare { expressions, invalid, filter_backends, problems }.kept(),
         }
     }
 
@@ -347,26 +345,23 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
         B: 'b,
     {
         let mut arms = self.config_arms().iter().zip(&self.arms);
-        same_mirrors(&self.config.filters, self.mirrors(), &backend)
+        same_backends(&self.config.filters, self.filter_backends(), &backend)
             && arms.all(|(config, arm)| {
                 let target = match &config.target {
                     ArmTarget::Backend(name) => backend(name),
                     ArmTarget::Invalid(_) => None,
                 };
-                arm.backend.as_ref() == target && same_mirrors(&config.filters, arm.mirrors(), &backend)
+                arm.backend.as_ref() == target && same_backends(&config.filters, arm.filter_backends(), &backend)
             })
     }
 }
 
-fn same_mirrors<'b, B: PartialEq + 'b>(
+fn same_backends<'b, B: PartialEq + 'b>(
     filters: &[Filter],
-    mirrors: &[CompiledMirror<B>],
+    known: &[FilterBackend<B>],
     backend: impl Fn(&BackendName) -> Option<&'b B>,
 ) -> bool {
-    mirrors.iter().all(|mirror| match &filters[mirror.at] {
-        Filter::Mirror { backend: name, .. } => mirror.backend.as_ref() == backend(name),
-        _ => true,
-    })
+    known.iter().all(|known| known.backend.as_ref() == filters[known.at].backend().and_then(&backend))
 }
 
 fn compile_arm<'b, B: Clone + 'b>(
@@ -392,30 +387,31 @@ fn compile_arm<'b, B: Clone + 'b>(
         ArmTarget::Backend(_) => defects.since(mark),
     };
     let invalid = invalid.map(Box::from);
-    let mirrors = compile_mirrors(&arm.filters, &filters, &backend, defects);
-    let is_rare = invalid.is_some() || !mirrors.is_empty();
-    let rare = is_rare.then(|| Box::new(RareOfArm { invalid, mirrors }));
+    let filter_backends = compile_backends(&arm.filters, &filters, &backend, defects);
+    let is_rare = invalid.is_some() || !filter_backends.is_empty();
+    let rare = is_rare.then(|| Box::new(RareOfArm { invalid, filter_backends }));
     CompiledArm { backend: handle, weight: arm.weight, rare }
 }
 
-fn compile_mirrors<'b, B: Clone + 'b>(
+fn compile_backends<'b, B: Clone + 'b>(
     filters: &[Filter],
     field: &str,
     backend: impl Fn(&BackendName) -> Option<&'b B>,
     defects: &mut Defects<'_>,
-) -> Box<[CompiledMirror<B>]> {
-    let mirrors = filters.iter().enumerate().filter_map(|(at, filter)| match filter {
-        Filter::Mirror { backend: name, fraction } => Some((at, name, *fraction)),
-        _ => None,
-    });
-    mirrors
-        .map(|(at, name, fraction)| {
+) -> Box<[FilterBackend<B>]> {
+    let named = filters.iter().enumerate().filter_map(|(at, filter)| Some((at, filter, filter.backend()?)));
+    named
+        .map(|(at, filter, name)| {
             let known = backend(name).cloned();
             if known.is_none() {
-                let message = format!("no backend {name} is known, so nothing is mirrored: write one that exists");
-                defects.add(&format!("{field}[{at}].requestMirror.backendRef"), message);
+                let (kind, so) = match filter {
+                    Filter::ExternalAuth(_) => ("externalAuth", "requests are answered 500"),
+                    _ => ("requestMirror", "nothing is mirrored"),
+                };
+                let message = format!("no backend {name} is known, so {so}: write one that exists");
+                defects.add(&format!("{field}[{at}].{kind}.backendRef"), message);
             }
-            CompiledMirror { at, backend: known, fraction }
+            FilterBackend { at, backend: known }
         })
         .collect()
 }

@@ -19,6 +19,58 @@ const NOT_EDITABLE: &[&str] = &[
     "upgrade",
 ];
 
+/// A change of one field that an authorization service asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    /// Lower-case, and one that may be edited.
+    pub name: String,
+    /// Without control characters.
+    pub value: Vec<u8>,
+    /// What becomes of fields of the name.
+    pub how: How,
+}
+
+/// What becomes of fields that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// They go, whatever their spelling.
+    Set,
+    /// They stay.
+    Add,
+    /// They stay, and nothing is added.
+    AddIfAbsent,
+    /// They go, and where there are none nothing is added.
+    SetIfPresent,
+}
+
+impl Edit {
+    /// Makes the change.
+    pub fn apply(&self, fields: &mut Fields) {
+        let applies = match self.how {
+            How::Set | How::Add => true,
+            How::AddIfAbsent => !fields.has(&self.name),
+            How::SetIfPresent => fields.has(&self.name),
+        };
+        if matches!(self.how, How::Set | How::SetIfPresent) {
+            remove_like(fields, &self.name);
+        }
+        if applies {
+            fields.push(&self.name, &self.value);
+        }
+    }
+}
+
+/// Removes the fields of a name, and those that some backends read as the same: CGI and its heirs take `_` for `-`.
+pub fn remove_like(fields: &mut Fields, name: &str) {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    fields.remove_where(|other| other.iter().copied().map(plain).eq(name.bytes().map(plain)));
+}
+
+/// Whether a filter may write fields of this name, lower-case.
+pub fn is_editable(name: &str) -> bool {
+    is_token(name) && !NOT_EDITABLE.contains(&name)
+}
+
 /// Applies a vetted edit.
 pub(super) fn edit(edit: &HeaderEdit, fields: &mut Fields) {
     for (name, value) in &edit.set {

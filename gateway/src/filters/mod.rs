@@ -6,6 +6,8 @@ mod mirror;
 mod redirect;
 mod rewrite;
 
+pub use headers::{Edit, How, is_editable, remove_like};
+
 use crate::failure::Failure;
 use headgate_config::{BackendName, Filter, PathEdit, Scheme};
 use headgate_message::{RequestHead, ResponseHead};
@@ -19,6 +21,8 @@ pub enum Verdict {
     Answer(ResponseHead),
     /// Answered here with a failure.
     Fail(Failure),
+    /// A service must be asked, as the filter of this index says; those after it are not applied yet.
+    Ask(usize),
 }
 
 /// What filters must know besides the head.
@@ -38,17 +42,20 @@ pub struct Context<'a> {
 pub struct Applied {
     /// Backends that get a copy.
     pub mirrors: Vec<BackendName>,
+    /// What an authorization service adds to the answer.
+    pub answer_edits: Vec<Edit>,
     // Kept because a later filter may edit the header away. Boxed text only for a rule with CORS and a request with an Origin.
     origin: Option<Box<str>>,
 }
 
 /// What filters of most requests keep: nothing.
-pub static NOTHING_APPLIED: Applied = Applied { mirrors: Vec::new(), origin: None };
+pub static NOTHING_APPLIED: Applied = Applied { mirrors: Vec::new(), answer_edits: Vec::new(), origin: None };
 
 impl Applied {
     /// In a box if there is anything, since most requests have nothing and are many while they wait.
     pub fn boxed(self) -> Option<Box<Self>> {
-        (self.origin.is_some() || !self.mirrors.is_empty()).then(|| Box::new(self))
+        let is_any = self.origin.is_some() || !self.mirrors.is_empty() || !self.answer_edits.is_empty();
+        is_any.then(|| Box::new(self))
     }
 }
 
@@ -65,19 +72,20 @@ pub fn vet(filters: Vec<Filter>) -> Vec<Filter> {
             mirror::vet(fraction).map(|fraction| Filter::Mirror { backend, fraction })
         }
         Filter::Cors(cors) => cors::vet(cors).map(Filter::Cors),
+        Filter::ExternalAuth(auth) => Ok(Filter::ExternalAuth(auth)),
         Filter::Unsupported(what) => Err(what),
     };
     filters.into_iter().map(|filter| vet_one(filter).unwrap_or_else(Filter::Unsupported)).collect()
 }
 
-/// Applies vetted filters to a request, in order; stops at the first answer. First those of the rule, then those of the arm.
+/// Applies vetted filters to a request, in order; stops at the first answer or question. First those of the rule, then those of the arm.
 pub fn apply_request(
     filters: &[Filter],
     head: &mut RequestHead,
     context: &Context<'_>,
     applied: &mut Applied,
 ) -> Verdict {
-    for filter in filters {
+    for (at, filter) in filters.iter().enumerate() {
         let verdict = match filter {
             Filter::RequestHeaders(edit) => {
                 headers::edit(edit, &mut head.fields);
@@ -96,6 +104,7 @@ pub fn apply_request(
                 applied.origin = head.fields.get_str("origin").map(Into::into);
                 cors::preflight(cors, head).map_or(Verdict::Go, Verdict::Answer)
             }
+            Filter::ExternalAuth(_) => Verdict::Ask(at),
             Filter::Unsupported(_) => Verdict::Fail(Failure::FilterUnsupported),
         };
         if !matches!(verdict, Verdict::Go) {
@@ -115,6 +124,7 @@ pub fn apply_response(filters: &[Filter], applied: &Applied, head: &mut Response
             | Filter::Redirect(_)
             | Filter::Rewrite(_)
             | Filter::Mirror { .. }
+            | Filter::ExternalAuth(_)
             | Filter::Unsupported(_) => {}
         }
     }
@@ -160,13 +170,13 @@ fn vet_host(host: &str) -> Result<(), String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use headgate_config::{Cors, Fraction, HeaderEdit, OriginPattern, Redirect, Rewrite};
     use headgate_message::{Authority, Fields, Method, Span, Target};
 
     /// A request of `method` for `http://host/path?query`.
-    pub(super) fn request(method: &str, authority: &str, target: &str, fields: &[(&str, &str)]) -> RequestHead {
+    pub(crate) fn request(method: &str, authority: &str, target: &str, fields: &[(&str, &str)]) -> RequestHead {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let mut all = Fields::default();
         let raw = all.store(target.as_bytes());
@@ -258,7 +268,7 @@ mod tests {
             (Filter::Rewrite(Rewrite { host: Some("a b".into()), path: None }), "a b"),
             (Filter::Redirect(redirect(200)), "200"),
             (Filter::Cors(Cors { methods: vec!["A B".into()], ..Default::default() }), "A B"),
-            (Filter::Unsupported("ExternalAuth".into()), "ExternalAuth"),
+            (Filter::Unsupported("BodyModifier".into()), "BodyModifier"),
         ] {
             let vetted = vet(vec![filter.clone()]);
             assert!(

@@ -46,7 +46,7 @@ mod tests {
                 Ok(format!("{}{}{query}", head.authority(), head.path()))
             }
             Verdict::Fail(failure) => Err(failure),
-            Verdict::Answer(_) => panic!("a rewrite answers nothing"),
+            Verdict::Answer(_) | Verdict::Ask(_) => panic!("a rewrite answers nothing"),
         }
     }
 

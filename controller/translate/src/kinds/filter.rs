@@ -192,6 +192,15 @@ impl Filter {
         }
     }
 
+    /// The backend that it names.
+    pub fn backend(&self) -> Option<&BackendRef> {
+        match self {
+            Self::Mirror(mirror) => Some(&mirror.backend),
+            Self::ExternalAuth(auth) => Some(&auth.backend),
+            _ => None,
+        }
+    }
+
     /// `filters` of a rule or a backend, with the rules of the API on repetition.
     pub(crate) fn read_list(fields: &mut Fields<'_>, grpc: bool) -> Vec<Self> {
         let Some(list) = fields.get("filters") else { return Vec::new() };

@@ -44,8 +44,8 @@ pub fn bad() -> Vec<Bad> {
         let reference = json!({"group": "filters.example", "kind": kind, "name": "any"});
         add("extension", filtered(json!([{"type": "ExtensionRef", "extensionRef": reference}])), unsupported, 500);
     }
-    let auth = json!({"protocol": "HTTP", "backendRef": {"name": "a", "port": 80}, "http": {"path": "/"}});
-    add("auth", filtered(json!([{"type": "ExternalAuth", "externalAuth": auth}])), unsupported, 500);
+    let auth = json!({"protocol": "HTTP", "backendRef": {"name": "nobody", "port": 80}, "http": {"path": "/"}});
+    add("auth", filtered(json!([{"type": "ExternalAuth", "externalAuth": auth}])), Some("BackendNotFound"), 500);
     for (name, port) in [("nobody", 80), ("nowhere", 443), ("missing", 80), ("a", 81), ("b", 8080), ("elsewhere", 80)] {
         add("backend", json!([{"backendRefs": [{"name": name, "port": port}]}]), Some("BackendNotFound"), 500);
     }

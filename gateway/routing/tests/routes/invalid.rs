@@ -117,7 +117,7 @@ fn a_backend_or_mirror_that_is_not_known_costs_no_more_than_itself() {
     let compiled = compile(&known);
     let [a, b] = compiled.table.rules() else { panic!("two rules") };
     assert_eq!((a.invalid(), b.invalid()), (None, None));
-    let mirrors: Vec<_> = a.mirrors().iter().map(|mirror| (mirror.at, mirror.backend.is_some())).collect();
+    let mirrors: Vec<_> = a.filter_backends().iter().map(|named| (named.at, named.backend.is_some())).collect();
     assert_eq!(mirrors, [(1, true), (2, false)]);
     assert_eq!(b.arms()[0].target(), Err("no backend default/b:80 is known: write one that exists"));
     let fields: Vec<_> = compiled.problems.iter().map(|problem| problem.field.as_str()).collect();

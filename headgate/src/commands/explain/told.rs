@@ -2,8 +2,8 @@
 
 use super::routes;
 use headgate_config::{
-    Activation, ColdArm, Cors, Filter, HeaderEdit, HostPattern, Match, OriginPattern, PathEdit, Redirect, Retry,
-    Rewrite, Timeouts,
+    Activation, ArmTarget, AuthProtocol, ColdArm, Cors, ExternalAuth, Filter, HeaderEdit, HostPattern, Match,
+    OriginPattern, PathEdit, Redirect, Retry, Rewrite, Timeouts,
 };
 use serde::Deserialize;
 use std::fmt::Write;
@@ -257,6 +257,7 @@ fn describe(filter: &Filter) -> String {
             format!("mirror: a copy of {} in {} to {backend}", fraction.numerator, fraction.denominator)
         }
         Filter::Cors(cors) => describe_cors(cors),
+        Filter::ExternalAuth(auth) => describe_auth(auth),
         Filter::Unsupported(name) => format!("{name}: not supported by this version, answers 500"),
     }
 }
@@ -285,6 +286,28 @@ fn describe_path(edit: &PathEdit) -> String {
     match edit {
         PathEdit::Full(path) => format!("path to {path}"),
         PathEdit::Prefix(prefix) => format!("matched prefix to {prefix}"),
+    }
+}
+
+fn describe_auth(auth: &ExternalAuth) -> String {
+    let service = match &auth.service {
+        ArmTarget::Backend(name) => name.to_string(),
+        ArmTarget::Invalid(why) => format!("nobody, answers 500: {why}"),
+    };
+    let names = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!(", {what} {}", names.join(" ")),
+    };
+    let body =
+        if auth.body_bytes > 0 { format!(", with bodies of up to {} B", auth.body_bytes) } else { String::new() };
+    let sent = names("sent", &auth.request_headers);
+    match &auth.protocol {
+        AuthProtocol::Grpc => format!("authorization over gRPC: asks {service}{sent}{body}"),
+        AuthProtocol::Http { prefix, answer_headers } => {
+            let before = if prefix.is_empty() { String::new() } else { format!(" below {prefix}") };
+            let passed_on = names("passed on", answer_headers);
+            format!("authorization over HTTP: asks {service}{before}{sent}{body}{passed_on}")
+        }
     }
 }
 
