@@ -63,6 +63,7 @@ pub struct Shared {
     has_routes: AtomicBool,
     lacks: AtomicBool,
     leaves: AtomicBool,
+    drains: AtomicBool,
     posts: Vec<UnboundedSender<Post>>,
     /// Connections of each core, handed over or open.
     loads: Vec<AtomicUsize>,
@@ -116,6 +117,7 @@ impl Shared {
                 has_routes: AtomicBool::new(false),
                 lacks: AtomicBool::new(false),
                 leaves: AtomicBool::new(false),
+                drains: AtomicBool::new(false),
                 posts,
                 loads,
                 datagram_clients: AtomicUsize::new(0),
@@ -137,7 +139,7 @@ impl Shared {
 
     /// Whether the gateway should get traffic: it has routes, lacks nothing of them, and does not drain.
     pub fn is_ready(&self) -> bool {
-        self.has_routes.load(Relaxed) && !self.lacks.load(Relaxed) && !self.leaves.load(Relaxed)
+        self.has_routes.load(Relaxed) && !self.lacks.load(Relaxed) && !self.drains.load(Relaxed)
     }
 
     /// Whether part of its routes cannot be served yet.
@@ -150,9 +152,15 @@ impl Shared {
         self.has_routes.store(true, Relaxed);
     }
 
-    /// It is to get no traffic any more.
+    /// It is to get no traffic soon: kept connections end with their next answer.
     pub fn leave(&self) {
         self.leaves.store(true, Relaxed);
+    }
+
+    /// It takes no traffic any more.
+    pub fn drain(&self) {
+        self.leave();
+        self.drains.store(true, Relaxed);
     }
 
     /// Number of cores.

@@ -184,8 +184,9 @@ impl Gateway {
         self.shared.lack(lacks);
     }
 
-    /// From now on it is not ready, whatever becomes live: a gateway that is about to drain is to get no new connections. It takes them
-    /// all the same, and ends each HTTP/1.1 connection with its next answer: a drain that begins later finds none between two requests.
+    /// It is about to drain, and ends each HTTP/1.1 connection with its next answer: a drain that begins later finds none between two
+    /// requests. It takes connections as before, and stays ready: a Service whose last Pod goes sends to that until another is ready
+    /// (KEP-1669), and those that have another know from the Pod itself that it goes.
     pub fn leave(&self) {
         self.shared.leave();
     }
@@ -196,7 +197,7 @@ impl Gateway {
         /// What still waits is answered this long before the end, so that the answer gets out.
         const MARGIN: Duration = Duration::from_millis(200);
         let until = Instant::now() + grace;
-        self.shared.leave();
+        self.shared.drain();
         let answer_by = until.checked_sub(MARGIN.min(grace / 4)).unwrap_or(until);
         (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Drain(answer_by)));
         while self.shared.connections() > 0 && Instant::now() < until {

@@ -51,6 +51,24 @@ async fn a_rolling_restart_loses_no_request() {
     assert!(counts.keys().all(|outcome| outcome == "200 a edit 1") && counts["200 a edit 1"] > 100, "{counts:?}");
 }
 
+/// It goes on until there is another.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_pod_of_a_gateway_is_replaced_without_a_loss() {
+    let Some(story) = Story::begin("e2e-only").await else { return };
+    story.apply(&(backends() + &gateway(1) + &route(&split(1, &[("a", 1)])))).await;
+    let to = story.address("web").await;
+    story.until_answered(to, "shop.example", "200 a edit 1").await;
+    story.rolled_out("e2e-only", "deployment/web-headgate").await;
+    let before = story.names("e2e-only", "pods", "gateway.networking.k8s.io/gateway-name=web").await;
+    assert_eq!(before.len(), 1);
+
+    let load = Load::begin(to, "shop.example");
+    story.kubectl(&["delete", &before[0], "--timeout=180s"]).await;
+    story.rolled_out("e2e-only", "deployment/web-headgate").await;
+    let answered = load.end_with_only("200 a edit 1").await;
+    println!("the only Pod, deleted: {answered} requests, none failed");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_gateway_leaves_nothing() {
     let Some(story) = Story::begin("e2e-delete").await else { return };
