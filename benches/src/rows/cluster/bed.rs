@@ -20,7 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const NAMESPACE: &str = "headgate-bench";
+/// Where everything is.
+pub const NAMESPACE: &str = "headgate-bench";
 /// No condition takes longer.
 const PATIENCE: Duration = Duration::from_secs(180);
 const PAUSE: Duration = Duration::from_millis(50);
@@ -165,7 +166,8 @@ impl Bed {
         processes(&["controller", "--namespace"])
     }
 
-    async fn create(&self, object: &Value) -> io::Result<()> {
+    /// Creates an object.
+    pub async fn create(&self, object: &Value) -> io::Result<()> {
         let text = |key: &str| object[key].as_str().unwrap_or_default();
         let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
         let read: DynamicObject = serde_json::from_value(object.clone())?;
@@ -177,7 +179,8 @@ impl Bed {
         self.api("gateway.networking.k8s.io", "v1", "HTTPRoute")
     }
 
-    fn api(&self, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
+    /// The objects of a kind.
+    pub fn api(&self, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         match kind {
             "Namespace" => Api::all_with(self.client.clone(), &resource),
@@ -199,7 +202,8 @@ impl Bed {
         .await
     }
 
-    async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> io::Result<Option<T>>) -> io::Result<T> {
+    /// Looks again until there is something.
+    pub async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> io::Result<Option<T>>) -> io::Result<T> {
         let begun = Instant::now();
         loop {
             if let Some(found) = look().await? {
@@ -225,31 +229,36 @@ fn processes(arguments: &[&str]) -> io::Result<Vec<u32>> {
     Ok(ids.filter(is_one).collect())
 }
 
-fn objects() -> [Value; 3] {
-    let pods = json!({"app": "hello"});
+fn objects() -> Vec<Value> {
+    let gateway = json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+        "metadata": {"name": "web", "namespace": NAMESPACE},
+        "spec": {
+            "gatewayClassName": "headgate",
+            "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
+        },
+    });
+    application("hello").into_iter().chain([gateway]).collect()
+}
+
+/// A Deployment that answers, and its Service.
+pub fn application(name: &str) -> [Value; 2] {
+    let pods = json!({"app": name});
     let container = json!({
-        "name": "echo", "image": "headgate:echo", "args": ["echo", "--text", "hello", "--address", "0.0.0.0", "--port", "8080"],
+        "name": "echo", "image": "headgate:echo", "args": ["echo", "--text", name, "--address", "0.0.0.0", "--port", "8080"],
         "readinessProbe": {"tcpSocket": {"port": 8080}},
     });
     [
         json!({
-            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "hello", "namespace": NAMESPACE},
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {
                 "selector": {"matchLabels": pods},
                 "template": {"metadata": {"labels": pods}, "spec": {"containers": [container]}},
             },
         }),
         json!({
-            "apiVersion": "v1", "kind": "Service", "metadata": {"name": "hello", "namespace": NAMESPACE},
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": NAMESPACE},
             "spec": {"selector": pods, "ports": [{"port": 80, "targetPort": 8080}]},
-        }),
-        json!({
-            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
-            "metadata": {"name": "web", "namespace": NAMESPACE},
-            "spec": {
-                "gatewayClassName": "headgate",
-                "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
-            },
         }),
     ]
 }

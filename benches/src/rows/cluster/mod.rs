@@ -1,6 +1,7 @@
-//! What a cluster shows: from a created route to its first 200 beside the API server's own watch, memory, and writes. Needs a cluster with Headgate in it that nobody else uses; makes and removes one namespace.
+//! What a cluster shows: cold starts, from a created route to its first 200 beside the API server's own watch, memory, and writes. Needs a cluster with Headgate in it that nobody else uses; makes and removes one namespace.
 
 mod bed;
+mod cold;
 
 use crate::{Plan, load, load::Asker, numbers::percentile, process, report::Row};
 use bed::{Bed, host};
@@ -36,13 +37,13 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
 }
 
 async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
+    let mut rows = cold::rows(bed, plan.count(30, 3)).await?;
     let (routes, samples) = (plan.count(3_000, 50), plan.count(200, 10));
     let before = bed.status_writes().await?;
     bed.create_routes(0..routes).await?;
     let filled = bed.address;
     let last = host(routes - 1);
     tokio::task::spawn_blocking(move || until_answered(filled, &last)).await.map_err(io::Error::other)??;
-    let mut rows = Vec::new();
     rows.extend(memory(bed, routes)?);
     let (controllers, gateways) = (bed.controllers()?, bed.gateways()?);
 
