@@ -7,7 +7,7 @@ const HOST: &str = "app.localhost";
 
 /// Knows one user, and says who it is; `/odd…` below its path is answered in odd ways.
 fn decide(request: &headgate_e2e::Request) -> Script {
-    let odd = request.target.split_once("/odd/").map(|(_, how)| how);
+    let odd = request.target.split_once("/odd/").map(|(_, how)| how.trim_end_matches('/'));
     match (odd, request.field("authorization")) {
         (Some("204"), _) => Script::default().write("HTTP/1.1 204 No Content\r\n\r\n"),
         (Some("twice"), _) => {
@@ -265,6 +265,53 @@ async fn a_body_that_the_service_got_reaches_a_function_that_must_start() {
     let answer = Wire::open(headgate.address).await.ask(post(ALICE)).await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "7 90000 true"));
     assert!(auth.requests().iter().all(|asked| asked.body == body));
+    headgate.stop().await;
+}
+
+/// A function that never starts, an application, a service that lets Alice pass, and a route.
+async fn stuck(text: &str) -> (Headgate, Origin, Origin) {
+    let (app, auth) = (Origin::start(|_| Script::ok("app")).await, Origin::start(decide).await);
+    let files = [
+        ("app.yaml", backend("app", None, &[app.address])),
+        ("auth.yaml", backend("auth", None, &[auth.address])),
+        ("stuck.yaml", Function::named("stuck").args(&["--start-delay", "1h"]).to_string()),
+        ("route.yaml", rules("app", HOST, text)),
+    ];
+    (Headgate::run(&files).await, app, auth)
+}
+
+/// Sends a request that waits for the function, then saves other rules; what it is answered.
+async fn rerouted(headgate: &Headgate, fields: &'static str, text: &str) -> headgate_e2e::Answer {
+    let mut wire = Wire::open(headgate.address).await;
+    let waiting = tokio::spawn(async move { wire.ask(get("/", fields)).await });
+    until("it waits", async || headgate.metric("headgate_queue_depth", "stuck").await >= 1.0).await;
+    headgate.save("route.yaml", &rules("app", HOST, text));
+    waiting.await.unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_waits_for_the_service_follows_its_route() {
+    let text = rule("/", &http("http: {}").replace("name: auth", "name: stuck"));
+    let (headgate, app, _auth) = stuck(&text).await;
+    let answer = rerouted(&headgate, "X-A: kept\r\n", "  - backendRefs: [{name: app, port: 80}]\n").await;
+    assert_eq!((answer.status, answer.text().as_str(), app.only().field("x-a")), (200, "app", Some("kept")));
+    headgate.stop().await;
+    // and to another service, which is asked then
+    let (headgate, app, auth) = stuck(&text).await;
+    let answer = rerouted(&headgate, "", &rule("/", &http("http: {}"))).await;
+    assert_eq!((answer.status, auth.requests().len(), app.requests().len()), (401, 1, 0));
+    headgate.stop().await;
+}
+
+#[tokio::test]
+async fn who_passed_under_old_routes_is_asked_about_again_under_new_ones() {
+    let to_stuck = |auth: &str| rule("/", auth).replace("name: app", "name: stuck");
+    let (headgate, app, auth) = stuck(&to_stuck(&http("http: {}"))).await;
+    // an update asks for what Alice does not have
+    let stricter = rule("/", &http("http: {path: /odd/204}"));
+    let answer = rerouted(&headgate, ALICE, &stricter).await;
+    assert_eq!((answer.status, answer.failure()), (403, Some("auth_denied")), "{}", answer.text());
+    assert_eq!((auth.requests().len(), app.requests().len()), (2, 0));
     headgate.stop().await;
 }
 

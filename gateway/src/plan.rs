@@ -149,7 +149,8 @@ impl Plan {
         self.arm().map_or(&[], |arm| self.rule.arm_filters(arm))
     }
 
-    fn edits(&self) -> bool {
+    /// Whether it has filters.
+    pub fn edits(&self) -> bool {
         !self.rule.filters().is_empty() || !self.arm_filters().is_empty()
     }
 

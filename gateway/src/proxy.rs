@@ -208,8 +208,9 @@ impl Exchange {
                 },
             }
         };
-        let read = std::mem::take(&mut self.tries.replay);
-        self.tries = Tries::new(&self.plan, &self.down, core).with(read);
+        if self.plan.edits() {
+            self.count_tries(core);
+        }
         Ok(answer)
     }
 
@@ -235,7 +236,14 @@ impl Exchange {
         self.plan = Plan::of(core, &self.down).map_err(|unplanned| unplanned.note(core, &mut self.record))?;
         self.record.routes = self.plan.version;
         self.record.rule = Some(core.shard.rule(self.plan.rule.name()));
+        self.count_tries(core);
         Ok(())
+    }
+
+    /// The tries that the plan allows, with what was read of the body.
+    fn count_tries(&mut self, core: &Core) {
+        let read = std::mem::take(&mut self.tries.replay);
+        self.tries = Tries::new(&self.plan, &self.down, core).with(read);
     }
 
     /// From what the filters said to the end, or to where it must wait. `now`: when this turn began.
