@@ -13,6 +13,7 @@ fn decide(request: &headgate_e2e::Request) -> Script {
         (Some("twice"), _) => {
             Script::default().write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nContent-Length: 1\r\n\r\n").close()
         }
+        (Some("closes"), _) => Script::ok("").close(),
         (Some("cut"), _) => Script::default().write("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhal").close(),
         (Some("slow"), _) => Script::default().wait(Duration::from_secs(60)),
         (Some("long"), _) => Script::status(403, vec![b'x'; 100_000]),
@@ -169,6 +170,10 @@ async fn whatever_goes_wrong_with_the_service_nothing_passes() {
     }
     assert!(app.requests().is_empty());
     assert_eq!(wire.ask(get("/odd/interim", "")).await.status, 200, "hints are no answer");
+    // a connection that the service has closed meanwhile costs nobody a request, whatever its method
+    for _ in 0..20 {
+        assert_eq!(Wire::post(headgate.address, HOST, "/odd/closes", b"body").await.status, 200);
+    }
     headgate.stop().await;
 }
 

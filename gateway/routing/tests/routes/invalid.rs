@@ -1,7 +1,10 @@
 //! Invalid input costs its own share, with the field and what to write instead; nothing else is disturbed.
 
 use crate::given::*;
-use headgate_config::{Action, Filter, Fraction, HeaderEdit, Match, PathEdit, Redirect, Rewrite, Rule};
+use headgate_config::{
+    Action, ArmTarget, AuthProtocol, ExternalAuth, Filter, Fraction, HeaderEdit, Match, PathEdit, Redirect, Rewrite,
+    Rule,
+};
 
 fn problems(rule: Rule) -> Vec<(String, String)> {
     let all = listener("http", "*");
@@ -67,7 +70,7 @@ fn each_defect_names_its_field_and_a_remedy() {
             "write labels",
         ),
         (filter(Filter::Rewrite(path("/a?b"))), "filters[0].urlRewrite.path.replaceFullPath", "without a query"),
-        (filter(Filter::Unsupported("ExternalAuth".into())), "filters[0].type", "ExternalAuth: remove it"),
+        (filter(Filter::Unsupported("BodyModifier".into())), "filters[0].type", "BodyModifier: remove it"),
     ] {
         let all = listener("http", "*");
         let compiled = compile(&snapshot([all.clone()], [rule.clone().on(&all, &["*"])]));
@@ -125,15 +128,37 @@ fn a_backend_or_mirror_that_is_not_known_costs_no_more_than_itself() {
 }
 
 #[test]
+fn who_must_be_asked_is_found_or_is_a_problem() {
+    let ask = |service: &str, prefix: &str| {
+        let protocol = AuthProtocol::Http { prefix: prefix.into(), answer_headers: Vec::new() };
+        let service = ArmTarget::Backend(backend(service));
+        Filter::ExternalAuth(Box::new(ExternalAuth { service, protocol, request_headers: Vec::new(), body_bytes: 0 }))
+    };
+    let all = listener("http", "*");
+    let rule_of = |filters| Rule { filters, ..rule("a") }.on(&all, &["*"]);
+    let compiled = compile(&snapshot([all.clone()], [rule_of(vec![ask("a", ""), ask("gone", "/check")])]));
+    let asked = compiled.table.rules()[0].filter_backends();
+    assert_eq!(asked.iter().map(|named| named.backend.is_some()).collect::<Vec<_>>(), [true, false]);
+    let [problem] = &compiled.problems[..] else { panic!("{:?}", compiled.problems) };
+    assert_eq!(problem.field, "spec.rules[0].filters[1].externalAuth.backendRef");
+    assert!(problem.message.contains("requests are answered 500"), "{}", problem.message);
+    for prefix in ["check", "/", "/a/", "/a/../b", "/a?b", "//a", "/%61"] {
+        let compiled = compile(&snapshot([all.clone()], [rule_of(vec![ask("a", prefix)])]));
+        assert!(compiled.table.rules()[0].invalid().is_some(), "{prefix}");
+        assert_eq!(compiled.problems[0].field, "spec.rules[0].filters[0].externalAuth.http.path", "{prefix}");
+    }
+}
+
+#[test]
 fn a_bad_filter_of_an_arm_costs_the_share_of_the_arm() {
     let mut weighed = Rule { action: split([("v1", 1), ("v2", 1)]), ..rule("a") };
     let Action::Forward(parts) = &mut weighed.action else { panic!("a split") };
-    parts.arms[1].filters = vec![Filter::Unsupported("ExternalAuth".into())];
+    parts.arms[1].filters = vec![Filter::Unsupported("BodyModifier".into())];
     let all = listener("http", "*");
     let compiled = compile(&snapshot([all.clone()], [weighed.on(&all, &["*"])]));
     let rule = &compiled.table.rules()[0];
     assert_eq!(rule.invalid(), None);
     assert_eq!(rule.arms()[0].target(), Ok(&backend("v1")));
-    assert!(rule.arms()[1].target().unwrap_err().contains("ExternalAuth"));
+    assert!(rule.arms()[1].target().unwrap_err().contains("BodyModifier"));
     assert_eq!(compiled.problems[0].field, "spec.rules[0].backendRefs[1].filters[0].type");
 }

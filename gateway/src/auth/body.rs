@@ -1,0 +1,80 @@
+//! The body that an authorization service gets: read whole before it is asked. Never more than the filter says, and never without a charge.
+
+use super::{closed, no, passed};
+use crate::{
+    backend::Backend,
+    core::Core,
+    deadline::earlier,
+    exchange::Fault,
+    failure::Failure,
+    plan::Plan,
+    proxy::{Down, Tools, go_on},
+    relay::Progress,
+    replay::Replay,
+};
+use headgate_config::{AuthProtocol, ExternalAuth};
+use headgate_message::Part;
+use std::{rc::Rc, sync::Arc, time::Instant};
+
+/// What decides how much of a body is kept.
+pub(super) struct Kept<'a> {
+    pub auth: &'a ExternalAuth,
+    pub backend: &'a Arc<Backend>,
+    pub plan: &'a Plan,
+    pub progress: &'a Progress,
+}
+
+impl Kept<'_> {
+    /// Reads the whole body, if the service gets it: up to the filter's limit, and charged to the service's backend for as long as it is kept.
+    pub async fn read(
+        &self,
+        core: &Rc<Core>,
+        down: &mut Down,
+        replay: &mut Replay,
+        tools: &mut Tools<'_>,
+    ) -> Result<(), Fault> {
+        let most = self.auth.body_bytes as usize;
+        if most == 0 || down.framing.is_empty() {
+            return Ok(());
+        }
+        let too_large = || no(Failure::AuthBodyTooLarge, format!("more than {most} bytes"));
+        if let Some(whole) = replay.whole() {
+            return if whole.len() > most { Err(too_large()) } else { Ok(()) };
+        }
+        if down.framing.length().is_some_and(|length| length > most as u64) {
+            return Err(too_large());
+        }
+        if std::mem::take(&mut down.expects) {
+            go_on(core, &mut down.tx, tools.timer).await?;
+        }
+        *replay = Replay::charged(most, self.backend.charge());
+        // a message is made of it, and the bytes of that
+        let copies = if self.auth.protocol == AuthProtocol::Grpc { 3 } else { 1 };
+        let limits = &core.shared.limits;
+        loop {
+            let idle = Instant::now() + limits.body_idle;
+            let until = earlier(earlier(Some(idle), self.plan.deadline), core.bell.until());
+            let part = match tools.timer.bound(|| until, down.rx.recv()).await {
+                Some(part) => part?,
+                None => return Err(passed(core, self.plan).unwrap_or(Failure::BodyTimeout).into()),
+            };
+            let chunk = match part {
+                Part::Data(chunk) => chunk,
+                Part::Trailers(trailers) => break replay.end(Some(trailers)),
+                Part::End => break replay.end(None),
+                Part::Interim(_) | Part::Final(..) => return Err(Failure::Internal.into()),
+            };
+            let bytes = chunk.as_slice();
+            self.progress.read(bytes.len());
+            if limits.body_bytes.is_some_and(|limit| self.progress.bytes_up.get() > limit) {
+                return Err(Failure::BodyTooLarge.into());
+            }
+            if replay.kept().len() + bytes.len() > most {
+                return Err(too_large());
+            }
+            replay.charge(bytes.len() * copies).map_err(|refusal| closed(refusal.into()))?;
+            replay.keep(bytes);
+        }
+        Ok(())
+    }
+}
