@@ -128,6 +128,7 @@ impl Assembler {
                 DiffItem::Remove(name, _) => drop(self.written.remove(name)),
             }
         }
+        self.written.unusable_secrets = loaded.unusable_secrets();
     }
 
     /// Problems of objects that a person wrote, at their lines; those of generated objects concern nobody.

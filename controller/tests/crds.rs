@@ -100,7 +100,9 @@ fn both_accept_the_objects_of_the_suite() {
     assert!(loaded.objects.len() > 200, "{} objects", loaded.objects.len());
     // Tests of the suite run one after the other, and some use a name again.
     let once = |finding: &&Finding| !finding.message.starts_with("the same object stands in");
-    let ours = errors(loaded.findings.iter().filter(once));
+    // Definitions do not look into Secrets; the suite has one that is malformed on purpose.
+    let meant = |finding: &&Finding| !finding.object.ends_with("/malformed-certificate");
+    let ours = errors(loaded.findings.iter().filter(once).filter(meant));
     assert!(ours.is_empty(), "our own checks refuse:\n{}", told(&ours));
     let theirs = crds.check(&paths);
     assert!(theirs.is_empty(), "the definitions refuse:\n{}", told(&theirs.iter().collect::<Vec<_>>()));

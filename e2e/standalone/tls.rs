@@ -66,7 +66,7 @@ async fn a_listener_chooses_its_certificate_by_name_and_its_protocol_by_alpn() {
     assert_eq!((answer.status, answer.failure()), (421, Some("misdirected")));
     assert!(authority.connect(at(port), "three.example", &[]).await.is_err(), "no listener has this name");
 
-    // a new certificate is used by the next connection; a broken one is named, and the old one stays
+    // a new certificate is used by the next connection
     let (before, mut kept) = (port, Wire::over(authority.connect(at(port), "one.example", &[]).await.unwrap()));
     let other = Authority::default();
     headgate.save("secret-one.yaml", &other.secret("one", &["one.example"]));
@@ -74,6 +74,26 @@ async fn a_listener_chooses_its_certificate_by_name_and_its_protocol_by_alpn() {
         .await;
     assert_eq!(kept.ask(get("one.example")).await.status, 200, "connections outlive their certificate");
     assert!(authority.connect(at(port), "two.example", &[]).await.is_ok());
+
+    // one that is of no use is named, and the one before stays
+    let of_other = other.secret("one", &["one.example"]);
+    let (head, key) = of_other.split_once("  tls.key").unwrap();
+    let mixed = authority.secret("one", &["one.example"]);
+    let mixed = format!("{}  tls.key{key}", mixed.split_once("  tls.key").unwrap().0);
+    for (secret, fault) in [
+        (format!("{head}  tls.key: nothing\n"), "holds no private key in PEM"),
+        (mixed, "is not the key of the certificate"),
+    ] {
+        headgate.save("secret-one.yaml", &secret);
+        headgate.printed(fault).await;
+        headgate.printed("the version before it is served on").await;
+        let mut wire = Wire::over(other.connect(at(port), "one.example", &[]).await.unwrap());
+        assert_eq!(wire.ask(get("one.example")).await.status, 200);
+        headgate.forget();
+    }
+    // one that is gone is not
+    std::fs::remove_file(headgate.files.join("secret-one.yaml")).unwrap();
+    headgate_e2e::until("no certificate", async || other.connect(at(port), "one.example", &[]).await.is_err()).await;
     headgate.stop().await;
 }
 

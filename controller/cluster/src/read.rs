@@ -13,7 +13,7 @@ use headgate_controller::{
     },
 };
 use headgate_functions::kinds::Object as FunctionObject;
-use headgate_translate::kinds::ObjectRef;
+use headgate_translate::kinds::{self, Decoded, ObjectRef};
 use jiff::Timestamp;
 use kube::{
     Api, Client,
@@ -108,7 +108,13 @@ pub fn stand_in(name: &ObjectRef) -> Option<ClusterObject> {
         "ConfigMap" => value["data"] = json!({"ca.crt": certificate}),
         _ => return None,
     }
-    manifest(value, None)
+    let mut object = manifest(value.clone(), None)?;
+    // what it holds is no pair, and would be refused
+    if let Ok(Decoded::Known(content, _)) = kinds::decode_admitted(&value) {
+        object.content = ClusterContent::Known(Content::Kubernetes(content));
+        object.problems = Vec::new();
+    }
+    Some(object)
 }
 
 /// The kind of a value and its version, if both are read.

@@ -3,7 +3,7 @@
 use super::{gateway_name, gateway_object};
 use crate::sources::{
     cluster::{ClusterContent, ClusterObject, ObjectChange},
-    decode::Content,
+    decode::{Content, unusable},
 };
 use headgate_config::GatewayName;
 use headgate_provision::Parameters;
@@ -71,6 +71,7 @@ impl Stock {
             news.said.insert(object.name.clone());
         }
         self.belongs(object, news);
+        news.routes |= self.note_use(object);
         match &object.content {
             ClusterContent::Known(Content::Kubernetes(content)) => {
                 // a status that somebody wrote is no news for routes
@@ -83,6 +84,22 @@ impl Stock {
             ClusterContent::Other(_) if object.made.is_none() && is_workload(&object.name) => {}
             ClusterContent::Other(value) => self.upsert_other(&object.name, value, news),
             ClusterContent::Known(Content::OpenFunction(_) | Content::Parameters) | ClusterContent::Unreadable => {}
+        }
+    }
+
+    /// Notes whether the newest version of a Secret is of use; whether that is news.
+    fn note_use(&mut self, object: &ClusterObject) -> bool {
+        if !(object.name.group.is_empty() && object.name.kind == "Secret") {
+            return false;
+        }
+        let key = (object.name.namespace.clone(), object.name.name.clone());
+        let all = &mut self.objects.unusable_secrets;
+        match object.problems.iter().find(|problem| problem.severity == Severity::Error) {
+            Some(problem) => {
+                let why = unusable(&problem.path.to_string(), &problem.message);
+                all.insert(key, why.clone()) != Some(why)
+            }
+            None => all.remove(&key).is_some(),
         }
     }
 

@@ -179,6 +179,74 @@ fn a_new_generation_is_published_though_nothing_else_differs() {
     assert_eq!(programmed(&outputs), Some(("False".to_owned(), 2)), "nobody serves it");
 }
 
+/// `ResolvedRefs` and `Programmed` of the only listener, and the certificates that are to be served.
+fn listener(outputs: &[Output]) -> (String, String, usize) {
+    let said = outputs.iter().rev().find_map(|output| match output {
+        Output::Say(object, Some(Wanted::Fields { status, .. })) if object.kind == "Gateway" => {
+            status["listeners"][0]["conditions"].as_array()
+        }
+        _ => None,
+    });
+    let condition = |kind: &str| {
+        let found = said.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
+        let text = |field: &str| found.map(|found| found[field].as_str().unwrap_or_default()).unwrap_or_default();
+        format!("{} {}: {}", text("status"), text("reason"), text("message"))
+    };
+    let certificates = outputs.iter().rev().find_map(|output| match output {
+        Output::Publish { certificates, .. } => Some(certificates.len()),
+        _ => None,
+    });
+    (condition("ResolvedRefs"), condition("Programmed"), certificates.unwrap_or_default())
+}
+
+#[test]
+fn a_secret_that_breaks_is_served_on_and_told_and_one_that_is_gone_is_not() {
+    let gateway = json!({"apiVersion": API, "kind": "Gateway",
+        "metadata": {"name": "web", "namespace": "default", "uid": "u", "generation": 1},
+        "spec": {"gatewayClassName": "headgate", "listeners": [{"name": "tls", "port": 443, "protocol": "HTTPS",
+            "tls": {"certificateRefs": [{"name": "leaf"}]}}]}});
+    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let good =
+        object(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "leaf", "namespace": "default"},
+        "stringData": {"tls.crt": made.cert.pem(), "tls.key": made.signing_key.serialize_pem()}}));
+    let ObjectChange::Upsert(known) = &good else { panic!("it is there") };
+    let path = headgate_translate::schema::FieldPath::of("data").key("tls.key");
+    let problem = headgate_translate::schema::Problem::error(path, "is not the key of the certificate", "write both");
+    let broken = |content| {
+        let problems = vec![problem.clone()];
+        ObjectChange::Upsert(Arc::new(ClusterObject { content, problems, ..ClusterObject::clone(known) }))
+    };
+    let why = "cannot be used, since data[tls.key] is not the key of the certificate";
+
+    // from the start: nothing could be served
+    let mut cluster = cluster();
+    let all = [object(&class()), object(&gateway), broken(ClusterContent::Unreadable)];
+    let (resolved, serves, certificates) = listener(&changed(&mut cluster, &all));
+    assert!(resolved.starts_with("False InvalidCertificateRef:") && resolved.contains(why), "{resolved}");
+    assert!(serves.starts_with("False Invalid"), "{serves}");
+    assert_eq!(certificates, 0);
+
+    let (resolved, _, certificates) = listener(&changed(&mut cluster, std::slice::from_ref(&good)));
+    assert!(resolved.starts_with("True ResolvedRefs"), "{resolved}");
+    assert_eq!(certificates, 1);
+
+    // the same content as before, as whoever reads objects keeps it
+    let outputs = changed(&mut cluster, &[broken(known.content.clone())]);
+    let (resolved, serves, _) = listener(&outputs);
+    assert!(resolved.starts_with("False InvalidCertificateRef:") && resolved.contains(why), "{resolved}");
+    assert!(resolved.contains("the version before it is served on"), "{resolved}");
+    assert!(!serves.contains("Invalid"), "{serves}");
+
+    let (resolved, ..) = listener(&changed(&mut cluster, std::slice::from_ref(&good)));
+    assert!(resolved.starts_with("True ResolvedRefs"), "mended: {resolved}");
+
+    changed(&mut cluster, &[broken(known.content.clone())]);
+    let (resolved, serves, certificates) =
+        listener(&changed(&mut cluster, &[ObjectChange::Remove(known.name.clone())]));
+    assert!(resolved.contains("does not exist") && serves.starts_with("False Invalid"), "{resolved}, {serves}");
+    assert_eq!(certificates, 0);
+}
+
 /// A function and what was made of it, as an API server has it.
 #[test]
 fn a_function_is_routed_to_and_scaled_by_what_its_gateway_counts() {

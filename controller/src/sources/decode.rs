@@ -1,9 +1,11 @@
 //! Tells kinds apart and hands each to the crate that reads it. It never judges a field itself.
 
-use super::findings::Severity;
+use super::{findings::Severity, key_pair};
+use headgate_config::Text;
 use headgate_functions::kinds as functions;
 use headgate_provision::Parameters;
 use headgate_translate::{
+    Key,
     kinds::{self, ObjectRef},
     schema::{self, Problem},
 };
@@ -78,6 +80,11 @@ fn decode_with(value: &Value, read: fn(&Value) -> Result<kinds::Decoded, Vec<Pro
     }
     let kubernetes = match read(value) {
         Ok(kinds::Decoded::Known(object, warnings)) => {
+            if let kinds::Object::Secret(secret) = &object
+                && let Some(problem) = key_pair::problem(secret)
+            {
+                return Outcome::Refused(identity(value), vec![problem]);
+            }
             return Outcome::Known(object.reference(), Content::Kubernetes(object), warnings);
         }
         Ok(kinds::Decoded::UnknownKind { api_version, kind }) => format!("{api_version} {kind}"),
@@ -127,12 +134,23 @@ pub fn describe(value: &Value) -> String {
     }
 }
 
+/// How the fault of an object that cannot be used is told where it is referred to: `Secret default/tls` is before it.
+pub fn unusable(field: &str, message: &str) -> Text {
+    Text::from(format!("cannot be used, since {field} {message}"))
+}
+
 /// Whether a problem is about a field that should not be there, so that its name is to be shown rather than its value.
 pub fn is_about_key(problem: &Problem) -> bool {
     ["is not a field", "is a field of", "stands too"].iter().any(|start| problem.message.starts_with(start))
 }
 
 impl Identity {
+    /// Namespace and name of a Secret; `None` for another kind.
+    pub fn secret(&self) -> Option<Key> {
+        let namespace = self.namespace.as_deref().unwrap_or("default");
+        (self.group.is_empty() && self.kind == "Secret").then(|| (namespace.into(), self.name.as_str().into()))
+    }
+
     /// The object of this name among those known.
     pub fn find<'o, K: Ord + Borrow<ObjectRef>, T>(&self, objects: &'o OrdMap<K, T>) -> Option<&'o T> {
         let named = |namespace: &str| ObjectRef::new(&self.group, &self.kind, namespace, &self.name);

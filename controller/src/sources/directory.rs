@@ -7,8 +7,12 @@ use super::{
     tree::{self, Found, Stamp, Tree},
     yaml::{self, Broken, Document, Hint, Parsed, Place, Position},
 };
+use headgate_config::Text as Name;
 use headgate_functions::kinds::{FUNCTION_GROUP, OF_GATEWAY_GROUP};
-use headgate_translate::kinds::{self, ObjectRef};
+use headgate_translate::{
+    Key,
+    kinds::{self, ObjectRef},
+};
 use imbl::{OrdMap, ordmap::DiffItem};
 use serde_json::Value;
 use std::{
@@ -213,6 +217,23 @@ impl Loaded {
                 Content::Kubernetes(_) | Content::Parameters => None,
             })
         })
+    }
+
+    /// Secrets whose newest version is of no use, each with why.
+    #[must_use]
+    pub fn unusable_secrets(&self) -> OrdMap<Key, Name> {
+        if self.plain {
+            return OrdMap::new();
+        }
+        let slots = self.files.iter().flat_map(|source| &source.slots);
+        let broken = slots.filter_map(|slot| match &slot.state {
+            State::Broken { name, .. } => {
+                let why = slot.findings.iter().find(|finding| finding.severity == Severity::Error)?;
+                Some((name.secret()?, decode::unusable(&why.field, &why.message)))
+            }
+            _ => None,
+        });
+        broken.collect()
     }
 
     /// Whether objects or findings differ.

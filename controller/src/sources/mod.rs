@@ -5,6 +5,7 @@ pub mod crds;
 pub mod decode;
 pub mod directory;
 pub mod findings;
+mod key_pair;
 mod tree;
 pub mod watch;
 pub mod written;

@@ -6,18 +6,25 @@ use crate::{
     kinds::{ObjectRef, ObjectReference},
     lookup::Lookup,
 };
-use headgate_config::{Certificate, CertificateName, Redacted};
+use headgate_config::{Certificate, CertificateName, Redacted, Text};
 
 /// Why a reference leads to nothing usable.
 pub(crate) type Unusable = (Reason, String);
 
-/// The certificate of a reference by an object of `kind` in `namespace`.
+/// A certificate that can be shown.
+pub(crate) struct Usable {
+    pub certificate: Certificate,
+    /// What is wrong with the newest version of its Secret, if this is the one before.
+    pub wrong: Option<Unusable>,
+}
+
+/// The certificate of a reference by an object of `kind` in `namespace`. Of a Secret that is of no use any more it is the last that was.
 pub(crate) fn certificate(
     lookup: &Lookup<'_>,
     kind: &str,
     namespace: &str,
     reference: &ObjectReference,
-) -> Result<Certificate, Unusable> {
+) -> Result<Usable, Unusable> {
     if !reference.group.is_empty() || reference.kind != "Secret" {
         let message = format!("{} of group {:?} holds no certificate", reference.kind, reference.group);
         return Err((Reason::InvalidCertificateRef, message));
@@ -26,21 +33,26 @@ pub(crate) fn certificate(
     if !lookup.permits(kind, namespace, &to) {
         return Err((Reason::RefNotPermitted, format!("{to} is in another namespace, and no grant allows to use it")));
     }
-    let Some(secret) = Objects::get(&lookup.objects.secrets, &to.namespace, &to.name) else {
-        return Err((Reason::InvalidCertificateRef, format!("{to} does not exist")));
+    let key = (to.namespace.clone(), to.name.clone());
+    let why = lookup.objects.unusable_secrets.get(&key);
+    let Some(secret) = lookup.objects.secrets.get(&key) else {
+        let why = why.map_or("does not exist", Text::as_str);
+        return Err((Reason::InvalidCertificateRef, format!("{to} {why}")));
     };
     let text = |key: &str| secret.data.get(key).map(Redacted::reveal).unwrap_or_default();
-    let (chain, key) = (text("tls.crt"), text("tls.key"));
+    let (chain, key_pem) = (text("tls.crt"), text("tls.key"));
     if !has_pem(chain, "CERTIFICATE") {
         return Err((Reason::InvalidCertificateRef, format!("{to} has no certificate in PEM under tls.crt")));
     }
-    if !has_pem(key, "PRIVATE KEY") {
+    if !has_pem(key_pem, "PRIVATE KEY") {
         return Err((Reason::InvalidCertificateRef, format!("{to} has no private key in PEM under tls.key")));
     }
-    Ok(Certificate {
-        name: CertificateName { namespace: to.namespace.into(), secret: to.name.into() },
-        chain: chain.to_owned(),
-        key: Redacted::new(key.to_owned()),
+    let wrong =
+        why.map(|why| (Reason::InvalidCertificateRef, format!("{to} {why}; the version before it is served on")));
+    let name = CertificateName { namespace: to.namespace.into(), secret: to.name.into() };
+    Ok(Usable {
+        certificate: Certificate { name, chain: chain.to_owned(), key: Redacted::new(key_pem.to_owned()) },
+        wrong,
     })
 }
 

@@ -2,6 +2,7 @@
 
 use crate::{
     Objects, certificates,
+    certificates::Usable,
     conditions::{Condition, ConditionType, Finding, ListenerStatus, Reason},
     kinds::{
         self, FrontendValidation, GATEWAY_GROUP, Gateway, ListenerSet, ObjectMeta, Protocol, RouteGroupKind, TlsMode,
@@ -276,9 +277,12 @@ fn terminate_tls(lookup: &Lookup<'_>, view: &mut ListenerView<'_>, at: &FieldPat
     let refs = at.key("certificateRefs");
     for (index, reference) in spec.certificates.iter().enumerate() {
         match certificates::certificate(lookup, view.owner.kind(), &view.owner.meta().namespace, reference) {
-            Ok(certificate) => {
+            Ok(Usable { certificate, wrong }) => {
                 tls.certificates.push(certificate.name.clone());
                 view.certificates.push(certificate);
+                if let Some((reason, message)) = wrong {
+                    view.add(ConditionType::ResolvedRefs, reason, refs.index(index), message);
+                }
             }
             Err((reason, message)) => view.add(ConditionType::ResolvedRefs, reason, refs.index(index), message),
         }
@@ -326,16 +330,17 @@ fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerV
 /// The certificate for endpoints. Without a usable one none is shown, and those that ask for it refuse.
 fn backend_certificate(lookup: &Lookup<'_>, gateway: &Gateway, findings: &mut Vec<Finding>) -> Option<Certificate> {
     let reference = gateway.backend_certificate.as_ref()?;
-    match certificates::certificate(lookup, "Gateway", &gateway.meta.namespace, reference) {
-        Ok(certificate) => Some(certificate),
-        Err((reason, message)) => {
-            let is_forbidden = reason == Reason::RefNotPermitted;
-            let reason = if is_forbidden { reason } else { Reason::InvalidClientCertificateRef };
-            let path = FieldPath::of("spec.tls.backend.clientCertificateRef");
-            findings.push(Finding::new(ConditionType::ResolvedRefs, reason, path, message));
-            None
-        }
-    }
+    let (certificate, wrong) = match certificates::certificate(lookup, "Gateway", &gateway.meta.namespace, reference) {
+        Ok(Usable { certificate, wrong }) => (Some(certificate), wrong),
+        Err(wrong) => (None, Some(wrong)),
+    };
+    findings.extend(wrong.map(|(reason, message)| {
+        let is_forbidden = reason == Reason::RefNotPermitted;
+        let reason = if is_forbidden { reason } else { Reason::InvalidClientCertificateRef };
+        let path = FieldPath::of("spec.tls.backend.clientCertificateRef");
+        Finding::new(ConditionType::ResolvedRefs, reason, path, message)
+    }));
+    certificate
 }
 
 fn gateway_findings(objects: &Objects, gateway: &Gateway) -> Vec<Finding> {

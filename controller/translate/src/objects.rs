@@ -33,6 +33,8 @@ pub struct Objects {
     pub namespaces: OrdMap<Key, Arc<Namespace>>,
     /// Parameters of Gateways and classes: what is wrong with each, if anything is.
     pub parameters: OrdMap<ObjectRef, Option<String>>,
+    /// Secrets whose newest version is of no use: why. What `secrets` has of one is the version before.
+    pub unusable_secrets: OrdMap<Key, Text>,
     /// By (namespace, Service): what a function says of a Service that scales.
     pub traits: OrdMap<Key, ServiceTraits>,
     /// By (namespace, Service of a function): the Services of its revisions among which its requests are split, so that a route to
@@ -111,7 +113,10 @@ impl Objects {
             (PARAMETERS_GROUP, PARAMETERS_KIND) => self.parameters.remove(object).is_some(),
             ("", "Service") => self.services.remove(key).is_some(),
             ("discovery.k8s.io", "EndpointSlice") => self.endpoint_slices.remove(key).is_some(),
-            ("", "Secret") => self.secrets.remove(key).is_some(),
+            ("", "Secret") => {
+                let was_unusable = self.unusable_secrets.remove(key).is_some();
+                self.secrets.remove(key).is_some() || was_unusable
+            }
             ("", "ConfigMap") => self.config_maps.remove(key).is_some(),
             ("", "Namespace") => self.namespaces.remove(key).is_some(),
             _ => false,
