@@ -16,7 +16,8 @@ mod snapshot;
 mod text;
 
 pub use backend::{
-    Activation, Backend, BackendProtocol, BackendTls, ColdArm, Endpoint, Endpoints, Probe, QueueBounds, Trust, Wait,
+    Activation, Backend, BackendProtocol, BackendTls, ColdArm, Endpoint, Endpoints, Probe, ProxyProtocol, QueueBounds,
+    Trust, Wait,
 };
 pub use by_name::{ByName, Named};
 pub use demand::{Demand, EndpointCount};

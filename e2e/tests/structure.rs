@@ -22,6 +22,7 @@ const NEVER: &[(&str, &[&str], &str)] = &[
     ),
     ("headgate-message", &["tokio", "hyper", "h2", "http", "kube"], "heads are data"),
     ("headgate-http1", &["tokio", "hyper", "h2", "kube", "socket2"], "the codec has no socket and no clock"),
+    ("headgate-proxy-protocol", &["tokio", "hyper", "h2", "kube", "socket2"], "a header is bytes and addresses"),
     ("headgate-routing", &["tokio", "hyper", "h2", "kube"], "matching is pure"),
     ("headgate-translate", &["tokio", "hyper", "h2", "kube", "kube-client", "headgate-routing"], "translation is pure"),
     ("headgate-provision", &["tokio", "hyper", "h2", "kube", "kube-client"], "manifests are data"),
