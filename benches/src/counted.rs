@@ -5,7 +5,9 @@ use headgate_controller::{
     assemble::{Assembly, Ground, Known, assemble},
     sources::{directory::Loaded, watch::Directory},
 };
-use headgate_gateway::{Binding, Gateway, Settings, forwarded::TrustedHops, limits::Limits, telemetry::LogSink};
+use headgate_gateway::{
+    Binding, Gateway, Proxied, Settings, forwarded::TrustedHops, limits::Limits, telemetry::LogSink,
+};
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -26,6 +28,7 @@ pub fn run(folder: PathBuf, port: u16, log: &Path, profile: &Path) -> io::Result
         binding: Binding { addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], unprivileged_offset: None },
         limits,
         trusted: TrustedHops::default(),
+        proxied: Proxied::default(),
         log: Some(log),
         admin: None,
     })?;

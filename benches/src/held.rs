@@ -6,7 +6,7 @@ use headgate_controller::{
     sources::watch::Directory,
     standalone::{Output, Standalone},
 };
-use headgate_gateway::{Binding, Gateway, Settings, forwarded::TrustedHops, limits::Limits};
+use headgate_gateway::{Binding, Gateway, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -28,6 +28,7 @@ pub fn run(folder: PathBuf, port: u16, told: bool, profile: &Path) -> io::Result
         binding: Binding { addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], unprivileged_offset: None },
         limits: Limits::default(),
         trusted: TrustedHops::default(),
+        proxied: Proxied::default(),
         log: None,
         admin: None,
     })?;

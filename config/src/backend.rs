@@ -16,6 +16,9 @@ pub struct Backend {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // boxed: most backends have none
     pub tls: Option<Box<BackendTls>>,
+    /// The header that tells its endpoints who a connection comes from, before all else on it; `None` for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
     /// Requests at once per endpoint (`containerConcurrency`); 0 is no bound.
     #[serde(default)]
     pub concurrency: u32,

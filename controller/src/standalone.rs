@@ -362,6 +362,7 @@ fn add_unreached(snapshot: &mut Snapshot, assembly: &Assembly) {
                 name,
                 protocol: revision.template.protocol,
                 tls: None,
+                proxy_protocol: None,
                 concurrency: revision.template.concurrency,
                 queue: QueueBounds::default(),
                 scales: Some(target_name(&function.namespace, &revision.name)),

@@ -12,6 +12,7 @@ mod hosts;
 mod objects;
 mod paths;
 mod pressure;
+mod proxied;
 mod rig;
 mod sizes;
 mod switching;

@@ -10,6 +10,7 @@ mod manifests;
 mod message;
 mod origin;
 mod program;
+mod proxied;
 mod tap;
 mod tls;
 mod wire;
@@ -20,7 +21,8 @@ pub use http2::{GrpcCall, H2, H2Answer, grpc_frame, grpc_messages};
 pub use manifests::{Function, backend, marked_route, route, rules};
 pub use message::{Answer, Fields, Request, field};
 pub use origin::{H2Origin, Origin, Script};
-pub use program::{Headgate, binary};
+pub use program::{Headgate, binary, free_port};
+pub use proxied::{Door, Visit, block_v2, header_v1, header_v2};
 pub use tls::Authority;
 pub use wire::Wire;
 

@@ -60,7 +60,7 @@ pub(crate) fn checkout() -> &'static Path {
 }
 
 /// A port on which nobody listens, below those that the kernel gives away by itself: nobody takes it before the program does.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u32 = 12_000;
     const COUNT: u32 = 20_000;
     static NEXT: AtomicU32 = AtomicU32::new(0);

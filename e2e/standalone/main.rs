@@ -10,6 +10,7 @@ mod drain;
 mod filters;
 mod forwarded;
 mod protocols;
+mod proxied;
 mod reload;
 mod retries;
 mod revisions;

@@ -7,10 +7,12 @@ use crate::{
     exchange::{Fault, H1Answer, H1Idle, H1Tx, H2Response, H2UpTx, Outgoing, UpRx, UpTx, request_of},
     failure::Failure,
     io::{Io, SharedIo},
-    pool::{Lease, PoolKey},
+    listen::Connection,
+    pool::{Lease, Pool, PoolKey},
 };
-use headgate_config::{BackendProtocol, BackendTls, CertificateName};
+use headgate_config::{BackendProtocol, BackendTls, CertificateName, ProxyProtocol};
 use headgate_message::Method;
+use headgate_proxy_protocol::Ends;
 use std::{
     hash::BuildHasher,
     io,
@@ -18,7 +20,7 @@ use std::{
     rc::Rc,
     time::{Duration, Instant},
 };
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 /// The halves of an exchange with an endpoint.
 pub struct Upstream {
@@ -29,6 +31,8 @@ pub struct Upstream {
     /// Whether the connection carried an exchange before: then it may have been closed without our knowing.
     pub reused: bool,
     key: PoolKey,
+    /// The pool of the client, where the connection told the endpoint of it.
+    own: Option<Pool>,
     /// Whether idle connections are shared by all cores: for an endpoint of bounded concurrency, where a connection idle on another core
     /// could hold its only worker.
     is_bounded: bool,
@@ -36,37 +40,54 @@ pub struct Upstream {
     lease: Option<Lease>,
 }
 
-/// Opens an exchange; the head is written at the first flush. `identity` is shown to an endpoint that asks for a certificate.
+/// To whom.
+#[derive(Clone, Copy)]
+pub struct To<'t> {
+    /// The backend.
+    pub backend: &'t Backend,
+    /// The slot at one of its endpoints.
+    pub slot: &'t Slot,
+    /// What is shown to an endpoint that asks for a certificate.
+    pub identity: Option<&'t CertificateName>,
+}
+
+/// Opens an exchange for a request that came on the connection of a client; the head is written at the first flush.
+///
+/// A connection that begins with a header of the PROXY protocol tells of one client, and is reused for that client's connection only.
 pub async fn open(
     core: &Rc<Core>,
-    backend: &Backend,
-    slot: &Slot,
+    to: To<'_>,
+    client: &Connection,
     outgoing: &Outgoing<'_>,
-    identity: Option<&CertificateName>,
 ) -> Result<Upstream, Fault> {
+    let To { backend, slot, identity } = to;
     let config = backend.config();
-    let way = Way { protocol: config.protocol, tls: config.tls.as_deref(), identity };
+    let announced = config.proxy_protocol.map(|version| Announced { version, ends: &client.ends });
+    let way = Way { protocol: config.protocol, tls: config.tls.as_deref(), identity, announced };
+    let own = announced.map(|_| client.upstreams.get(core.shared.limits.upstream_keep_alive).clone());
+    let pool = own.as_ref().unwrap_or(&core.pool);
     let key = PoolKey { endpoint: slot.endpoint().id.0, dialect: way.dialect() };
     let is_bounded = config.concurrency > 0;
     match config.protocol {
         BackendProtocol::Http1 => {
-            let idle = take_idle(core, key, is_bounded && config.tls.is_none());
+            let is_shared = is_bounded && config.tls.is_none() && own.is_none();
+            let idle = if is_shared { take_shared(core, key) } else { pool.take_http1(key) };
             let reused = idle.is_some();
             let io = match idle {
                 Some(idle) => idle.io,
                 // boxed: rare on a warm path, and larger than everything else here
                 None => SharedIo::new(Box::pin(dial(core, slot, way)).await?),
             };
-            Ok(over_http1(core, io, outgoing, Facts { reused, key, is_bounded }))
+            Ok(over_http1(core, io, outgoing, Facts { reused, key, own, is_bounded }))
         }
         BackendProtocol::Http2 => {
-            let shared = core.pool.http2(key);
+            let shared = pool.http2(key);
             let reused = shared.is_some();
             let (sender, lease) = match shared {
                 Some(shared) => shared,
-                None => Box::pin(dial_http2(core, key, slot, way)).await?,
+                None => Box::pin(dial_http2(core, pool, key, slot, way)).await?,
             };
-            over_http2(sender, lease, outgoing, Facts { reused, key, is_bounded }).await
+            over_http2(sender, lease, outgoing, Facts { reused, key, own, is_bounded }).await
         }
         BackendProtocol::Opaque => {
             let why = "the port of the Service speaks no HTTP by its appProtocol";
@@ -75,12 +96,26 @@ pub async fn open(
     }
 }
 
-/// What a connection speaks, to whom it is verified, and what it shows.
+/// What a connection speaks, to whom it is verified, what it shows, and of whom it tells.
 #[derive(Clone, Copy)]
-struct Way<'w> {
-    protocol: BackendProtocol,
-    tls: Option<&'w BackendTls>,
-    identity: Option<&'w CertificateName>,
+pub struct Way<'w> {
+    /// What is spoken.
+    pub protocol: BackendProtocol,
+    /// TLS, if any.
+    pub tls: Option<&'w BackendTls>,
+    /// What is shown to an endpoint that asks for a certificate.
+    pub identity: Option<&'w CertificateName>,
+    /// The header that comes before all else.
+    pub announced: Option<Announced<'w>>,
+}
+
+/// A client of whom an endpoint is told by the PROXY protocol.
+#[derive(Clone, Copy)]
+pub struct Announced<'a> {
+    /// How.
+    pub version: ProxyProtocol,
+    /// The client, and where it connected to.
+    pub ends: &'a Ends,
 }
 
 impl Way<'_> {
@@ -95,40 +130,32 @@ impl Way<'_> {
 struct Facts {
     reused: bool,
     key: PoolKey,
+    own: Option<Pool>,
     is_bounded: bool,
 }
 
 fn over_http1(core: &Rc<Core>, io: SharedIo, outgoing: &Outgoing<'_>, facts: Facts) -> Upstream {
     let tx = H1Tx::to_endpoint(io.clone(), core.buffers.clone(), outgoing);
     let rx = H1Answer::new(io, core.buffers.clone(), core.head_limits(), outgoing);
-    let Facts { reused, key, is_bounded } = facts;
-    Upstream { tx: UpTx::H1(tx), rx: UpRx::H1(rx), reused, key, is_bounded, lease: None }
-}
-
-/// A connection to an endpoint of which nothing is known but that it may want TLS.
-pub async fn dial_opaque(
-    core: &Core,
-    slot: &Slot,
-    tls: Option<&BackendTls>,
-    identity: Option<&CertificateName>,
-) -> Result<Io, Fault> {
-    Box::pin(dial(core, slot, Way { protocol: BackendProtocol::Opaque, tls, identity })).await
+    let Facts { reused, key, own, is_bounded } = facts;
+    Upstream { tx: UpTx::H1(tx), rx: UpRx::H1(rx), reused, key, own, is_bounded, lease: None }
 }
 
 /// Makes a shared connection, or takes the one that another request made meanwhile.
 async fn dial_http2(
-    core: &Rc<Core>,
+    core: &Core,
+    pool: &Pool,
     key: PoolKey,
     slot: &Slot,
     way: Way<'_>,
 ) -> Result<(h2::client::SendRequest<bytes::Bytes>, Lease), Fault> {
-    let dialing = core.pool.dial(key);
+    let dialing = pool.dial(key);
     let _alone = dialing.lock().await;
-    if let Some(shared) = core.pool.http2(key) {
+    if let Some(shared) = pool.http2(key) {
         return Ok(shared);
     }
     let io = dial(core, slot, way).await?;
-    share_http2(core, key, io).await
+    share_http2(core, pool, key, io).await
 }
 
 async fn over_http2(
@@ -143,20 +170,22 @@ async fn over_http2(
     let broken = |error: h2::Error| Fault::new(Failure::UpstreamReset, error.to_string());
     std::future::poll_fn(|cx| sender.poll_ready(cx)).await.map_err(broken)?;
     let (answer, stream) = sender.send_request(request, ends).map_err(broken)?;
-    let Facts { reused, key, is_bounded } = facts;
+    let Facts { reused, key, own, is_bounded } = facts;
     Ok(Upstream {
         tx: UpTx::H2(H2UpTx::new(stream, ends)),
         rx: UpRx::H2(H2Response::new(answer, is_head)),
         reused,
         key,
+        own,
         is_bounded,
         lease: Some(lease),
     })
 }
 
-/// Shakes hands for HTTP/2 and shares the connection with all requests of this core.
+/// Shakes hands for HTTP/2 and shares the connection with all requests of the pool.
 async fn share_http2(
-    core: &Rc<Core>,
+    core: &Core,
+    pool: &Pool,
     key: PoolKey,
     io: Io,
 ) -> Result<(h2::client::SendRequest<bytes::Bytes>, Lease), Fault> {
@@ -175,27 +204,28 @@ async fn share_http2(
         // Its requests see how it ends; nobody else has to.
         let _ = connection.await;
     });
-    let lease = core.pool.share_http2(key, sender.clone());
+    let lease = pool.share_http2(key, sender.clone());
     Ok((sender, lease))
 }
 
-fn take_idle(core: &Core, key: PoolKey, is_shared: bool) -> Option<H1Idle> {
-    if !is_shared {
-        return core.pool.take_http1(key);
-    }
+/// One that all cores share.
+fn take_shared(core: &Core, key: PoolKey) -> Option<H1Idle> {
     let socket = core.shared.take_idle(key)?;
     TcpStream::from_std(socket).ok().map(|tcp| H1Idle { io: SharedIo::new(Io::Tcp(tcp)) })
 }
 
-/// Connects, with TLS if the backend has it; the readiness probe's connection serves if there is one.
-async fn dial(core: &Core, slot: &Slot, way: Way<'_>) -> Result<Io, Fault> {
+/// Connects, tells of the client and speaks TLS if the backend has it; the readiness probe's connection serves if there is one.
+pub async fn dial(core: &Core, slot: &Slot, way: Way<'_>) -> Result<Io, Fault> {
     let limit = core.shared.limits.connect_timeout;
     let probed = slot.endpoint().take_probe_connection().and_then(|socket| TcpStream::from_std(socket).ok());
-    let tcp = match probed {
+    let mut tcp = match probed {
         Some(tcp) => tcp,
         None => connect(slot.endpoint().address, limit).await?,
     };
     let _ = tcp.set_nodelay(true);
+    if let Some(announced) = way.announced {
+        announce(&mut tcp, announced, limit).await?;
+    }
     let Some(tls) = way.tls else { return Ok(Io::Tcp(tcp)) };
     let compiled = core.endpoint_tls(tls, way.protocol, way.identity);
     let endpoint_tls = compiled.map_err(|why| Fault::new(Failure::UpstreamTrust, why))?;
@@ -207,6 +237,20 @@ async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, Faul
         Ok(Ok(tcp)) => Ok(tcp),
         Ok(Err(error)) => Err(Fault::new(failure_of(&error), format!("{address}: {error}"))),
         Err(_) => Err(Fault::new(Failure::ConnectTimeout, address.to_string())),
+    }
+}
+
+/// Tells of a client, before anything else is sent.
+async fn announce(
+    tcp: &mut TcpStream,
+    Announced { version, ends }: Announced<'_>,
+    limit: Duration,
+) -> Result<(), Fault> {
+    let header = headgate_proxy_protocol::write(version, Some(ends));
+    match tokio::time::timeout(limit, tcp.write_all(&header)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(Fault::new(Failure::ConnectRefused, error.to_string())),
+        Err(_) => Err(Failure::ConnectTimeout.into()),
     }
 }
 
@@ -251,6 +295,13 @@ impl Upstream {
         drop(tx);
         let (io, buffer) = rx.into_parts();
         core.buffers.give(buffer);
+        if let Some(own) = self.own {
+            // one that is kept for this client could hold the only worker
+            if !self.is_bounded {
+                own.give_http1(self.key, H1Idle { io }, now);
+            }
+            return;
+        }
         if !self.is_bounded {
             return core.pool.give_http1(self.key, H1Idle { io }, now);
         }

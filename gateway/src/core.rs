@@ -8,7 +8,7 @@ use crate::{
     drain::Bell,
     forwarded::{Hop, TrustedHops},
     limits::Limits,
-    listen::{self, Connection, tls::TlsTable},
+    listen::{self, Connection, Proxied, tls::TlsTable},
     pool::{Pool, PoolKey},
     telemetry::{Shard, Telemetry},
 };
@@ -54,6 +54,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Whose forwarding headers are believed.
     pub trusted: TrustedHops,
+    /// Ports behind a proxy that says who its clients are.
+    pub proxied: Proxied,
     /// Backends, which outlive Tables.
     pub registry: Registry,
     /// Metrics, log, ring.
@@ -99,6 +101,7 @@ impl Shared {
         active: Active,
         limits: Limits,
         trusted: TrustedHops,
+        proxied: Proxied,
         registry: Registry,
         telemetry: Telemetry,
         cores: usize,
@@ -111,6 +114,7 @@ impl Shared {
                 active,
                 limits,
                 trusted,
+                proxied,
                 registry,
                 telemetry,
                 pages: Mutex::default(),
@@ -309,7 +313,7 @@ impl Core {
     /// The hop that a request of a connection came over.
     pub fn hop<'h>(&'h self, connection: &Connection, dice: &'h dyn Fn() -> u64) -> Hop<'h> {
         Hop {
-            peer: connection.client,
+            peer: connection.client(),
             scheme: connection.scheme,
             port: connection.public_port,
             trusted: &self.shared.trusted,
@@ -443,7 +447,7 @@ pub fn run(id: usize, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Post>) {
         .expect("a runtime needs only an epoll descriptor");
     runtime.block_on(async move {
         let core = Core::new(id, shared);
-        core.pool.clone().spawn_reaper(core.shared.limits.upstream_keep_alive);
+        core.pool.spawn_reaper(core.shared.limits.upstream_keep_alive);
         while let Some(post) = inbox.recv().await {
             match post {
                 Post::Connection(socket, port) => match TcpStream::from_std(socket) {

@@ -121,6 +121,8 @@ failures! {
         "the client did not read its answer", "read on, or raise --write-stall; the connection was closed";
 
     // Connections and datagrams that are passed on and not read.
+    BadProxyHeader = Client "bad_proxy_header" 499 Never "connection_terminated" grpc 13:
+        "the connection does not begin with a header of the PROXY protocol, which this port expects", "let the load balancer send version 1 or 2 of it, or let this port not expect it; the detail has the reason, and the connection was closed";
     NotTls = Client "not_tls" 499 Never "tls_protocol_error" grpc 13:
         "the connection does not begin with a ClientHello of TLS", "speak TLS on this port, or connect to the port for plain text; the connection was closed";
     NoServerName = Client "no_server_name" 499 Never "tls_protocol_error" grpc 13:
@@ -397,7 +399,7 @@ pub(crate) mod tests {
             names.join(" "),
             "malformed_request ambiguous_framing bad_target bad_host bad_chunk head_too_large target_too_long \
              expectation_failed version_not_supported method_not_supported body_too_large head_timeout body_timeout \
-             client_gone write_stall not_tls no_server_name tls_refused carried_idle no_listener no_route \
+             client_gone write_stall bad_proxy_header not_tls no_server_name tls_refused carried_idle no_listener no_route \
              misdirected rule_invalid no_backend backend_invalid filter_unsupported rewrite_invalid auth_denied \
              auth_body_too_large auth_unavailable auth_timeout auth_answer_invalid queue_full \
              gateway_full queue_timeout arm_cold activation_timeout activation_failed no_endpoints \

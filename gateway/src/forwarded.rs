@@ -251,9 +251,14 @@ struct Network {
 }
 
 impl TrustedHops {
+    /// Whether nobody is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether a peer is trusted.
     pub fn contains(&self, peer: IpAddr) -> bool {
-        !self.0.is_empty() && self.0.iter().any(|network| network.contains(peer.to_canonical()))
+        !self.is_empty() && self.0.iter().any(|network| network.contains(peer.to_canonical()))
     }
 }
 

@@ -36,6 +36,7 @@ mod tries;
 mod tunnel;
 mod wait;
 
+pub use listen::Proxied;
 pub use subscribe::{Binding, Published};
 
 use crate::{
@@ -66,6 +67,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Whose forwarding headers are believed.
     pub trusted: TrustedHops,
+    /// Ports behind a proxy that says who its clients are.
+    pub proxied: Proxied,
     /// Where the access log goes; `None` for none.
     pub log: Option<LogSink>,
     /// Where metrics, health and routes are shown; on loopback.
@@ -91,7 +94,7 @@ impl Gateway {
     /// # Errors
     /// If the admin address cannot be opened.
     pub fn start(settings: Settings) -> std::io::Result<Self> {
-        let Settings { cores, binding, limits, trusted, log, admin } = settings;
+        let Settings { cores, binding, limits, trusted, proxied, log, admin } = settings;
         let registry = Registry::new(cores, limits.clone(), fastrand::u64(..));
         let telemetry = Telemetry::new(cores, log, limits.explain_count)?;
         let active = Active {
@@ -100,7 +103,7 @@ impl Gateway {
             tls: Default::default(),
             identities: Default::default(),
         };
-        let (shared, inboxes) = Shared::new(active, limits, trusted, registry, telemetry, cores);
+        let (shared, inboxes) = Shared::new(active, limits, trusted, proxied, registry, telemetry, cores);
         let admin = admin.map(std::net::TcpListener::bind).transpose()?;
         let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
         let mut threads = inboxes

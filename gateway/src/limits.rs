@@ -1,6 +1,7 @@
 //! Every limit of the gateway in one table, of which flags, `--help`, docs/limits.md and the chart's schema are made. Never a limit that stands elsewhere only.
 
 use crate::failure::Failure;
+use headgate_proxy_protocol::BINARY_BYTES_MAX;
 use std::time::Duration;
 
 const KIB: usize = 1024;
@@ -80,6 +81,10 @@ limits! {
         "From accept to the end of the TLS handshake; then the connection is closed.";
     hello_bytes: usize = 16 * KIB, Bytes, Some(Failure::NotTls),
         "A ClientHello of TLS; a longer one closes the connection.";
+    proxy_header_timeout: Duration = seconds(5), Time, Some(Failure::BadProxyHeader),
+        "From accept to the end of the header of the PROXY protocol, at ports that expect one; then the connection is closed.";
+    proxy_header_bytes: usize = 4 * KIB, Bytes, Some(Failure::BadProxyHeader),
+        "A header of the PROXY protocol, version 2; a longer one closes the connection.";
     head_timeout: Duration = seconds(10), Time, Some(Failure::HeadTimeout),
         "From the first byte of a head, or from accept for the first one, to its end.";
     keep_alive_idle: Duration = seconds(75), Time, None,
@@ -246,6 +251,10 @@ impl Limits {
         );
         must((KIB..=16 * MIB).contains(&self.head_bytes), "--head-bytes must be 1KiB to 16MiB");
         must((8..=256).contains(&self.head_fields), "--head-fields must be 8 to 256");
+        must(
+            (536..=BINARY_BYTES_MAX).contains(&self.proxy_header_bytes),
+            "--proxy-header-bytes must be 536 to 65551 bytes (the PROXY protocol, §2.2)",
+        );
         must(self.queue_count <= self.queue_count_total, "--queue-count is more than --queue-count-total");
         must(self.queue_bytes <= self.queue_bytes_total, "--queue-bytes is more than --queue-bytes-total");
         must(

@@ -1,9 +1,9 @@
-//! Idle connections to endpoints, of one core. Never one with an unread byte, and never longer idle than the limit.
+//! Idle connections to endpoints, of one core or of one client. Never one with an unread byte, and never longer idle than the limit.
 
 use crate::exchange::H1Idle;
 use bytes::Bytes;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::HashMap,
     rc::Rc,
     task::{Context, Poll, Waker},
@@ -25,7 +25,30 @@ pub struct PoolKey {
 
 /// The pool; clones are the same pool.
 #[derive(Clone, Default)]
-pub struct Pool(Rc<RefCell<HashMap<PoolKey, Idle, foldhash::fast::RandomState>>>);
+pub struct Pool(Rc<RefCell<Inner>>);
+
+type Inner = HashMap<PoolKey, Idle, foldhash::fast::RandomState>;
+
+/// Connections that belong to one connection of a client, since they told the endpoint of it. They end with it.
+#[derive(Default)]
+pub struct OwnPool(OnceCell<Pool>);
+
+impl OwnPool {
+    /// The pool; closes what is idle for longer than `limit`.
+    pub fn get(&self, limit: Duration) -> &Pool {
+        self.0.get_or_init(|| {
+            let pool = Pool::default();
+            pool.spawn_reaper(limit);
+            pool
+        })
+    }
+}
+
+impl std::fmt::Debug for OwnPool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OwnPool")
+    }
+}
 
 #[derive(Default)]
 struct Idle {
@@ -116,15 +139,16 @@ impl Pool {
         self.0.borrow_mut().entry(key).or_default().dial.clone()
     }
 
-    /// Closes what has been idle for longer than `limit`, for ever.
-    pub fn spawn_reaper(self, limit: Duration) {
+    /// Closes what has been idle for longer than `limit`, for as long as there is the pool.
+    pub fn spawn_reaper(&self, limit: Duration) {
         const PERIOD: Duration = Duration::from_secs(5);
+        let pool = Rc::downgrade(&self.0);
         tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(PERIOD.min(limit)).await;
                 let now = Instant::now();
-                let mut pool = self.0.borrow_mut();
-                pool.retain(|_, idle| {
+                let Some(pool) = pool.upgrade() else { return };
+                pool.borrow_mut().retain(|_, idle| {
                     idle.http1
                         .retain(|(connection, since)| now.duration_since(*since) < limit && connection.io.is_quiet());
                     idle.http2.retain_mut(|shared| {

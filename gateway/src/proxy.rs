@@ -9,7 +9,7 @@
 use crate::{
     auth::{self, Asked, Asker},
     backend::{Admission, CoreId, EndpointFailure, Slot, Ticket},
-    connect::{self, Upstream},
+    connect::{self, To, Upstream},
     core::Core,
     deadline::Timer,
     drain::Ear,
@@ -17,7 +17,7 @@ use crate::{
     failure::{Failure, Side},
     forwarded::{self, RequestId},
     listen::Connection,
-    mirror,
+    mirror::{self, Source},
     plan::{FilterAt, Filtered, Plan, Unplanned},
     relay::{self, Client, Deadlines, Outcome, Progress, attempt_deadline},
     telemetry::{Began, Record},
@@ -344,7 +344,10 @@ impl Exchange {
         };
         let opened = tools
             .timer
-            .bound(|| deadlines.first(), connect::open(core, backend, slot, &outgoing, plan.identity()))
+            .bound(
+                || deadlines.first(),
+                connect::open(core, To { backend, slot, identity: plan.identity() }, &down.connection, &outgoing),
+            )
             .await;
         let mut up = match opened {
             Some(Ok(up)) => up,
@@ -355,7 +358,8 @@ impl Exchange {
         record.connecting = (!up.reused).then(|| opening.elapsed());
         record.backend.iter().for_each(|series| series.connected(up.reused));
         if down.framing.is_empty() && !std::mem::replace(mirrored, true) {
-            plan.mirrors().for_each(|backend| mirror::send(core, backend, &down.head, &[], plan.identity()));
+            let source = Source { client: &down.connection, identity: plan.identity() };
+            plan.mirrors().for_each(|backend| mirror::send(core, backend, &down.head, &[], source));
         }
         if std::mem::take(&mut down.expects)
             && let Err(fault) = Box::pin(go_on(core, &mut down.tx, tools.timer)).await
@@ -404,8 +408,8 @@ impl Exchange {
         if !self.down.framing.is_empty()
             && let Some(body) = self.tries.replay.whole()
         {
-            let (head, identity) = (&self.down.head, self.plan.identity());
-            self.plan.mirrors().for_each(|backend| mirror::send(core, backend, head, body, identity));
+            let source = Source { client: &self.down.connection, identity: self.plan.identity() };
+            self.plan.mirrors().for_each(|backend| mirror::send(core, backend, &self.down.head, body, source));
         }
     }
 
@@ -466,7 +470,7 @@ impl Unplanned {
 fn begin(core: &Core, down: &mut Down) -> Record {
     core.shard.request_began();
     let connection = &down.connection;
-    let peer = connection.client;
+    let peer = connection.client();
     let mut record = Record::begin(peer, connection.port, &down.head, down.version, down.arrived);
     let caller = forwarded::apply(&mut down.head, &core.hop(connection, &|| core.roll()));
     record.client = caller.client;
@@ -588,7 +592,7 @@ pub async fn refuse(
     arrived: Instant,
 ) {
     core.shard.request_began();
-    let mut record = Record::headless(connection.client, connection.port, version, arrived);
+    let mut record = Record::headless(connection.client(), connection.port, version, arrived);
     record.set_request_id(RequestId::make(&|| core.roll()).as_bytes());
     record.failure = Some(fault.failure);
     record.detail = fault.detail.as_deref().map(Into::into);

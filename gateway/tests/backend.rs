@@ -29,6 +29,7 @@ fn spec(concurrency: u32) -> config::Backend {
         name: name(),
         protocol: config::BackendProtocol::Http1,
         tls: None,
+        proxy_protocol: None,
         concurrency,
         queue: config::QueueBounds::default(),
         scales: Some("default/hello-v1".into()),

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
 use headgate_config::{HostPattern, Listener, ListenerName, Protocol, Snapshot};
-use headgate_gateway::{Binding, Gateway, Settings, forwarded::TrustedHops, limits::Limits};
+use headgate_gateway::{Binding, Gateway, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
 use std::{
     net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
     sync::Arc,
@@ -15,6 +15,7 @@ fn gateway() -> Gateway {
         binding: Binding { addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], unprivileged_offset: None },
         limits: Limits::default(),
         trusted: TrustedHops::default(),
+        proxied: Proxied::default(),
         log: None,
         admin: None,
     })

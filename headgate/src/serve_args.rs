@@ -1,7 +1,7 @@
 //! What all commands that serve requests have in common, as flags. It serves nothing itself.
 
 use headgate_gateway::{
-    Binding, Settings,
+    Binding, Proxied, Settings,
     forwarded::TrustedHops,
     telemetry::{LogFormat, LogSink},
 };
@@ -19,6 +19,13 @@ pub struct ServeArgs {
     /// Networks whose X-Forwarded-* are believed, with commas between them.
     #[arg(long, value_name = "CIDRS", default_value = "")]
     trusted_hops: String,
+    /// Ports of listeners whose connections begin with a header of the PROXY protocol (version 1 or 2), with commas between them: who
+    /// that says is the client. A connection without one is closed.
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    proxy_protocol_in: Vec<u16>,
+    /// Networks from which such a header is taken, with commas between them; from everybody who reaches the port if not given.
+    #[arg(long, value_name = "CIDRS", default_value = "", hide_default_value = true, requires = "proxy_protocol_in")]
+    proxy_protocol_from: String,
     #[command(flatten)]
     pub limits: crate::limits_args::LimitArgs,
 }
@@ -43,10 +50,18 @@ impl ServeArgs {
             binding,
             log: log_sink(&self.access_log, log_format, limits.log_bytes)?,
             limits,
-            trusted: self.trusted_hops.parse::<TrustedHops>().map_err(|why| format!("--trusted-hops: {why}"))?,
+            trusted: networks("trusted-hops", &self.trusted_hops)?,
+            proxied: Proxied {
+                ports: self.proxy_protocol_in.iter().copied().collect(),
+                from: networks("proxy-protocol-from", &self.proxy_protocol_from)?,
+            },
             admin,
         })
     }
+}
+
+fn networks(flag: &str, written: &str) -> Result<TrustedHops, String> {
+    written.parse().map_err(|why| format!("--{flag}: {why}"))
 }
 
 fn log_sink(wanted: &str, format: LogFormat, bytes_max: usize) -> Result<Option<LogSink>, String> {

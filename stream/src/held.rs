@@ -255,6 +255,7 @@ mod tests {
             name,
             protocol: BackendProtocol::Http1,
             tls: None,
+            proxy_protocol: None,
             concurrency,
             queue: QueueBounds::default(),
             scales: None,

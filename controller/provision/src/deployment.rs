@@ -181,6 +181,13 @@ fn arguments(gateway: &Gateway, admin: u16, parameters: &Parameters, settings: &
     if !parameters.trusted_hops.is_empty() {
         flag("trusted-hops", parameters.trusted_hops.join(","));
     }
+    if let Some(proxied) = &parameters.proxy_protocol {
+        let ports: Vec<String> = proxied.ports.iter().map(u16::to_string).collect();
+        flag("proxy-protocol-in", ports.join(","));
+        if !proxied.from.is_empty() {
+            flag("proxy-protocol-from", proxied.from.join(","));
+        }
+    }
     arguments.extend(parameters.limits.iter().map(|(limit, value)| format!("--{limit}={value}")));
     arguments
 }

@@ -14,7 +14,7 @@ mod trouble;
 
 pub use deployment::TOKEN_AUDIENCE;
 pub use names::{GATEWAY_NAME_LABEL, name, selector};
-pub use parameters::{Disruption, ExternalTrafficPolicy, GROUP, KIND, LogLevel, Parameters, ServiceType};
+pub use parameters::{Disruption, ExternalTrafficPolicy, GROUP, KIND, LogLevel, Parameters, Proxied, ServiceType};
 pub use seen::{Seen, seen};
 pub use settings::Settings;
 

@@ -50,8 +50,19 @@ pub struct Parameters {
     pub access_log: Option<bool>,
     /// Networks whose `X-Forwarded-*` are believed: `--trusted-hops`.
     pub trusted_hops: Vec<String>,
+    /// Ports at which clients come through a proxy that says who they are: `--proxy-protocol-in`, `--proxy-protocol-from`.
+    pub proxy_protocol: Option<Proxied>,
     /// Limits of the gateway, by flag without dashes (docs/limits.md).
     pub limits: BTreeMap<String, String>,
+}
+
+/// Ports at which connections begin with a header of the PROXY protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxied {
+    /// Ports of listeners.
+    pub ports: Vec<u16>,
+    /// Networks from which a header is taken; from everybody where there are none.
+    pub from: Vec<String>,
 }
 
 /// How many Pods may be missing while nodes are emptied.
@@ -116,6 +127,7 @@ impl Parameters {
             log_level: self.log_level.or(class.log_level),
             access_log: self.access_log.or(class.access_log),
             trusted_hops: or_list(self.trusted_hops, class.trusted_hops),
+            proxy_protocol: self.proxy_protocol.or(class.proxy_protocol),
             limits: class.limits.into_iter().chain(self.limits).collect(),
         }
     }
@@ -147,8 +159,18 @@ impl Parameters {
             log_level: spec.choice("logLevel"),
             access_log: spec.flag("accessLog"),
             trusted_hops: spec.each("trustedHops", 0..=64, network),
+            proxy_protocol: spec.get("proxyProtocol").map(|at| Proxied::read(&at)),
             limits: limits(spec, "limits"),
         }
+    }
+}
+
+impl Proxied {
+    fn read(at: &Reader<'_>) -> Self {
+        let mut fields = at.fields();
+        let ports = fields.need("ports").map(|at| at.list(1..=64)).unwrap_or_default();
+        let port = |at: &Reader<'_>| u16::try_from(at.number(1..=65_535)).unwrap_or_default();
+        Self { ports: ports.iter().map(port).collect(), from: fields.each("from", 0..=64, network) }
     }
 }
 
@@ -272,6 +294,7 @@ mod tests {
             "podDisruptionBudget": {"minAvailable": 1, "maxUnavailable": "50%"},
             "imagePullSecrets": [{"nmae": "a"}],
             "trustedHops": ["10.0.0.0/33"],
+            "proxyProtocol": {"ports": [0, 80], "from": ["10.0.0.0/33"]},
             "limits": {"wait --admin": "1s", "head-bytes": "1 --admin"},
         }));
         let problems = wrong.expect_err("refused");
@@ -282,12 +305,28 @@ mod tests {
             "spec.tolerations[1]: is a number; write a map (indented `name: value` lines)",
             "spec.podDisruptionBudget: has minAvailable and maxUnavailable, which exclude each other; keep one of them",
             "spec.imagePullSecrets[0].name: is missing; write name: …",
+            "spec.proxyProtocol.ports[0]: 0 is out of range; write 1 to 65535",
         ];
         for line in expected {
             assert!(problems.iter().any(|problem| problem == line), "{line} is not in {problems:#?}");
         }
-        for start in ["spec.trustedHops[0]: ", "spec.limits.wait --admin: ", "spec.limits.head-bytes: "] {
+        for start in [
+            "spec.trustedHops[0]: ",
+            "spec.proxyProtocol.from[0]: ",
+            "spec.limits.wait --admin: ",
+            "spec.limits.head-bytes: ",
+        ] {
             assert!(problems.iter().any(|problem| problem.starts_with(start)), "{start} is not in {problems:#?}");
+        }
+    }
+
+    #[test]
+    fn ports_behind_a_proxy_are_named() {
+        let proxied = |value: Value| decode(json!({"proxyProtocol": value})).map(|spec| spec.proxy_protocol);
+        let expected = Proxied { ports: vec![80, 443], from: vec!["10.0.0.0/8".into()] };
+        assert_eq!(proxied(json!({"ports": [80, 443], "from": ["10.0.0.0/8"]})), Ok(Some(expected)));
+        for wrong in [json!({}), json!({"ports": []}), json!({"from": ["10.0.0.0/8"]}), json!({"ports": ["http"]})] {
+            assert!(proxied(wrong.clone()).is_err(), "{wrong}");
         }
     }
 

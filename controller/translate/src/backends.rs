@@ -4,7 +4,7 @@ use crate::{
     AliasArm, Key,
     backend_tls::Policies,
     conditions::{ConditionType, Finding, Reason},
-    kinds::{BackendRef, ObjectRef, Service, ServicePort},
+    kinds::{BackendRef, ObjectRef, PROXY_PROTOCOL_ANNOTATION, Service, ServicePort},
     lookup::Lookup,
     schema::FieldPath,
 };
@@ -126,6 +126,13 @@ impl<'l, 'a> Backends<'l, 'a> {
             let finding = Finding::new(ConditionType::ResolvedRefs, Reason::BackendNotFound, at.key("port"), message);
             return Err(finding.remedy(format!("write one of its ports: {}", ports.join(", "))));
         };
+        if let (Some(Err(written)), true) = (&service.proxy_protocol, transport.is_tcp()) {
+            let message =
+                format!("Service {}/{} has the annotation {PROXY_PROTOCOL_ANNOTATION} {written:?}", key.0, key.1);
+            let reason = Reason::UnsupportedProtocol;
+            let finding = Finding::new(ConditionType::ResolvedRefs, reason, at.clone(), message);
+            return Err(finding.remedy("write v1 or v2, or leave the annotation out"));
+        }
         let has_tls = self.policies.tls(key, &spec.name).is_some();
         protocol(kind, spec, has_tls).map_err(|(message, remedy)| {
             let message = format!("port {port} of Service {}/{} {message}", key.0, key.1);
@@ -153,6 +160,7 @@ impl<'l, 'a> Backends<'l, 'a> {
             // what requests cannot be sent to gets none: a route of the transport layer names it
             protocol: protocol(kind, spec, tls.is_some()).unwrap_or(BackendProtocol::Opaque),
             tls: tls.cloned().map(Box::new),
+            proxy_protocol: service.proxy_protocol.clone().and_then(Result::ok).filter(|_| name.transport.is_tcp()),
             concurrency: traits.concurrency,
             queue: traits.queue,
             scales: traits.scales,

@@ -154,6 +154,7 @@ fn backend(at: usize) -> Backend {
         name,
         protocol: BackendProtocol::Http1,
         tls: None,
+        proxy_protocol: None,
         concurrency: 0,
         queue: QueueBounds::default(),
         scales: None,

@@ -3,11 +3,12 @@
 use super::{Check, Reply, passed};
 use crate::{
     backend::{Admission, Backend, CoreId, Slot, Ticket, Waited},
-    connect::{self, Upstream},
+    connect::{self, To, Upstream},
     core::Core,
     deadline::earlier,
     exchange::{DownRx, DownTx, Fault, Outgoing, UpRx, UpTx},
     failure::Failure,
+    listen::Connection,
     plan::Plan,
     proxy::{Down, Tools, tell_health},
     telemetry::{Record, WaitEnd},
@@ -57,7 +58,7 @@ impl Exchange<'_> {
                 Admitted::Elsewhere(original) => return Ok(Exchanged::Elsewhere(original)),
             };
             let until = *until.get_or_insert_with(|| Instant::now() + self.core.shared.limits.auth_timeout);
-            match self.attempt(&slot, until, &mut tries, tools).await {
+            match self.attempt(&slot, &down.connection, until, &mut tries, tools).await {
                 Ok(reply) => {
                     slot.succeeded(Instant::now());
                     return Ok(Exchanged::Reply(reply));
@@ -121,6 +122,7 @@ impl Exchange<'_> {
     async fn attempt(
         &self,
         slot: &Slot,
+        client: &Connection,
         until: Instant,
         tries: &mut Tries,
         tools: &mut Tools<'_>,
@@ -129,7 +131,7 @@ impl Exchange<'_> {
         let until = || earlier(earlier(Some(until), plan.deadline), core.bell.until());
         let outgoing = Outgoing { head: &check.head, framing: check.framing, upgrade: None, trailers: check.trailers };
         tries.reused = false;
-        let opening = connect::open(core, backend, slot, &outgoing, plan.identity());
+        let opening = connect::open(core, To { backend, slot, identity: plan.identity() }, client, &outgoing);
         let mut up = tools.timer.bound(until, opening).await.ok_or_else(|| self.late())??;
         (tries.reused, tries.sent) = (up.reused, true);
         core.shard.backend(&backend.config().name).connected(up.reused);

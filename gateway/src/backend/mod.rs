@@ -366,6 +366,7 @@ mod tests {
             name,
             protocol: config::BackendProtocol::Http1,
             tls: None,
+            proxy_protocol: None,
             concurrency: 0,
             queue: config::QueueBounds::default(),
             scales: Some("a/b".into()),

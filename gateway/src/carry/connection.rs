@@ -3,7 +3,7 @@
 use super::{lead::Asked, story::Story};
 use crate::{
     backend::Slot,
-    connect::dial_opaque,
+    connect::{Announced, Way, dial},
     core::Core,
     exchange::Fault,
     failure::Failure,
@@ -11,7 +11,8 @@ use crate::{
     telemetry::{Record, Spoken},
     tunnel::{self, Carried, End, Ended},
 };
-use headgate_config::{HostName, Transport};
+use headgate_config::{BackendProtocol, HostName, Transport};
+use headgate_proxy_protocol::Ends;
 use std::{net::IpAddr, rc::Rc, time::Instant};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -25,31 +26,32 @@ pub struct Incoming {
     is_sealed: bool,
     /// The server name.
     name: Option<HostName>,
-    client: IpAddr,
+    /// The client, and where it connected to.
+    ends: Ends,
     port: u16,
     spoken: Spoken,
 }
 
 impl Incoming {
     /// Of a TCP listener.
-    pub fn plain(socket: TcpStream, client: IpAddr, port: u16) -> Self {
+    pub fn plain(socket: TcpStream, ends: Ends, port: u16) -> Self {
         let io = Io::Tcp(socket);
-        Self { io, read: Vec::new(), is_sealed: false, name: None, client, port, spoken: Spoken::Tcp }
+        Self { io, read: Vec::new(), is_sealed: false, name: None, ends, port, spoken: Spoken::Tcp }
     }
 
     /// Of a TLS listener at which TLS has ended.
-    pub fn tls_ended(stream: TlsStream<TcpStream>, client: IpAddr, port: u16, name: Option<HostName>) -> Self {
+    pub fn tls_ended(stream: TlsStream<TcpStream>, ends: Ends, port: u16, name: Option<HostName>) -> Self {
         let io = Io::TlsServer(Box::new(stream));
-        Self { io, read: Vec::new(), is_sealed: false, name, client, port, spoken: Spoken::Tls }
+        Self { io, read: Vec::new(), is_sealed: false, name, ends, port, spoken: Spoken::Tls }
     }
 
     /// Of a TLS listener that passes through what came; `read` of it is the ClientHello.
-    pub fn tls_as_it_came(socket: TcpStream, read: Vec<u8>, client: IpAddr, port: u16, name: Option<HostName>) -> Self {
-        Self { io: Io::Tcp(socket), read, is_sealed: true, name, client, port, spoken: Spoken::Tls }
+    pub fn tls_as_it_came(socket: TcpStream, read: Vec<u8>, ends: Ends, port: u16, name: Option<HostName>) -> Self {
+        Self { io: Io::Tcp(socket), read, is_sealed: true, name, ends, port, spoken: Spoken::Tls }
     }
 }
 
-/// A TLS connection that came to nothing before it could be carried.
+/// A connection that came to nothing before it could be carried.
 pub struct Failed {
     /// The server name, if one was read.
     pub name: Option<HostName>,
@@ -58,10 +60,10 @@ pub struct Failed {
 }
 
 /// Tells of one.
-pub fn refused(core: &Core, client: IpAddr, port: u16, arrived: Instant, failed: Failed) {
+pub fn refused(core: &Core, client: IpAddr, port: u16, spoken: Spoken, arrived: Instant, failed: Failed) {
     core.shard.carrying_began();
     let name = failed.name.as_ref().map_or("", HostName::as_str);
-    let mut record = Record::carried(client, port, Spoken::Tls, name, arrived);
+    let mut record = Record::carried(client, port, spoken, name, arrived);
     record.fail(&failed.fault);
     record.end(Instant::now());
     core.shard.tell_carried(record);
@@ -72,7 +74,7 @@ pub async fn serve(core: &Rc<Core>, incoming: Incoming) {
     core.shard.carrying_began();
     let arrived = Instant::now();
     let name = incoming.name.as_ref().map(HostName::to_string).unwrap_or_default();
-    let mut record = Record::carried(incoming.client, incoming.port, incoming.spoken, &name, arrived);
+    let mut record = Record::carried(incoming.ends.source.ip(), incoming.port, incoming.spoken, &name, arrived);
     if let Err(fault) = carry(core, incoming, &name, &mut record).await {
         record.fail(&fault);
     }
@@ -81,13 +83,15 @@ pub async fn serve(core: &Rc<Core>, incoming: Incoming) {
 }
 
 async fn carry(core: &Rc<Core>, incoming: Incoming, name: &str, record: &mut Record) -> Result<(), Fault> {
-    let Incoming { io: client, read, is_sealed, port, .. } = incoming;
+    let Incoming { io: client, read, is_sealed, ends, port, .. } = incoming;
     let asked = Asked { transport: Transport::Tcp, port, name };
     let reached = match Story::begin(core, asked, record) {
-        Ok(mut story) => match reach(core, &mut story, &client, read.len(), is_sealed).await {
-            Ok(found) => Ok((story, found)),
-            Err(fault) => Err(fault),
-        },
+        Ok(mut story) => {
+            match reach(core, &mut story, Calling { io: &client, kept: read.len(), is_sealed, ends: &ends }).await {
+                Ok(found) => Ok((story, found)),
+                Err(fault) => Err(fault),
+            }
+        }
         Err(fault) => Err(fault),
     };
     let (mut story, (slot, endpoint)) = match reached {
@@ -112,21 +116,30 @@ async fn carry(core: &Rc<Core>, incoming: Incoming, name: &str, record: &mut Rec
     }
 }
 
-/// A connection to an endpoint.
-async fn reach(
-    core: &Core,
-    story: &mut Story<'_>,
-    client: &Io,
+/// A client while its endpoint is sought.
+struct Calling<'c> {
+    io: &'c Io,
+    /// Bytes that were read already.
     kept: usize,
     is_sealed: bool,
-) -> Result<(Slot, Io), Fault> {
+    ends: &'c Ends,
+}
+
+/// A connection to an endpoint.
+async fn reach(core: &Core, story: &mut Story<'_>, client: Calling<'_>) -> Result<(Slot, Io), Fault> {
     loop {
-        let slot = story.admit(kept, |cx| client.poll_left(cx)).await?;
+        let slot = story.admit(client.kept, |cx| client.io.poll_left(cx)).await?;
         story.tries(&slot);
         let opening = Instant::now();
         // a BackendTLSPolicy is for what is not encrypted for the endpoint already
-        let tls = if is_sealed { None } else { story.lead.backend.config().tls.clone() };
-        match dial_opaque(core, &slot, tls.as_deref(), story.lead.identity()).await {
+        let config = story.lead.backend.config();
+        let way = Way {
+            protocol: BackendProtocol::Opaque,
+            tls: config.tls.as_deref().filter(|_| !client.is_sealed),
+            identity: story.lead.identity(),
+            announced: config.proxy_protocol.map(|version| Announced { version, ends: client.ends }),
+        };
+        match Box::pin(dial(core, &slot, way)).await {
             Ok(endpoint) => {
                 story.connected(&slot, opening);
                 return Ok((slot, endpoint));

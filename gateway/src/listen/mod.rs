@@ -4,9 +4,11 @@ mod accept;
 mod hello;
 mod http1;
 mod http2;
+mod proxied;
 pub mod tls;
 
 pub use accept::{Inventory, Opened, Place, accept_loop};
+pub use proxied::Proxied;
 
 use crate::{
     carry::{self, Failed, Incoming},
@@ -14,9 +16,12 @@ use crate::{
     deadline::Timer,
     drain::Ear,
     io::{Io, SharedIo},
+    pool::OwnPool,
+    telemetry::Spoken,
     wait::Parked,
 };
 use headgate_config::{Protocol, Scheme};
+use headgate_proxy_protocol::Ends;
 use hello::Hello;
 use std::{
     future::{Future, poll_fn},
@@ -29,10 +34,10 @@ use std::{
 use tokio::net::TcpStream;
 
 /// What is known of a connection; every request on it is judged by this.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Connection {
-    /// The other end.
-    pub client: IpAddr,
+    /// The client, and where it connected to.
+    pub ends: Ends,
     /// The port of the listener, as the API has it.
     pub port: u16,
     /// The port that clients use for it.
@@ -41,6 +46,15 @@ pub struct Connection {
     pub scheme: Scheme,
     /// What the TLS connection was opened for: a request of another listener or policy is misdirected.
     pub opened_for: Option<Arc<tls::OpenedFor>>,
+    /// Connections to endpoints that are told of this client, and so serve nobody else.
+    pub upstreams: OwnPool,
+}
+
+impl Connection {
+    /// The client's address.
+    pub fn client(&self) -> IpAddr {
+        self.ends.source.ip()
+    }
 }
 
 /// The first bytes of HTTP/2 by prior knowledge (RFC 9113 §3.4).
@@ -79,15 +93,24 @@ pub fn serve(core: Counted, socket: TcpStream, port: u16) -> impl Future<Output 
     }
 }
 
-async fn begin(core: Counted, socket: TcpStream, port: u16) -> Option<Work> {
-    let (Ok(client), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return None };
+async fn begin(core: Counted, mut socket: TcpStream, port: u16) -> Option<Work> {
+    let (Ok(source), Ok(destination)) = (socket.peer_addr(), socket.local_addr()) else { return None };
     let _ = socket.set_nodelay(true);
-    let client = client.ip();
-    let connection = Connection { client, port, public_port: local.port(), scheme: Scheme::Http, opened_for: None };
+    let own = Ends { source, destination };
+    let is_proxied = core.shared.proxied.ports.contains(&port);
+    let ends = if is_proxied { Box::pin(proxied::ends(&core, &mut socket, port, own)).await? } else { own };
+    let connection = Connection {
+        ends,
+        port,
+        public_port: destination.port(),
+        scheme: Scheme::Http,
+        opened_for: None,
+        upstreams: OwnPool::default(),
+    };
     match core.protocol(port) {
         Protocol::Https | Protocol::Tls => serve_tls(core, socket, connection).await,
         Protocol::Tcp => {
-            carry::serve(&core, Incoming::plain(socket, client, port)).await;
+            carry::serve(&core, Incoming::plain(socket, ends, port)).await;
             None
         }
         Protocol::Http | Protocol::Udp => sniff(core, SharedIo::new(Io::Tcp(socket)), connection).await,
@@ -97,9 +120,9 @@ async fn begin(core: Counted, socket: TcpStream, port: u16) -> Option<Work> {
 async fn serve_tls(core: Counted, mut socket: TcpStream, connection: Connection) -> Option<Work> {
     let started = Instant::now();
     let limit = core.shared.limits.tls_handshake;
-    let Connection { client, port, .. } = connection;
+    let Connection { ends, port, .. } = connection;
     let told = |failed: Failed| {
-        carry::refused(&core, client, port, started, failed);
+        carry::refused(&core, ends.source.ip(), port, Spoken::Tls, started, failed);
         None
     };
     let ear = Ear::new(&core.bell);
@@ -122,7 +145,7 @@ async fn serve_tls(core: Counted, mut socket: TcpStream, connection: Connection)
     core.buffers.give(bytes);
     let (config, opened_for) = match way {
         tls::Way::Through => {
-            carry::serve(&core, Incoming::tls_as_it_came(socket, read, client, port, name)).await;
+            carry::serve(&core, Incoming::tls_as_it_came(socket, read, ends, port, name)).await;
             return None;
         }
         tls::Way::Requests(config, opened_for) => (config, Some(opened_for)),
@@ -136,7 +159,7 @@ async fn serve_tls(core: Counted, mut socket: TcpStream, connection: Connection)
         Err(_) => return None,
     };
     let Some(opened_for) = opened_for else {
-        carry::serve(&core, Incoming::tls_ended(stream, client, port, name)).await;
+        carry::serve(&core, Incoming::tls_ended(stream, ends, port, name)).await;
         return None;
     };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");

@@ -279,6 +279,7 @@ mod tests {
                 name: name(service),
                 protocol: BackendProtocol::Http1,
                 tls: None,
+                proxy_protocol: None,
                 concurrency: 0,
                 queue: QueueBounds::default(),
                 scales: Some("a/f".into()),

@@ -120,6 +120,7 @@ fn snapshot(port: u16, backend: BackendName) -> Snapshot {
         name: backend,
         protocol: BackendProtocol::Http1,
         tls: None,
+        proxy_protocol: None,
         concurrency: 0,
         queue: QueueBounds::default(),
         scales: None,

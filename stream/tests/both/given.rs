@@ -38,6 +38,7 @@ pub fn snapshot(rules: u32) -> Snapshot {
             name: backend(index),
             protocol: BackendProtocol::Http1,
             tls: None,
+            proxy_protocol: None,
             concurrency: 0,
             queue: QueueBounds::default(),
             scales: None,

@@ -7,7 +7,7 @@ use crate::{
     schema::{Fields, Problem, Reader},
 };
 use base64::Engine;
-use headgate_config::{Redacted, Text};
+use headgate_config::{ProxyProtocol, Redacted, Text};
 use std::collections::BTreeMap;
 
 /// Service.
@@ -23,6 +23,8 @@ pub struct Service {
     pub headless: bool,
     /// The labels of its Pods; empty where somebody else says which endpoints it has.
     pub selector: BTreeMap<String, String>,
+    /// How its endpoints are told of clients; what is written where that is no version of the PROXY protocol.
+    pub proxy_protocol: Option<Result<ProxyProtocol, Text>>,
 }
 
 /// `ports[]` of a Service.
@@ -136,8 +138,16 @@ const UNUSED_SERVICE_FIELDS: [&str; 16] = [
     "topologyKeys",
 ];
 
+/// What a Service says of the header that tells its endpoints of clients: `v1`, `v2`.
+pub const PROXY_PROTOCOL_ANNOTATION: &str = "headgate.dev/proxy-protocol";
+
 impl Service {
-    pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
+    pub(crate) fn read(top: &mut Fields<'_>, mut meta: ObjectMeta) -> Self {
+        let proxy_protocol = meta.annotations.remove(PROXY_PROTOCOL_ANNOTATION).map(|text| match text.as_str() {
+            "v1" => Ok(ProxyProtocol::V1),
+            "v2" => Ok(ProxyProtocol::V2),
+            _ => Err(text.into()),
+        });
         let meta = meta.slim();
         let Some(at) = top.need("spec") else { return Self { meta, ..Self::default() } };
         let mut spec = at.fields();
@@ -158,6 +168,7 @@ impl Service {
             external_name: external.then(|| external_name.unwrap_or_default()),
             headless: spec.text("clusterIP", Form::ANY).as_deref() == Some("None"),
             selector: spec.map("selector", Form::ANY),
+            proxy_protocol,
         }
     }
 }

@@ -17,8 +17,8 @@ pub use backend_tls::{
     BackendTLSPolicy, BackendValidation, PolicyTarget, SubjectAltName, SubjectAltNameKind, WellKnownAuthorities,
 };
 pub use core::{
-    AddressFamily, ConfigMap, EndpointPort, EndpointSlice, Namespace, Secret, Service, ServicePort, SliceEndpoint,
-    TargetPort,
+    AddressFamily, ConfigMap, EndpointPort, EndpointSlice, Namespace, PROXY_PROTOCOL_ANNOTATION, Secret, Service,
+    ServicePort, SliceEndpoint, TargetPort,
 };
 pub use decode::{Decoded, Object, decode, decode_admitted};
 pub use filter::{

@@ -141,6 +141,7 @@ pub fn http(name: &BackendName) -> Backend {
         name: name.clone(),
         protocol: BackendProtocol::Http1,
         tls: None,
+        proxy_protocol: None,
         concurrency: 0,
         queue: QueueBounds::default(),
         scales: None,
