@@ -321,6 +321,29 @@ async fn who_passed_under_old_routes_is_asked_about_again_under_new_ones() {
 }
 
 #[tokio::test]
+async fn who_may_not_pass_wakes_nothing() {
+    let (app, auth) = (Origin::start(|_| Script::ok("app")).await, Origin::start(decide).await);
+    let arms = "backendRefs: [{name: cold, port: 80, weight: 1}, {name: app, port: 80, weight: 0}]";
+    let text = rule("/", &http("http: {}")).replace("backendRefs: [{name: app, port: 80}]", arms);
+    let files = [
+        ("app.yaml", backend("app", None, &[app.address])),
+        ("auth.yaml", backend("auth", None, &[auth.address])),
+        ("cold.yaml", Function::named("cold").annotation("headgate.dev/cold", "reject").to_string()),
+        ("route.yaml", rules("app", HOST, &text)),
+    ];
+    let headgate = Headgate::run(&files).await;
+    let mut wire = Wire::open(headgate.address).await;
+    for _ in 0..5 {
+        assert_eq!(wire.ask(get("/", "")).await.status, 401);
+    }
+    assert_eq!(headgate.count("--text cold"), 0);
+    let answer = wire.ask(get("/", ALICE)).await;
+    assert_eq!((answer.status, answer.failure()), (503, Some("arm_cold")), "{}", answer.text());
+    until("its start", async || wire.ask(get("/", ALICE)).await.status == 200).await;
+    headgate.stop().await;
+}
+
+#[tokio::test]
 async fn filters_apply_in_their_order_and_an_upgrade_goes_on() {
     let auth = Origin::start(decide).await;
     let app = Origin::start(|request| match request.field("upgrade") {

@@ -74,6 +74,8 @@ impl Plan {
         let deadline = request_deadline(core, &rule, down.arrived);
         let chosen = match rule.invalid() {
             Some(why) => Err(Fault::new(Failure::RuleInvalid, why.to_owned())),
+            // who may not pass wakes nothing: the arm is chosen again once that is known
+            None if asks(rule.filters()) => Ok(rule.choose(core.roll())),
             None => choose_arm(core, &rule),
         };
         match chosen {
@@ -140,11 +142,6 @@ impl Plan {
         if of_arm { self.arm_filters() } else { self.rule.filters() }
     }
 
-    fn asks(&self) -> bool {
-        let mut all = self.rule.filters().iter().chain(self.arm_filters());
-        all.any(|filter| matches!(filter, Filter::ExternalAuth(_)))
-    }
-
     fn arm_filters(&self) -> &[Filter] {
         self.arm().map_or(&[], |arm| self.rule.arm_filters(arm))
     }
@@ -160,7 +157,8 @@ impl Plan {
             return Ok(Filtered::All);
         }
         if *from == FilterAt::default() {
-            let may_wait = self.asks() || self.backend().is_ok_and(|backend| backend.is_cold());
+            let may_ask = asks(self.rule.filters()) || asks(self.arm_filters());
+            let may_wait = may_ask || self.backend().is_ok_and(|backend| backend.is_cold());
             self.original = may_wait.then(|| Box::new(PackedHead::of(&down.head)));
         }
         let context = Context {
@@ -170,14 +168,23 @@ impl Plan {
             dice: &|| core.roll(),
         };
         let mut applied = self.applied.take().map(|applied| *applied).unwrap_or_default();
+        let mut chosen = Ok(());
         let verdict = loop {
             let filters = &self.filters(from.of_arm)[from.at..];
-            match filters::apply_request(filters, &mut down.head, &context, &mut applied) {
-                Verdict::Go if !from.of_arm => *from = FilterAt { of_arm: true, at: 0 },
-                verdict => break verdict,
+            let verdict = filters::apply_request(filters, &mut down.head, &context, &mut applied);
+            if from.of_arm || !matches!(verdict, Verdict::Go) {
+                break verdict;
+            }
+            *from = FilterAt { of_arm: true, at: 0 };
+            if asks(self.rule.filters()) {
+                chosen = choose_arm(core, &self.rule).map(|arm| self.arm = arm.map(|arm| arm as u32));
+            }
+            if chosen.is_err() {
+                break verdict;
             }
         };
         self.applied = applied.boxed();
+        chosen?;
         match verdict {
             Verdict::Go => Ok(Filtered::All),
             Verdict::Answer(head) => Ok(Filtered::Answered(head)),
@@ -229,6 +236,10 @@ impl Plan {
         }
         Some(Box::new(original))
     }
+}
+
+fn asks(filters: &[Filter]) -> bool {
+    filters.iter().any(|filter| matches!(filter, Filter::ExternalAuth(_)))
 }
 
 /// The rule that takes a request, and what else of the match counts.

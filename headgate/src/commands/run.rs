@@ -10,7 +10,11 @@ use headgate_controller::{
     sources::{findings, watch::Directory},
     standalone::{Output, Standalone},
 };
-use headgate_gateway::{Binding, Gateway, Published, Settings, backend::ColdStart, telemetry::LogFormat};
+use headgate_gateway::{
+    Binding, Gateway, Published, Settings,
+    backend::{ColdStart, Demand},
+    telemetry::LogFormat,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     io::{IsTerminal, Write},
@@ -317,14 +321,12 @@ impl<'g> Machine<'g> {
 
     /// Reads what the gateway counts, for the scaler and for the plan.
     async fn count(&mut self) -> Vec<Output> {
-        let demanded: BTreeSet<Arc<str>> = self
-            .gateway
-            .board()
-            .read(Instant::now())
-            .into_iter()
-            .filter(|one| one.total() > 0)
-            .map(|one| one.target)
-            .collect();
+        let read = self.gateway.board().read(Instant::now());
+        // a start that was asked for and that nobody waits for, as of an arm that is shifted or rejected
+        let is_owed = |one: &Demand| one.leased && one.serving == 0 && one.in_flight + one.queued == 0;
+        let owed: BTreeSet<Arc<str>> = read.iter().filter(|one| is_owed(one)).map(|one| one.target.clone()).collect();
+        let demanded: BTreeSet<Arc<str>> =
+            read.into_iter().filter(|one| one.total() > 0).map(|one| one.target).collect();
         let is_awake = |spec: &&TargetSpec| {
             let name = spec.launch.name.as_str();
             let was_read = self.read.contains(name);
@@ -333,7 +335,7 @@ impl<'g> Machine<'g> {
         let states = &self.states;
         self.retired.retain(|name, _| states.get(name).is_some_and(|state| state.processes > 0));
         let specs = self.specs.iter().chain(self.retired.values());
-        let readings: Vec<Reading> = specs.filter(is_awake).map(|spec| self.reading(spec)).collect();
+        let readings: Vec<Reading> = specs.filter(is_awake).map(|spec| self.reading(spec, &owed)).collect();
         let counts = |reading: &&Reading| reading.in_flight + reading.queued > 0;
         // once more, so that the last word on a target is that nothing is left
         self.read = readings.iter().filter(counts).map(|reading| reading.target.clone()).collect();
@@ -341,7 +343,7 @@ impl<'g> Machine<'g> {
         self.standalone.counted(&readings, now_ms())
     }
 
-    fn reading(&self, spec: &TargetSpec) -> Reading {
+    fn reading(&self, spec: &TargetSpec, owed: &BTreeSet<Arc<str>>) -> Reading {
         let target = &spec.launch.name;
         let state = self.states.get(target);
         let mut reading =
@@ -359,6 +361,7 @@ impl<'g> Machine<'g> {
                 ready: endpoint.ready,
             }));
         }
+        reading.queued = reading.queued.max(u32::from(owed.contains(target.as_str())));
         reading
     }
 
