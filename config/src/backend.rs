@@ -172,3 +172,26 @@ pub enum Activation {
         reason: String,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A gateway and its controllers may be one version apart.
+    #[test]
+    fn a_backend_of_another_version_is_read() {
+        let name = serde_json::to_value(BackendName::tcp("a", "b", 80)).unwrap();
+        let before = json!({"name": name, "protocol": "http1"});
+        let read = |value: &serde_json::Value| serde_json::from_value::<Backend>(value.clone()).unwrap();
+        assert_eq!(read(&before).proxy_protocol, None);
+        let mut now = before.clone();
+        now["proxyProtocol"] = json!("v2");
+        assert_eq!(read(&now).proxy_protocol, Some(ProxyProtocol::V2));
+        let mut later = before.clone();
+        later["ofALaterVersion"] = json!(true);
+        assert_eq!(read(&later), read(&before));
+        // what earlier versions do not know stands there only where it says something
+        assert_eq!(serde_json::to_value(read(&before)).unwrap().get("proxyProtocol"), None);
+    }
+}
