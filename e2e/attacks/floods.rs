@@ -85,6 +85,20 @@ async fn a_few_of_each_are_welcome() {
     rig.headgate.stop().await;
 }
 
+/// Clients that measure their way ask once for each piece of an answer, as those of gRPC do.
+#[tokio::test]
+async fn a_ping_for_each_answer_is_no_flood() {
+    let rig = Rig::with(&["--h2-pings-per-s", "3"], |_| Script::ok("ok")).await;
+    let mut frames = Frames::open(rig.plain).await;
+    for number in 0..100 {
+        frames.frame(HEADERS, END_HEADERS | END_STREAM, stream(number), &get()).await;
+        assert_eq!(frames.outcome(stream(number)).await, Outcome::Answer(200, b"ok".to_vec()), "{number}");
+        frames.frame(6, 0, 0, b"12345678").await;
+    }
+    drop(frames);
+    rig.headgate.stop().await;
+}
+
 /// CVE-2023-44487: streams that are reset at once, before and after they reached the application.
 #[tokio::test]
 async fn rapid_reset_ends_the_connection() {

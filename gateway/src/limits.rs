@@ -120,7 +120,7 @@ limits! {
     h2_error_resets: usize = 1_024, Count, None,
         "Streams that we had to reset for a client's protocol errors (MadeYouReset); then GOAWAY with ENHANCE_YOUR_CALM.";
     h2_pings_per_s: u32 = 50, Count, None,
-        "PING frames of one client in a second; then GOAWAY with ENHANCE_YOUR_CALM.";
+        "PING frames of one client in a second, beyond one for each HEADERS or DATA frame that it was sent; then GOAWAY with ENHANCE_YOUR_CALM.";
     h2_settings_per_s: u32 = 20, Count, None,
         "SETTINGS frames of one client in a second; then GOAWAY with ENHANCE_YOUR_CALM.";
     h2_resets_per_s: u32 = 500, Count, None,

@@ -18,6 +18,8 @@ pub struct Metered {
     first: Vec<u8>,
     first_at: usize,
     walker: Walker,
+    /// Over what is sent.
+    sent: Walker,
     quota: Quota,
     stall: Stall,
     excess: Excess,
@@ -97,13 +99,14 @@ impl Stall {
 impl Metered {
     /// Meters a stream that starts with `first`, the preface included if any.
     pub fn new(io: Io, first: Vec<u8>, limits: &Limits) -> Self {
-        let quota =
-            Quota { since: Instant::now(), counts: [0; RATES.len()], limits: RATES.map(|(_, limit)| limit(limits)) };
+        let limits = RATES.map(|(_, limit)| limit(limits));
+        let quota = Quota { since: Instant::now(), counts: [0; RATES.len()], limits, paid: 0 };
         Self {
             io,
             first,
             first_at: 0,
             walker: Walker::default(),
+            sent: Walker { skip: 0, ..Walker::default() },
             quota,
             stall: Stall::default(),
             excess: Excess::default(),
@@ -118,6 +121,12 @@ impl Metered {
     /// Tells whether it sends too much.
     pub fn excess(&self) -> Excess {
         self.excess.clone()
+    }
+
+    /// Takes in what was sent.
+    fn note_sent(&mut self, bytes: &[u8]) {
+        let quota = &mut self.quota;
+        self.sent.walk(bytes, |frame| quota.pay(frame));
     }
 
     /// Meters what was read behind `from`. After an excess nothing more is read: whoever serves the connection ends it in the same turn.
@@ -196,12 +205,27 @@ struct Quota {
     since: Instant,
     counts: [u32; RATES.len()],
     limits: [u32; RATES.len()],
+    /// PINGs that are paid for. Whoever measures its way asks once for each frame that it gets (grpc-go does, a thousand times a second
+    /// where the way is short): it makes no more work than it was given.
+    paid: u32,
 }
 
 impl Quota {
+    /// An answer, or a part of one, pays for a PING.
+    fn pay(&mut self, sent: Frame) {
+        const PAID_MOST: u32 = 1_000;
+        if matches!(sent.kind, 0x0 | 0x1) {
+            self.paid = PAID_MOST.min(self.paid + 1);
+        }
+    }
+
     /// What there are too many of with this frame.
     fn count(&mut self, frame: Frame, now: Instant) -> Option<Flood> {
         let flood = frame.class()?;
+        if flood == Flood::Ping && self.paid > 0 {
+            self.paid -= 1;
+            return None;
+        }
         let at = RATES.iter().position(|(rated, _)| *rated == flood)?;
         if now.duration_since(self.since) > Duration::from_secs(1) {
             self.since = now;
@@ -255,6 +279,9 @@ impl AsyncWrite for Metered {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write(cx, buf);
         this.stall.note(&written);
+        if let Poll::Ready(Ok(written)) = written {
+            this.note_sent(&buf[..written]);
+        }
         written
     }
 
@@ -266,6 +293,13 @@ impl AsyncWrite for Metered {
         let this = self.get_mut();
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
         this.stall.note(&written);
+        if let Poll::Ready(Ok(mut left)) = written {
+            for buf in bufs {
+                let of_this = left.min(buf.len());
+                this.note_sent(&buf[..of_this]);
+                left -= of_this;
+            }
+        }
         written
     }
 
@@ -308,11 +342,26 @@ mod tests {
     #[test]
     fn a_flood_of_pings_ends_the_connection() {
         let now = Instant::now();
-        let mut quota = Quota { since: now, counts: [0; RATES.len()], limits: [3; RATES.len()] };
+        let mut quota = Quota { since: now, counts: [0; RATES.len()], limits: [3; RATES.len()], paid: 0 };
         let ping = Frame { kind: 6, len: 8, flags: 0 };
         assert!((0..3).all(|_| quota.count(ping, now).is_none()));
         assert_eq!(quota.count(ping, now), Some(Flood::Ping));
         assert_eq!(quota.count(ping, now + Duration::from_secs(2)), None);
+    }
+
+    #[test]
+    fn a_ping_for_each_part_of_an_answer_is_no_flood() {
+        let now = Instant::now();
+        let mut quota = Quota { since: now, counts: [0; RATES.len()], limits: [3; RATES.len()], paid: 0 };
+        let frame = |kind| Frame { kind, len: 8, flags: 0 };
+        for _ in 0..100 {
+            quota.pay(frame(0));
+            assert_eq!(quota.count(frame(6), now), None);
+        }
+        // an acknowledgement of a PING pays for none
+        assert!((0..3).all(|_| quota.count(frame(6), now).is_none()));
+        quota.pay(frame(6));
+        assert_eq!(quota.count(frame(6), now), Some(Flood::Ping));
     }
 
     #[test]
