@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench bench-parts fuzz
-.PHONY: cluster conformance clusters-begin clusters image image-test sbom bench-cluster
+.PHONY: cluster conformance clusters-begin clusters image image-test sbom bench-cluster suites deny
 # Measured times are among the tests: one after the other, whatever -j says.
 .NOTPARALLEL:
 
@@ -79,6 +79,12 @@ heavy:
 	cargo test -p headgate-e2e --test heavy --quiet
 	cargo run --quiet --package headgate-bench -- guard # in the debug build that is there anyway
 
+suites: ## public suites of HTTP/2, gRPC, WebSocket, TLS and slow clients; Go, Python, and root for the rest
+	@tools/needs suites
+	cargo build --quiet
+	e2e/suites/install
+	e2e/suites/run
+
 simulation:
 	cargo test -p headgate-gateway --test simulation
 
@@ -110,6 +116,10 @@ sbom: ## what the program is made of, as CycloneDX: target/headgate.cdx.json
 	@mkdir -p target
 	mv headgate/headgate.cdx.json target/
 	@find . -name '*.cdx.json' -not -path './target/*' -delete # one of each crate
+
+deny: ## licences, duplicates, origins and advisories of everything that is depended on
+	@tools/needs deny
+	cargo deny check
 
 bench: needs ## the program against its goals and beside other gateways; writes benches/results and docs/benchmarks.md
 	tools/peers
