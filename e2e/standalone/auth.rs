@@ -150,7 +150,7 @@ async fn whatever_goes_wrong_with_the_service_nothing_passes() {
         ("empty.yaml", backend("empty", None, &[])),
         ("route.yaml", rules("app", HOST, &text)),
     ];
-    let headgate = Headgate::run_with(&["--auth-timeout", "200ms", "--wait-unknown", "300ms"], &files).await;
+    let headgate = Headgate::run_with(&["--auth-timeout", "2s", "--wait-unknown", "300ms"], &files).await;
     let mut wire = Wire::open(headgate.address).await;
     for (target, status, failure) in [
         ("/odd/204", 403, "auth_denied"),
