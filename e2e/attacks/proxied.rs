@@ -191,7 +191,7 @@ async fn pieces_make_no_difference() {
 /// A header has its time, from accept to its end, however steadily bytes come.
 #[tokio::test]
 async fn who_is_slow_is_not_waited_for() {
-    let guarded = guarded(&["--proxy-header-timeout", "300ms"]).await;
+    let guarded = guarded(&["--proxy-header-timeout", "1s"]).await;
     let mut slow = TcpStream::connect(guarded.http).await.unwrap();
     let header = header_v2(CLIENT, EDGE);
     let dripping = async {
