@@ -173,6 +173,28 @@ fn a_broken_copy_of_an_object_does_not_freeze_the_good_one() {
 }
 
 #[test]
+fn a_key_does_not_come_back_from_a_file_that_never_held_it() {
+    let key = |cert: &str, key: &str| {
+        let meta = "apiVersion: v1\nkind: Secret\nmetadata: {name: leaf}\ntype: kubernetes.io/tls\n";
+        format!("{meta}stringData: {}\n", serde_json::json!({"tls.crt": cert, "tls.key": key}))
+    };
+    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).expect("a certificate");
+    let good = key(&made.cert.pem(), &made.signing_key.serialize_pem());
+    let mut folder = Folder::new(&[("a.yaml", &good), ("z.yaml", "# nothing\n")]);
+    folder.write("b.yaml", &key("nonsense", "nonsense"));
+    folder.load();
+    assert_eq!((folder.live(), folder.loaded.unusable_secrets().len()), (vec!["leaf".to_owned()], 0));
+    fs::remove_file(folder.path("a.yaml")).expect("it is there");
+    folder.load();
+    assert_eq!((folder.live(), folder.loaded.unusable_secrets().len()), (Vec::<String>::new(), 1));
+    folder.write("b.yaml", &good);
+    folder.load();
+    folder.write("b.yaml", &key("nonsense", "nonsense"));
+    folder.load();
+    assert_eq!(folder.live(), ["leaf"], "the file that held it keeps it");
+}
+
+#[test]
 fn a_path_that_vanishes_keeps_what_it_held() {
     let mut folder = Folder::new(&[("sub/a.yaml", &map("a", "one"))]);
     folder.paths = vec![folder.path("sub")];

@@ -34,7 +34,7 @@ pub fn names_an_ending_namespace(status: &Status) -> bool {
     status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// The object; `before` is what was known of it, which one that cannot be read keeps.
+/// The object; `before` is what was known of its name, which one that cannot be read keeps, if it was the same object.
 pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&ClusterObject>) -> ClusterObject {
     let name = name_of(kind, &object);
     let meta = &object.metadata;
@@ -52,7 +52,7 @@ pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&C
     let value = to_value(kind, version, object);
     let status = value.get("status").cloned().unwrap_or_default();
     let made = is_ours.then(|| Arc::new(value.clone()));
-    let (content, problems) = content(kind, value, before);
+    let (content, problems) = content(kind, value, before.filter(|before| before.uid == uid));
     ClusterObject { name, content, uid, owner, generation, resource_version, status, made, problems }
 }
 

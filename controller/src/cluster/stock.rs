@@ -67,6 +67,10 @@ impl Stock {
 
     fn upsert(&mut self, object: &Arc<ClusterObject>, news: &mut News) {
         let before = self.all.insert(object.name.clone(), object.clone());
+        // of one that was deleted and made anew nothing is kept, even if nobody saw that it was gone
+        if before.as_ref().is_some_and(|before| before.uid != object.uid) {
+            news.routes |= self.objects.remove(&object.name);
+        }
         if before.as_ref().is_none_or(|before| before.problems != object.problems) {
             news.said.insert(object.name.clone());
         }
@@ -75,7 +79,7 @@ impl Stock {
         match &object.content {
             ClusterContent::Known(Content::Kubernetes(content)) => {
                 // a status that somebody wrote is no news for routes
-                if before.is_none_or(|before| before.content != object.content) {
+                if before.is_none_or(|before| before.content != object.content || before.uid != object.uid) {
                     self.objects.insert(content.clone());
                     news.routes = true;
                 }

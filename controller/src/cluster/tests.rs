@@ -240,6 +240,14 @@ fn a_secret_that_breaks_is_served_on_and_told_and_one_that_is_gone_is_not() {
     let (resolved, ..) = listener(&changed(&mut cluster, std::slice::from_ref(&good)));
     assert!(resolved.starts_with("True ResolvedRefs"), "mended: {resolved}");
 
+    // another one of its name, where nobody saw that the first was deleted
+    let ObjectChange::Upsert(unreadable) = broken(ClusterContent::Unreadable) else { panic!("it is there") };
+    let another = ClusterObject { uid: "another".into(), ..ClusterObject::clone(&unreadable) };
+    let (resolved, serves, certificates) = listener(&changed(&mut cluster, &[ObjectChange::Upsert(Arc::new(another))]));
+    assert!(resolved.contains(why) && !resolved.contains("served on"), "{resolved}");
+    assert!(serves.starts_with("False Invalid") && certificates == 0, "{serves}");
+    changed(&mut cluster, std::slice::from_ref(&good));
+
     changed(&mut cluster, &[broken(known.content.clone())]);
     let (resolved, serves, certificates) =
         listener(&changed(&mut cluster, &[ObjectChange::Remove(known.name.clone())]));

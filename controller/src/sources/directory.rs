@@ -225,9 +225,17 @@ impl Loaded {
         if self.plain {
             return OrdMap::new();
         }
-        let slots = self.files.iter().flat_map(|source| &source.slots);
-        let broken = slots.filter_map(|slot| match &slot.state {
-            State::Broken { name, .. } => {
+        let slots = || self.files.iter().flat_map(|source| &source.slots);
+        let live = slots().filter_map(|slot| match &slot.state {
+            State::Live(object) if is_secret(&object.name) => {
+                Some((object.name.namespace.clone(), object.name.name.clone()))
+            }
+            _ => None,
+        });
+        // a broken copy does not make the good one useless
+        let live: BTreeSet<Key> = live.collect();
+        let broken = slots().filter_map(|slot| match &slot.state {
+            State::Broken { name, .. } if name.secret().is_some_and(|key| !live.contains(&key)) => {
                 let why = slot.findings.iter().find(|finding| finding.severity == Severity::Error)?;
                 Some((name.secret()?, decode::unusable(&why.field, &why.message)))
             }
@@ -651,6 +659,10 @@ fn replaced(previous: &Loaded, files: &[Arc<Source>], touched: &BTreeSet<PathBuf
     Some(objects)
 }
 
+fn is_secret(name: &ObjectRef) -> bool {
+    name.group.is_empty() && name.kind == "Secret"
+}
+
 fn merge(looked: Looked, previous: &Loaded) -> Loaded {
     let Looked { files, folders, tree_findings, again, objects } = looked;
     let known = objects.is_some();
@@ -671,7 +683,12 @@ fn merge(looked: Looked, previous: &Loaded) -> Loaded {
             State::Live(_) if known => {}
             State::Live(object) => loaded.add(object),
             State::Broken { kept: Some(object), .. } if *object.origin.file == *source.path => loaded.add(object),
-            State::Broken { .. } | State::Nameless { .. } => elsewhere.extend(slot.objects()),
+            State::Broken { .. } | State::Nameless { .. } => {
+                // an old key does not come back from a file that never held it
+                let is_kept =
+                    |object: &&Arc<SourceObject>| !is_secret(&object.name) || *object.origin.file == *source.path;
+                elsewhere.extend(slot.objects().filter(is_kept));
+            }
         }
         let kept = !matches!(slot.state, State::Live(_)) && slot.objects().next().is_some();
         loaded.findings[first..].iter_mut().for_each(|finding| finding.kept |= kept);
