@@ -16,8 +16,8 @@ const HTTP2_CONNECTIONS: usize = 4;
 pub enum Asked {
     /// These heads in turn, over HTTP/1.
     Http1(Vec<Vec<u8>>),
-    /// This URI, over HTTP/2 without TLS.
-    Http2(String),
+    /// This, over HTTP/2 without TLS.
+    Http2(http2::Question),
 }
 
 /// Whether this machine has what it takes.
@@ -40,7 +40,8 @@ pub fn per_request(
     let program = plan.headgate()?;
     let output = folder.join(format!("{case}.out"));
     let file = format!("--callgrind-out-file={}", output.display());
-    let under = ["valgrind", "--tool=callgrind", "--quiet", &file];
+    // to start takes longer than all requests, and much longer while it is counted
+    let under = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--quiet", &file];
     let gateway =
         Gateway::start(&Options { program, under: &under, folder: routes, cores: Some(1), ..Options::default() })?;
     let mut ask: Box<dyn FnMut() -> io::Result<()>> = match asked {
@@ -48,14 +49,14 @@ pub fn per_request(
             let mut clients = Clients::connect(gateway.address, AT_ONCE, heads)?;
             Box::new(move || clients.ask(count).map(drop))
         }
-        Asked::Http2(uri) => {
+        Asked::Http2(question) => {
             let streams = AT_ONCE / HTTP2_CONNECTIONS;
-            let mut clients = http2::Clients::connect(gateway.address, HTTP2_CONNECTIONS, streams, &uri)?;
+            let mut clients = http2::Clients::connect(gateway.address, HTTP2_CONNECTIONS, streams, question)?;
             Box::new(move || clients.ask(count))
         }
     };
     ask()?;
-    control("--zero", gateway.id())?;
+    control("--instr=on", gateway.id())?;
     ask()?;
     control("--dump", gateway.id())?;
     let dump = fs::read_to_string(format!("{}.1", output.display()))?;

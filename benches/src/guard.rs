@@ -1,12 +1,10 @@
 //! Holds the instructions of warm requests to committed figures, so that nobody makes them dearer unaware. It counts in whatever build it is given; figures of different builds cannot be compared.
 
 use crate::{
-    Plan,
-    callgrind::{self, Asked},
-    load, objects,
-    process::Origin,
+    Plan, callgrind,
+    warm::{Origins, WARM_PATHS},
 };
-use std::{collections::BTreeMap, fs, io, net::SocketAddr, path::Path};
+use std::{collections::BTreeMap, fs, io};
 
 /// The figures of a debug build, which is what tests build anyway.
 const FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json");
@@ -14,8 +12,6 @@ const FIGURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/instructions.json");
 const OFF_MAX: f64 = 5.0;
 /// Requests that are counted: a debug build under valgrind is slow, and a handful would show what is done once.
 const COUNT: u64 = 500;
-/// The warm paths.
-const CASES: [&str; 3] = ["http1", "http1_split_and_filter", "http2"];
 
 type Figures = BTreeMap<String, u64>;
 
@@ -29,12 +25,11 @@ pub fn run(plan: &Plan) -> io::Result<()> {
         return Ok(());
     }
     let folder = tempfile::tempdir()?;
-    let origin = Origin::start(100)?;
+    let origins = Origins::start()?;
     let mut counted = Figures::new();
-    for case in CASES {
-        let prepare = |routes: &Path| prepare(case, routes, origin.address);
-        let per_request = callgrind::per_request(plan, folder.path(), case, COUNT, prepare)?;
-        counted.insert(case.to_owned(), per_request.round() as u64);
+    for path in &WARM_PATHS {
+        let per_request = path.instructions(plan, folder.path(), &origins, COUNT)?;
+        counted.insert(path.name.to_owned(), per_request.round() as u64);
     }
     if std::env::var_os("UPDATE_GOLDENS").is_some() {
         return fs::write(FIGURES, serde_json::to_string_pretty(&counted)? + "\n");
@@ -47,19 +42,6 @@ pub fn run(plan: &Plan) -> io::Result<()> {
             wrong.join("\n")
         ))),
     }
-}
-
-fn prepare(case: &str, routes: &Path, origin: SocketAddr) -> io::Result<Asked> {
-    let file = routes.join("routes.yaml");
-    if case == "http1_split_and_filter" {
-        fs::write(file, objects::split_route(origin))?;
-        return Ok(Asked::Http1(vec![load::get(&objects::host(0), "/orders/7?page=2")]));
-    }
-    fs::write(file, objects::plain_route(origin))?;
-    Ok(match case {
-        "http2" => Asked::Http2(format!("http://{}/orders/7?page=2", objects::host(0))),
-        _ => Asked::Http1(vec![load::get(&objects::host(0), "/orders/7?page=2")]),
-    })
 }
 
 /// What is too far off, each in a sentence.

@@ -20,6 +20,7 @@ mod report;
 mod rows;
 mod scenario;
 mod site;
+mod warm;
 
 use clap::{Parser, Subcommand};
 use report::{Report, Row};

@@ -1,7 +1,7 @@
 //! Load of three kinds at once: HTTP/1 over connections that are kept, over new ones, and HTTP/2. It counts what came back, and never ends because something failed.
 
 use crate::{
-    http2,
+    http2::{self, Question},
     load::{self, Answer},
 };
 use std::{
@@ -237,9 +237,12 @@ async fn over_http2(shared: Shared) {
 
 /// One request after the other, until one fails: then the connection is not to be trusted.
 async fn on_stream(shared: Shared, mut sender: http2::Sender) {
-    let uri = format!("http://{}/", shared.host);
+    let question = match Question::get(&format!("http://{}/", shared.host)) {
+        Ok(question) => question,
+        Err(error) => return shared.take(Kind::Http2, Err(error.to_string())).await,
+    };
     while shared.goes_on() {
-        let came = within(http2::ask(&mut sender, &uri)).await;
+        let came = within(http2::ask(&mut sender, &question)).await;
         let failed = came.is_err();
         shared.take(Kind::Http2, came).await;
         if failed {

@@ -54,9 +54,14 @@ pub fn service(name: &str, endpoint: SocketAddr) -> String {
     )
 }
 
-fn route(name: &str, host: &str, rules: &str) -> String {
+/// A Service with one endpoint that speaks HTTP/2 without TLS.
+pub fn http2_service(name: &str, endpoint: SocketAddr) -> String {
+    service(name, endpoint).replacen("port: 80,", "port: 80, appProtocol: kubernetes.io/h2c,", 1)
+}
+
+fn route(name: &str, hosts: &str, rules: &str) -> String {
     format!(
-        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  hostnames: [{host}]\n  rules:\n{rules}---\n"
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}}}\nspec:\n  hostnames: [{hosts}]\n  rules:\n{rules}---\n"
     )
 }
 
@@ -67,11 +72,6 @@ pub fn versioned_route(origin: SocketAddr, version: usize) -> String {
          \x20   backendRefs: [{{name: origin, port: 80}}]\n"
     );
     service("origin", origin) + &route("fn-0", &host(0), &rule)
-}
-
-/// One route with a Service, and nothing else.
-pub fn plain_route(origin: SocketAddr) -> String {
-    service("origin", origin) + &route("fn-0", &host(0), "  - backendRefs: [{name: origin, port: 80}]\n")
 }
 
 /// One route of which 90 in 100 go to one Service and 10 to another, with a field set on each request.
@@ -86,20 +86,27 @@ pub const PEER_HOSTS: usize = 1_000;
 /// Each host has these prefixes.
 pub const PEER_PATHS: [&str; 4] = ["/orders", "/users", "/static", "/"];
 
-/// One file: `PEER_HOSTS` hosts with `PEER_PATHS`, all to one backend.
-pub fn write_peer_routes(folder: &Path, origin: SocketAddr) -> io::Result<()> {
-    let mut text = service("origin", origin);
-    for at in 0..PEER_HOSTS {
-        let mut rules = String::new();
-        for path in PEER_PATHS {
-            let _ = write!(
-                rules,
-                "  - matches: [{{path: {{type: PathPrefix, value: {path}}}}}]\n    backendRefs: [{{name: origin, port: 80}}]\n"
-            );
-        }
-        text.push_str(&route(&format!("fn-{at}"), &host(at), &rules));
+/// An HTTPRoute has no more hostnames.
+const HOSTS_PER_ROUTE: usize = 16;
+
+/// Writes so many hosts with these prefixes, all to the Service `origin`, which is given as text. Up to `PEER_HOSTS` each has a route of
+/// its own, as people write it; above, loading would take most of the time.
+pub fn write_peer_routes(folder: &Path, hosts: usize, prefixes: &[&str], service: &str) -> io::Result<()> {
+    let per_route = if hosts <= PEER_HOSTS { 1 } else { HOSTS_PER_ROUTE };
+    let rule = |prefix| {
+        format!(
+            "  - matches: [{{path: {{type: PathPrefix, value: {prefix}}}}}]\n    backendRefs: [{{name: origin, port: 80}}]\n"
+        )
+    };
+    let rules: String = prefixes.iter().map(rule).collect();
+    fs::write(folder.join("origin.yaml"), service)?;
+    let names: Vec<_> = (0..hosts).map(host).collect();
+    let groups = names.chunks(per_route).enumerate();
+    let routes: Vec<_> = groups.map(|(at, hosts)| route(&format!("fn-{at}"), &hosts.join(", "), &rules)).collect();
+    for (index, routes) in routes.chunks(PEER_HOSTS).enumerate() {
+        fs::write(folder.join(file_name(index)), routes.concat())?;
     }
-    fs::write(folder.join("routes.yaml"), text)
+    Ok(())
 }
 
 /// Writes functions `fn-0` and so on in one file, each running `command`; `settings` are annotations.

@@ -8,7 +8,7 @@ use crate::{
     drain::Bell,
     forwarded::{Hop, TrustedHops},
     limits::Limits,
-    listen::{self, Connection, Proxied, tls::TlsTable},
+    listen::{self, Connection, Proxied, Workers, tls::TlsTable},
     pool::{Pool, PoolKey},
     telemetry::{Shard, Telemetry},
 };
@@ -267,6 +267,8 @@ pub struct Core {
     pub bell: Rc<Bell>,
     /// This core's counters.
     pub shard: Shard,
+    /// What serves the requests of HTTP/2.
+    pub workers: Workers,
     /// Counted by its clones: one per copy that is being sent to a mirror.
     pub mirrors: Rc<()>,
     table: RefCell<Cache<Arc<ArcSwap<Active>>, Arc<Active>>>,
@@ -287,6 +289,7 @@ impl Core {
             table: RefCell::new(Cache::new(shared.active.clone())),
             dice: RefCell::new(fastrand::Rng::new()),
             mirrors: Rc::new(()),
+            workers: Workers::default(),
             accepting: RefCell::default(),
             receiving: RefCell::default(),
             endpoint_tls: RefCell::default(),

@@ -5,9 +5,6 @@ use std::{io, net::SocketAddr, process::Command};
 /// Connections, and streams on each.
 const SHAPE: (&str, &str) = ("32", "10");
 
-/// A gRPC message of so many bytes, with its prefix.
-const MESSAGE_BYTES: u8 = 100;
-
 pub(super) fn ask(at: SocketAddr, tls: bool, grpc: bool, requests: u64, host: &str) -> io::Result<()> {
     let (connections, streams) = SHAPE;
     let requests = requests.max(32);
@@ -17,9 +14,7 @@ pub(super) fn ask(at: SocketAddr, tls: bool, grpc: bool, requests: u64, host: &s
     command.args(["-T", "60", "-N", "60"]);
     let body = tempfile::NamedTempFile::new()?;
     if grpc {
-        let mut message = vec![0, 0, 0, 0, MESSAGE_BYTES];
-        message.resize(usize::from(MESSAGE_BYTES) + 5, b'x');
-        std::fs::write(body.path(), message)?;
+        std::fs::write(body.path(), crate::http2::message())?;
         command.args(["-H", "content-type: application/grpc", "-H", "te: trailers", "-d"]).arg(body.path());
     }
     let scheme = if tls { "https" } else { "http" };

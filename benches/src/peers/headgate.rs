@@ -47,10 +47,10 @@ fn gateway(job: &Job<'_>, ports: Ports) -> io::Result<String> {
         );
     }
     for (name, origin) in ["stable", "canary"].into_iter().zip(job.origins) {
-        let mut service = objects::service(name, origin);
-        if job.upstream != Upstream::Http1 {
-            service = service.replacen("port: 80,", "port: 80, appProtocol: kubernetes.io/h2c,", 1);
-        }
+        let service = match job.upstream {
+            Upstream::Http1 => objects::service(name, origin),
+            Upstream::H2c | Upstream::Grpc => objects::http2_service(name, origin),
+        };
         text.push_str("---\n");
         text.push_str(service.trim_end_matches("---\n"));
     }

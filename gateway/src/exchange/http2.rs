@@ -52,6 +52,7 @@ impl H2Rx {
         match poll_fn(|cx| self.recv.poll_data(cx)).await {
             Some(Ok(data)) => {
                 self.owed = data.len();
+                self.ended = self.recv.is_end_stream();
                 Ok(Part::Data(Chunk::Owned(data)))
             }
             Some(Err(error)) => Err(self.fault(&error)),
@@ -79,19 +80,45 @@ impl H2Rx {
     }
 }
 
+/// Where an answer goes that has not begun: what a request that waits keeps of it.
+pub struct H2Unbegun {
+    respond: h2::server::SendResponse<Bytes>,
+    is_head: bool,
+}
+
+impl H2Unbegun {
+    /// The answer of a stream; `is_head` for a HEAD request, whose answer has no body.
+    pub fn new(respond: h2::server::SendResponse<Bytes>, is_head: bool) -> Self {
+        Self { respond, is_head }
+    }
+
+    /// What writes it.
+    pub fn begin(self) -> H2DownTx {
+        H2DownTx { to: self, stream: None, held: Bytes::new(), ended: false }
+    }
+
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.respond.poll_reset(cx).map(drop)
+    }
+}
+
 /// Writes an answer to a client.
 pub struct H2DownTx {
-    respond: h2::server::SendResponse<Bytes>,
+    to: H2Unbegun,
     stream: Option<h2::SendStream<Bytes>>,
-    is_head: bool,
+    /// Kept back until it is known whether it is the end, so that END_STREAM needs no frame of its own.
+    held: Bytes,
     /// Whether END_STREAM was given to h2: a second one would be an error, and a reset would take back what is still queued.
     ended: bool,
 }
 
 impl H2DownTx {
-    /// The answer of a stream; `is_head` for a HEAD request, whose answer has no body.
-    pub fn new(respond: h2::server::SendResponse<Bytes>, is_head: bool) -> Self {
-        Self { respond, stream: None, is_head, ended: false }
+    /// Without what can be made anew.
+    ///
+    /// # Errors
+    /// If it has begun; it comes back as it is.
+    pub(super) fn unbegun(self) -> Result<H2Unbegun, Self> {
+        if self.stream.is_none() { Ok(self.to) } else { Err(self) }
     }
 
     pub(super) fn interim(&mut self, head: ResponseHead) -> Result<(), Fault> {
@@ -100,7 +127,7 @@ impl H2DownTx {
         *response.status_mut() = status;
         copy_fields(&head.fields, response.headers_mut());
         // A client that has reset in between shows at the next write.
-        let _ = self.respond.send_informational(response);
+        let _ = self.to.respond.send_informational(response);
         Ok(())
     }
 
@@ -118,8 +145,8 @@ impl H2DownTx {
         if let Some(bytes) = framing.length().filter(|_| !framing.is_none()).or(length).filter(|_| may_declare) {
             headers.insert(http::header::CONTENT_LENGTH, bytes.into());
         }
-        let ends = framing.is_empty() || self.is_head;
-        let stream = self.respond.send_response(response, ends).map_err(|_| Failure::ClientGone)?;
+        let ends = framing.is_empty() || self.to.is_head;
+        let stream = self.to.respond.send_response(response, ends).map_err(|_| Failure::ClientGone)?;
         self.stream = Some(stream);
         self.ended = ends;
         Ok(())
@@ -130,15 +157,23 @@ impl H2DownTx {
             return Ok(());
         }
         let stream = self.stream.as_mut().ok_or(Failure::Internal)?;
-        send(stream, data).await.map_err(|_| Failure::ClientGone.into())
+        let before = std::mem::replace(&mut self.held, data);
+        send(stream, before, false).await.map_err(|_| Failure::ClientGone.into())
     }
 
-    pub(super) fn end(&mut self, trailers: Option<Fields>) -> Result<(), Fault> {
-        if std::mem::replace(&mut self.ended, true) {
+    pub(super) async fn flush(&mut self) -> Result<(), Fault> {
+        self.data(Bytes::new()).await
+    }
+
+    pub(super) async fn end(&mut self, trailers: Option<Fields>) -> Result<(), Fault> {
+        if self.ended {
             return Ok(());
         }
         let stream = self.stream.as_mut().ok_or(Failure::Internal)?;
-        end(stream, trailers).map_err(|_| Failure::ClientGone.into())
+        let held = std::mem::take(&mut self.held);
+        end(stream, held, trailers).await.map_err(|_| Failure::ClientGone)?;
+        self.ended = true;
+        Ok(())
     }
 
     pub(super) fn is_started(&self) -> bool {
@@ -148,7 +183,7 @@ impl H2DownTx {
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.stream {
             Some(stream) => stream.poll_reset(cx).map(drop),
-            None => self.respond.poll_reset(cx).map(drop),
+            None => self.to.poll_gone(cx),
         }
     }
 
@@ -156,7 +191,7 @@ impl H2DownTx {
         match &mut self.stream {
             Some(_) if self.ended => {}
             Some(stream) => stream.send_reset(reason),
-            None => self.respond.send_reset(reason),
+            None => self.to.respond.send_reset(reason),
         }
     }
 }
@@ -164,24 +199,36 @@ impl H2DownTx {
 /// Writes a request to an endpoint.
 pub struct H2UpTx {
     stream: h2::SendStream<Bytes>,
+    /// As in an answer.
+    held: Bytes,
     ended: bool,
 }
 
 impl H2UpTx {
     /// The sending half of a request; `ended` if it has no body.
     pub fn new(stream: h2::SendStream<Bytes>, ended: bool) -> Self {
-        Self { stream, ended }
+        Self { stream, held: Bytes::new(), ended }
     }
 
     pub(super) async fn data(&mut self, data: Bytes) -> Result<(), Fault> {
-        send(&mut self.stream, data).await.map_err(|error| upstream_fault(&error, Failure::UpstreamReset))
+        let before = std::mem::replace(&mut self.held, data);
+        let sent = send(&mut self.stream, before, false).await;
+        sent.map_err(|error| upstream_fault(&error, Failure::UpstreamReset))
     }
 
-    pub(super) fn end(&mut self, trailers: Option<Fields>) -> Result<(), Fault> {
-        if std::mem::replace(&mut self.ended, true) {
+    pub(super) async fn flush(&mut self) -> Result<(), Fault> {
+        self.data(Bytes::new()).await
+    }
+
+    pub(super) async fn end(&mut self, trailers: Option<Fields>) -> Result<(), Fault> {
+        if self.ended {
             return Ok(());
         }
-        end(&mut self.stream, trailers).map_err(|error| upstream_fault(&error, Failure::UpstreamReset))
+        let held = std::mem::take(&mut self.held);
+        let ended = end(&mut self.stream, held, trailers).await;
+        ended.map_err(|error| upstream_fault(&error, Failure::UpstreamReset))?;
+        self.ended = true;
+        Ok(())
     }
 }
 
@@ -265,34 +312,48 @@ async fn await_head(future: &mut h2::client::ResponseFuture) -> Result<Head, h2:
     .await
 }
 
-async fn send(stream: &mut h2::SendStream<Bytes>, mut data: Bytes) -> Result<(), h2::Error> {
+/// Sends data as fast as the windows allow; if it is the end, the last frame says so.
+async fn send(stream: &mut h2::SendStream<Bytes>, mut data: Bytes, is_end: bool) -> Result<(), h2::Error> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
-        let granted = poll_fn(|cx| {
-            if let Poll::Ready(Ok(reason)) = stream.poll_reset(cx) {
-                return Poll::Ready(Err(h2::Error::from(reason)));
-            }
-            match stream.poll_capacity(cx) {
-                Poll::Ready(Some(granted)) => Poll::Ready(granted),
-                Poll::Ready(None) => Poll::Ready(Err(h2::Error::from(h2::Reason::STREAM_CLOSED))),
-                Poll::Pending => Poll::Pending,
-            }
-        })
-        .await?;
+        let granted = match stream.capacity() {
+            0 => poll_fn(|cx| poll_capacity(stream, cx)).await?,
+            granted => granted,
+        };
         let now = data.split_to(granted.min(data.len()));
-        stream.send_data(now, false)?;
+        let is_last = data.is_empty();
+        stream.send_data(now, is_end && is_last).map_err(|error| reset_of(stream).unwrap_or(error))?;
     }
     Ok(())
 }
 
-fn end(stream: &mut h2::SendStream<Bytes>, trailers: Option<Fields>) -> Result<(), h2::Error> {
+fn poll_capacity(stream: &mut h2::SendStream<Bytes>, cx: &mut Context<'_>) -> Poll<Result<usize, h2::Error>> {
+    if let Poll::Ready(Ok(reason)) = stream.poll_reset(cx) {
+        return Poll::Ready(Err(reason.into()));
+    }
+    let closed = || Err(h2::Reason::STREAM_CLOSED.into());
+    stream.poll_capacity(cx).map(|granted| granted.unwrap_or_else(closed))
+}
+
+/// Why a stream takes no data, where the other side said so.
+fn reset_of(stream: &mut h2::SendStream<Bytes>) -> Option<h2::Error> {
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    match stream.poll_reset(&mut cx) {
+        Poll::Ready(Ok(reason)) => Some(reason.into()),
+        _ => None,
+    }
+}
+
+async fn end(stream: &mut h2::SendStream<Bytes>, held: Bytes, trailers: Option<Fields>) -> Result<(), h2::Error> {
     match trailers {
         Some(fields) => {
+            send(stream, held, false).await?;
             let mut map = http::HeaderMap::with_capacity(fields.len());
             copy_fields(&fields, &mut map);
             stream.send_trailers(map)
         }
-        None => stream.send_data(Bytes::new(), true),
+        None if held.is_empty() => stream.send_data(held, true),
+        None => send(stream, held, true).await,
     }
 }
 
@@ -438,10 +499,18 @@ pub fn request_of(outgoing: &super::Outgoing<'_>) -> Result<http::Request<()>, F
 /// Copies a list into a header map; our invariants are at least as strict as the map's.
 fn copy_fields(fields: &Fields, map: &mut http::HeaderMap) {
     for (name, value) in fields.bytes() {
-        if let Ok(name) = http::HeaderName::from_bytes(name) {
-            map.append(name, value_of(value));
+        if let Ok(key) = http::HeaderName::from_bytes(name) {
+            let mut value = value_of(value);
+            value.set_sensitive(never_repeats(name));
+            map.append(key, value);
         }
     }
+}
+
+/// Whether each message has another value of this field. Such a field is never to be indexed (RFC 7541 §6.2.3): it would drive out of the
+/// compression tables what does repeat, and each new value would be compared with all before it.
+fn never_repeats(name: &[u8]) -> bool {
+    matches!(name, b"x-request-id" | b"traceparent")
 }
 
 fn value_of(value: &[u8]) -> http::HeaderValue {

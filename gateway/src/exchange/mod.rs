@@ -4,7 +4,7 @@ mod http1;
 mod http2;
 
 pub use http1::{AnswersTo, H1Answer, H1Rx, H1Tx, fault_of};
-pub use http2::{H2DownTx, H2Response, H2Rx, H2UpTx, head_of_request, request_of};
+pub use http2::{H2DownTx, H2Response, H2Rx, H2Unbegun, H2UpTx, head_of_request, request_of};
 
 use crate::{backend::Refusal, failure::Failure, io::SharedIo};
 use headgate_message::{Chunk, Fields, Framing, Part, RequestHead, ResponseHead};
@@ -106,7 +106,7 @@ impl DownTx {
         }
     }
 
-    /// Bytes of body.
+    /// Bytes of body. Some may be kept until more data, `flush` or `end`.
     pub async fn data(&mut self, chunk: Chunk<'_>) -> Result<(), Fault> {
         match self {
             Self::H1(tx) => tx.data(chunk.as_slice()).await,
@@ -118,7 +118,7 @@ impl DownTx {
     pub async fn flush(&mut self) -> Result<(), Fault> {
         match self {
             Self::H1(tx) => tx.flush().await,
-            Self::H2(_) => Ok(()),
+            Self::H2(tx) => tx.flush().await,
         }
     }
 
@@ -126,7 +126,7 @@ impl DownTx {
     pub async fn end(&mut self, trailers: Option<Fields>) -> Result<(), Fault> {
         match self {
             Self::H1(tx) => tx.end(trailers.as_ref()).await,
-            Self::H2(tx) => tx.end(trailers),
+            Self::H2(tx) => tx.end(trailers).await,
         }
     }
 
@@ -182,8 +182,8 @@ impl DownTx {
 pub enum Halves {
     /// HTTP/1: the writing half is made anew.
     H1(H1Rx, AnswersTo),
-    /// HTTP/2.
-    H2(H2Rx, H2DownTx),
+    /// HTTP/2: the same.
+    H2(H2Rx, H2Unbegun),
     /// As they are.
     Any(Box<(DownRx, DownTx)>),
 }
@@ -196,7 +196,10 @@ impl Halves {
                 Some(client) => Self::H1(rx, client),
                 None => Self::Any(Box::new((DownRx::H1(rx), DownTx::H1(tx)))),
             },
-            (DownRx::H2(rx), DownTx::H2(tx)) => Self::H2(rx, tx),
+            (DownRx::H2(rx), DownTx::H2(tx)) => match tx.unbegun() {
+                Ok(client) => Self::H2(rx, client),
+                Err(tx) => Self::Any(Box::new((DownRx::H2(rx), DownTx::H2(tx)))),
+            },
             (rx, tx) => Self::Any(Box::new((rx, tx))),
         }
     }
@@ -208,7 +211,7 @@ impl Halves {
                 let tx = rx.answering(client);
                 (DownRx::H1(rx), DownTx::H1(tx))
             }
-            Self::H2(rx, tx) => (DownRx::H2(rx), DownTx::H2(tx)),
+            Self::H2(rx, client) => (DownRx::H2(rx), DownTx::H2(client.begin())),
             Self::Any(halves) => *halves,
         }
     }
@@ -217,7 +220,7 @@ impl Halves {
     pub fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
         match self {
             Self::H1(rx, _) => rx.poll_gone(cx, spool),
-            Self::H2(_, tx) => tx.poll_gone(cx),
+            Self::H2(_, client) => client.poll_gone(cx),
             Self::Any(halves) => match halves.0.poll_gone(cx, spool) {
                 Poll::Ready(()) => Poll::Ready(()),
                 Poll::Pending => halves.1.poll_gone(cx),
@@ -244,7 +247,7 @@ pub enum UpTx {
 }
 
 impl UpTx {
-    /// Bytes of body.
+    /// Bytes of body. Some may be kept until more data, `flush` or `end`.
     pub async fn data(&mut self, chunk: Chunk<'_>) -> Result<(), Fault> {
         match self {
             Self::H1(tx) => tx.data(chunk.as_slice()).await,
@@ -256,7 +259,7 @@ impl UpTx {
     pub async fn flush(&mut self) -> Result<(), Fault> {
         match self {
             Self::H1(tx) => tx.flush().await,
-            Self::H2(_) => Ok(()),
+            Self::H2(tx) => tx.flush().await,
         }
     }
 
@@ -264,7 +267,7 @@ impl UpTx {
     pub async fn end(&mut self, trailers: Option<Fields>) -> Result<(), Fault> {
         match self {
             Self::H1(tx) => tx.end(trailers.as_ref()).await,
-            Self::H2(tx) => tx.end(trailers),
+            Self::H2(tx) => tx.end(trailers).await,
         }
     }
 

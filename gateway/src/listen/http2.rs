@@ -1,23 +1,25 @@
 //! A client's HTTP/2 connection: streams become requests. Never more streams, bytes or control frames than the limits say.
 
-use super::{Connection, Pause};
+use super::{
+    Connection, Pause,
+    workers::{self, Job, Stream, Work},
+};
 use crate::{
     core::{Core, Counted},
     deadline::{Timer, earlier},
     drain::Ear,
-    exchange::{DownRx, DownTx, Fault, H2DownTx, H2Rx, head_of_request},
+    exchange::{DownRx, DownTx, Fault, H2Rx, H2Unbegun, head_of_request},
     io::Io,
     meter::{Flood, Metered},
-    proxy::{self, Down, Served, Tools},
-    wait::{Granted, Parked},
+    proxy::Down,
 };
 use bytes::Bytes;
 use headgate_message::Version;
 use std::{
     cell::Cell,
-    future::{Future, poll_fn},
+    future::poll_fn,
     rc::Rc,
-    task::{Context, Poll},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -123,83 +125,13 @@ pub async fn serve(core: Counted, io: Io, connection: Connection, first: Vec<u8>
                 return None;
             }
         };
-        let stream = Stream {
-            core: Rc::clone(&core),
-            timer: Timer::default(),
-            ear: Ear::new(&core.bell),
-            quiet_since: quiet_since.clone(),
-            _served: served.clone(),
+        let stream = Stream::new(&quiet_since, &served);
+        let work = match down_of(&core, &connection, request, respond) {
+            Ok(down) => Work::Begins(down),
+            Err(refused) => Work::Refuse(connection.clone(), refused),
         };
-        match down_of(&core, &connection, request, respond) {
-            Ok(down) => drop(tokio::task::spawn_local(stream.serve(down))),
-            Err((tx, fault)) => drop(tokio::task::spawn_local(stream.refuse(connection.clone(), tx, fault))),
-        }
+        workers::give(&core, Job { stream, work });
     }
-}
-
-/// What a stream is while its request waits: small, since there may be very many.
-pub struct Stream {
-    core: Rc<Core>,
-    timer: Timer,
-    ear: Ear,
-    quiet_since: Rc<Cell<Instant>>,
-    _served: Rc<()>,
-}
-
-impl Stream {
-    /// Serves its request. While that is at work it lives in a box, as in `http1.rs`.
-    pub fn serve(self, down: Down) -> impl Future<Output = ()> {
-        let mut work = Box::pin(self.work(Work::Begins(down)));
-        async move {
-            loop {
-                let Some((mut stream, mut parked)) = work.await else { return };
-                let granted = poll_fn(|cx| stream.poll_parked(&mut parked, cx)).await;
-                work = Box::pin(stream.work(Work::Waited(parked, granted)));
-            }
-        }
-    }
-
-    /// Works until the request is over or must wait.
-    async fn work(mut self, work: Work) -> Option<(Self, Box<Parked>)> {
-        let core = Rc::clone(&self.core);
-        let mut tools = self.tools();
-        let served = match work {
-            Work::Begins(down) => proxy::serve(&core, down, &mut tools).await,
-            Work::Waited(parked, granted) => proxy::resume(&core, *parked, granted, &mut tools).await,
-        };
-        match served {
-            Served::Done(left) => {
-                core.buffers.give_spent(left.head.fields);
-                None
-            }
-            Served::Parked(parked) => Some((self, parked)),
-        }
-    }
-
-    async fn refuse(self, connection: Rc<Connection>, mut tx: DownTx, fault: Fault) {
-        proxy::refuse(&self.core, &connection, &mut tx, Version::Http2, fault, Instant::now()).await;
-    }
-
-    fn poll_parked(&mut self, parked: &mut Parked, cx: &mut Context<'_>) -> Poll<Result<Granted, Fault>> {
-        let mut tools = Tools { timer: &mut self.timer, ear: &self.ear };
-        parked.poll(&self.core, &mut tools, cx)
-    }
-
-    fn tools(&mut self) -> Tools<'_> {
-        Tools { timer: &mut self.timer, ear: &self.ear }
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.quiet_since.set(Instant::now());
-    }
-}
-
-#[expect(clippy::large_enum_variant, reason = "the common case is the large one, and is not to allocate")]
-enum Work {
-    Begins(Down),
-    Waited(Box<Parked>, Result<Granted, Fault>),
 }
 
 /// The request of a stream, or what to refuse it with.
@@ -208,15 +140,15 @@ fn down_of(
     connection: &Rc<Connection>,
     request: http::Request<h2::RecvStream>,
     respond: h2::server::SendResponse<Bytes>,
-) -> Result<Down, (DownTx, Fault)> {
+) -> Result<Down, Box<(DownTx, Fault)>> {
     let is_head = request.method() == http::Method::HEAD;
     let expects = request.headers().get(http::header::EXPECT).is_some_and(|v| v.as_bytes() == b"100-continue");
     let trailers = request.headers().get(http::header::TE).is_some_and(|v| v.as_bytes() == b"trailers");
-    let tx = DownTx::H2(H2DownTx::new(respond, is_head));
+    let tx = DownTx::H2(H2Unbegun::new(respond, is_head).begin());
     let spent = core.buffers.take_spent();
     let (head, framing) = match head_of_request(&request, connection.scheme, &core.shared.limits, spent) {
         Ok(head) => head,
-        Err(fault) => return Err((tx, fault)),
+        Err(fault) => return Err(Box::new((tx, fault))),
     };
     Ok(Down {
         head,

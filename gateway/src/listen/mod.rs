@@ -6,9 +6,11 @@ mod http1;
 mod http2;
 mod proxied;
 pub mod tls;
+mod workers;
 
 pub use accept::{Inventory, Opened, Place, accept_loop};
 pub use proxied::Proxied;
+pub use workers::Workers;
 
 use crate::{
     carry::{self, Failed, Incoming},
@@ -234,7 +236,7 @@ mod tests {
     #[test]
     fn a_connection_whose_request_waits_is_a_small_task() {
         let connection = future(|(core, socket, port)| serve(core, socket, port));
-        let stream = future(|(stream, down)| http2::Stream::serve(stream, down));
+        let stream = future(|(core, stream, parked)| workers::wait(core, stream, parked));
         assert!(connection <= 152 && stream <= 152, "{connection} {stream}");
     }
 }
