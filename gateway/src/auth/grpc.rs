@@ -184,7 +184,11 @@ fn denial(denied: DeniedHttpResponse) -> Result<Reply, Fault> {
         _ => 403,
     };
     let mut head = ResponseHead::new(status);
-    edits(denied.headers)?.iter().for_each(|edit| edit.apply(&mut head.fields));
+    for edit in edits(denied.headers)? {
+        // there is nothing to replace but what stands beside it, and Envoy sends them all
+        let how = if edit.how == How::Set { How::Add } else { edit.how };
+        Edit { how, ..edit }.apply(&mut head.fields);
+    }
     Ok(Reply::whole(head, denied.body.into_bytes()))
 }
 
@@ -403,5 +407,15 @@ mod tests {
             assert_eq!((reply.head.status, reply.head.fields.get_str("www-authenticate")), (status, Some("Basic")));
             assert_eq!(reply.body, b"who are you");
         }
+    }
+
+    #[test]
+    fn a_denial_has_all_headers_of_one_name() {
+        let cookies = [("a=1", None, 0), ("b=2", None, 2), ("c=3", Some(true), 0), ("d=4", Some(false), 0)];
+        let headers = cookies.map(|(value, append, action)| option("Set-Cookie", value, append, action)).to_vec();
+        let response = HttpResponse::Denied(DeniedHttpResponse { headers, ..DeniedHttpResponse::default() });
+        let Ok(Ruling::Deny(reply)) = judged(Some(16), Some(response)) else { panic!() };
+        let sent: Vec<_> = reply.head.fields.iter().map(|(_, value)| value).collect();
+        assert_eq!(sent, [b"a=1", b"b=2", b"c=3", b"d=4"]);
     }
 }
