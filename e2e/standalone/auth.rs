@@ -435,3 +435,89 @@ async fn a_service_that_speaks_grpc_is_asked_as_envoy_asks_it() {
     assert_eq!(app.requests().len(), 1);
     headgate.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_kept_of_a_body_is_counted_for_as_long_as_it_is_kept() {
+    let app = Origin::start(|_| Script::default().wait(Duration::from_secs(60))).await;
+    let auth = H2Origin::start_grpc(check).await;
+    let filter = "protocol: GRPC, grpc: {}, backendRef: {name: auth, port: 80}, forwardBody: {maxSize: 1000}";
+    let headgate = serving(&[], app.address, auth.address, &rule("/", filter)).await;
+    let mut wire = Wire::open(headgate.address).await;
+    let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{ALICE}Content-Length: 1000\r\n\r\n");
+    wire.send([head.as_bytes(), &[b'x'; 1000]].concat()).await;
+    until("the application", async || app.complete() == 1).await;
+    assert_eq!(headgate.metric("headgate_queue_bytes", "auth").await, 1000.0, "the messages to the service are gone");
+    drop(wire);
+    until("the end", async || headgate.metric("headgate_queue_bytes", "auth").await == 0.0).await;
+    headgate.stop().await;
+}
+
+#[tokio::test]
+async fn what_clients_of_http2_may_have_sent_is_counted_while_the_service_starts() {
+    const WINDOW: f64 = 65536.0;
+    let to_stuck = |path, more: &str| rule(path, &http(more).replace("name: auth", "name: stuck"));
+    let text = [to_stuck("/read", "http: {}, forwardBody: {maxSize: 9}"), to_stuck("/", "http: {}")].concat();
+    let (headgate, _app, _auth) = stuck(&text).await;
+    let waiting = async |requests: f64| {
+        until("the wait", async || headgate.metric("headgate_queue_depth", "stuck").await == requests).await;
+        headgate.metric("headgate_queue_bytes", "stuck").await
+    };
+    let client = H2::open(headgate.address).await;
+    let call = client.grpc(HOST, "/a.B/C").await;
+    let kept = waiting(1.0).await;
+    assert!((WINDOW..2.0 * WINDOW).contains(&kept), "{kept}");
+    let request = http::Request::post(format!("http://{HOST}/read")).body(()).unwrap();
+    let (answer, mut body) = client.start(request, false).await.unwrap();
+    body.send_data("whole".into(), true).unwrap();
+    let kept = waiting(2.0).await;
+    assert!((WINDOW..2.0 * WINDOW).contains(&kept), "{kept}: of a body that was read no more will come");
+    drop((call, answer, body));
+    headgate.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_for_mirrors_reaches_the_service_and_no_mirror() {
+    let (app, auth) = (Origin::start(|_| Script::ok("app")).await, Origin::start(decide).await);
+    let mirror = Origin::start(|_| Script::ok("")).await;
+    let filter = "    - {type: RequestMirror, requestMirror: {backendRef: {name: mirror, port: 80}}}\n";
+    let text = rule("/", &http("http: {}, forwardBody: {maxSize: 1000}"))
+        .replace("    backendRefs", &format!("{filter}    backendRefs"));
+    let files = [
+        ("app.yaml", backend("app", None, &[app.address])),
+        ("auth.yaml", backend("auth", None, &[auth.address])),
+        ("mirror.yaml", backend("mirror", None, &[mirror.address])),
+        ("route.yaml", rules("app", HOST, &text)),
+    ];
+    let headgate = Headgate::run_with(&["--mirror-bytes", "10"], &files).await;
+    let mut wire = Wire::open(headgate.address).await;
+    for body in ["0123456789a", "0123456789"] {
+        let head = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\n{ALICE}Content-Length: {}\r\n\r\n", body.len());
+        assert_eq!(wire.ask(head + body).await.status, 200);
+    }
+    until("a copy", async || headgate.metric("headgate_mirrors_total", "sent").await >= 1.0).await;
+    assert_eq!((mirror.only().body.len(), auth.requests().len(), app.requests().len()), (10, 2, 2));
+    headgate.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_asked_about_when_the_gateway_stops_is_answered_before_the_end() {
+    let (app, auth) = (Origin::start(|_| Script::ok("app")).await, Origin::start(decide).await);
+    let text = [rule("/with", &http("http: {}, forwardBody: {maxSize: 10}")), rule("/", &http("http: {}"))].concat();
+    let flags = ["--drain-grace", "2s", "--auth-timeout", "60s"];
+    let mut headgate = serving(&flags, app.address, auth.address, &text).await;
+    let (mut asked, mut sending) = (Wire::open(headgate.address).await, Wire::open(headgate.address).await);
+    asked.send(get("/odd/slow", "")).await;
+    until("the service", async || auth.complete() == 1).await;
+    // told to send its body, it does not
+    sending
+        .send(format!("POST /with HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"))
+        .await;
+    assert_eq!(sending.bytes(25).await, b"HTTP/1.1 100 Continue\r\n\r\n");
+    headgate.signal(nix::sys::signal::Signal::SIGTERM);
+    for mut wire in [asked, sending] {
+        let answer = wire.answer().await;
+        assert_eq!((answer.status, answer.failure()), (503, Some("draining")), "{}", answer.text());
+    }
+    assert!(headgate.exit().await.success());
+    assert!(app.requests().is_empty());
+}

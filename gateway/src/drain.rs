@@ -3,6 +3,8 @@
 use crate::places::Places;
 use std::{
     cell::{Cell, RefCell},
+    future::{Future, poll_fn},
+    pin::pin,
     rc::Rc,
     task::{Context, Poll, Waker},
     time::Instant,
@@ -60,10 +62,52 @@ impl Ear {
         }
         Poll::Pending
     }
+
+    /// `future`, polled also when draining starts: for waits whose limit comes of the bell.
+    pub async fn hearing<F: Future>(&self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            let _ = self.poll_rung(cx);
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
 }
 
 impl Drop for Ear {
     fn drop(&mut self) {
         self.bell.listeners.borrow_mut().remove(self.place);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    };
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_hears_the_bell_is_polled_when_it_rings() {
+        let (bell, woken) = (Rc::new(Bell::default()), Arc::new(Woken::default()));
+        let (ear, waker) = (Ear::new(&bell), Waker::from(woken.clone()));
+        let mut cx = Context::from_waker(&waker);
+        let until_rung = poll_fn(|_| bell.until().map_or(Poll::Pending, Poll::Ready));
+        let mut waiting = pin!(ear.hearing(until_rung));
+        assert!(waiting.as_mut().poll(&mut cx).is_pending() && !woken.0.load(Relaxed));
+        let until = Instant::now();
+        bell.ring(until);
+        assert!(woken.0.load(Relaxed));
+        assert_eq!(waiting.poll(&mut cx), Poll::Ready(until));
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     wait::{Granted, Parked},
 };
 use headgate_http1::Upgrade;
-use headgate_message::{Chunk, Framing, RequestHead, ResponseHead, Version};
+use headgate_message::{Chunk, Framing, PackedHead, RequestHead, ResponseHead, Version};
 use std::{rc::Rc, time::Instant};
 
 /// A request as its connection hands it over.
@@ -394,19 +394,16 @@ impl Exchange {
         outcome
     }
 
-    /// Bytes of an HTTP/2 body that may lie unread while the request waits, and of one that is kept for another try.
-    pub fn unread_of_http2(&self, window: usize) -> usize {
-        let unread = match (&self.down.rx, self.down.framing.length()) {
-            (DownRx::H1(_), _) | (_, Some(0)) => 0,
-            (DownRx::H2(_), length) => length.map_or(window, |length| window.min(length as usize)),
-        };
-        unread + self.tries.replay.kept().len()
+    /// Bytes of its body that are kept for another try.
+    pub fn kept_of_body(&self) -> usize {
+        self.tries.replay.kept().len()
     }
 
-    /// Sends the copies of a request with a body, which is known only now that it was sent on.
+    /// Sends the copies of a request with a body, which is known only now that it was sent on. A service that was asked may have got a longer one.
     fn mirror_body(&self, core: &Rc<Core>) {
         if !self.down.framing.is_empty()
             && let Some(body) = self.tries.replay.whole()
+            && body.len() <= core.shared.limits.mirror_bytes
         {
             let source = Source { client: &self.down.connection, identity: self.plan.identity() };
             self.plan.mirrors().for_each(|backend| mirror::send(core, backend, &self.down.head, body, source));
@@ -445,6 +442,14 @@ pub async fn go_on(core: &Core, tx: &mut DownTx, timer: &mut Timer) -> Result<()
 }
 
 impl Down {
+    /// Makes it small for a wait; the bytes that are kept of it meanwhile, also those that may lie unread in an HTTP/2 window of this size.
+    pub fn park(&mut self, window: usize) -> usize {
+        if let DownRx::H1(rx) = &mut self.rx {
+            rx.park();
+        }
+        PackedHead::bytes_of(&self.head) + self.rx.retained() + self.rx.unread_of_http2(self.framing, window)
+    }
+
     /// A client that was told nothing may or may not send its body now: what follows on its connection is in doubt.
     fn close_if_expecting(&mut self) {
         if self.expects {

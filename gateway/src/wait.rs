@@ -4,7 +4,7 @@ use crate::{
     backend::{Arrival, Backend, Charge, CoreId, Refusal, Slot, Ticket, Waited, Waiting},
     core::Core,
     deadline::earlier,
-    exchange::{DownRx, Fault, Halves},
+    exchange::{Fault, Halves},
     failure::Failure,
     listen::Connection,
     plan::Plan,
@@ -83,11 +83,7 @@ impl Parked {
             Err(fault) => return Err((exchange, fault)),
         };
         let window = core.shared.limits.h2_stream_window as usize;
-        if let DownRx::H1(rx) = &mut exchange.down.rx {
-            rx.park();
-        }
-        let read = exchange.down.rx.retained() + exchange.unread_of_http2(window);
-        let kept = PackedHead::bytes_of(&exchange.down.head) + read;
+        let kept = exchange.down.park(window) + exchange.kept_of_body();
         match InLine::enter(&backend, &mut exchange.ticket, kept, asked) {
             Ok(place) => Ok(Box::new(Self { kept: Kept::of(core, exchange), place, asked })),
             Err(refusal) => Err((exchange, refusal.into())),

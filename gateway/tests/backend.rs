@@ -325,6 +325,20 @@ fn bytes_are_bounded_per_backend_and_given_back() {
 }
 
 #[test]
+fn who_keeps_nothing_more_is_not_refused_where_nothing_is_free() {
+    let now = Instant::now();
+    let registry = Registry::new(1, Limits { queue_bytes_total: 100, ..Limits::default() }, 1);
+    let backend = registry.get_or_insert(&spec(1).into(), now);
+    let neighbour = config::Backend { name: BackendName { port: 81, ..name() }, ..spec(1) };
+    let neighbour = registry.get_or_insert(&neighbour.into(), now);
+    let (mut charge, mut other) = (backend.charge(), neighbour.charge());
+    charge.grow(80).unwrap();
+    other.grow(10).unwrap();
+    assert_eq!(charge.grow(1).unwrap_err().failure, Failure::GatewayFull);
+    charge.grow(0).unwrap();
+}
+
+#[test]
 fn endpoints_that_come_before_their_backend_are_kept_for_it() {
     let registry = Registry::new(1, Limits::default(), 1);
     publish(&registry, ready([1]), Activation::Ready);

@@ -2,7 +2,7 @@
 
 use super::{closed, no, passed};
 use crate::{
-    backend::Backend,
+    backend::{Backend, Charge, Refusal},
     core::Core,
     deadline::earlier,
     exchange::Fault,
@@ -26,20 +26,29 @@ pub(super) struct Kept<'a> {
 
 impl Kept<'_> {
     /// Reads the whole body, if the service gets it: up to the filter's limit, and charged to the service's backend for as long as it is kept.
+    /// What its message takes beyond that is charged apart, and only for as long as the service is asked.
     pub async fn read(
         &self,
         core: &Rc<Core>,
         down: &mut Down,
         replay: &mut Replay,
         tools: &mut Tools<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Charge, Fault> {
+        let mut copies = self.backend.charge();
         let most = self.auth.body_bytes as usize;
         if most == 0 || down.framing.is_empty() {
-            return Ok(());
+            return Ok(copies);
         }
+        // a message is made of it, and the bytes of that
+        let copies_of_byte = if self.auth.protocol == AuthProtocol::Grpc { 2 } else { 0 };
+        let mut charge_copies = |bytes: usize| copies.grow((bytes * copies_of_byte) as u64).map_err(full);
         let too_large = || no(Failure::AuthBodyTooLarge, format!("more than {most} bytes"));
         if let Some(whole) = replay.whole() {
-            return if whole.len() > most { Err(too_large()) } else { Ok(()) };
+            if whole.len() > most {
+                return Err(too_large());
+            }
+            charge_copies(whole.len())?;
+            return Ok(copies);
         }
         if down.framing.length().is_some_and(|length| length > most as u64) {
             return Err(too_large());
@@ -48,13 +57,11 @@ impl Kept<'_> {
             go_on(core, &mut down.tx, tools.timer).await?;
         }
         *replay = Replay::charged(most, self.backend.charge());
-        // a message is made of it, and the bytes of that
-        let copies = if self.auth.protocol == AuthProtocol::Grpc { 3 } else { 1 };
         let limits = &core.shared.limits;
         loop {
             let idle = Instant::now() + limits.body_idle;
-            let until = earlier(earlier(Some(idle), self.plan.deadline), core.bell.until());
-            let part = match tools.timer.bound(|| until, down.rx.recv()).await {
+            let until = || earlier(earlier(Some(idle), self.plan.deadline), core.bell.until());
+            let part = match tools.ear.hearing(tools.timer.bound(until, down.rx.recv())).await {
                 Some(part) => part?,
                 None => return Err(passed(core, self.plan).unwrap_or(Failure::BodyTimeout).into()),
             };
@@ -72,9 +79,14 @@ impl Kept<'_> {
             if replay.kept().len() + bytes.len() > most {
                 return Err(too_large());
             }
-            replay.charge(bytes.len() * copies).map_err(|refusal| closed(refusal.into()))?;
+            replay.charge(bytes.len()).map_err(full)?;
+            charge_copies(bytes.len())?;
             replay.keep(bytes);
         }
-        Ok(())
+        Ok(copies)
     }
+}
+
+fn full(refusal: Refusal) -> Fault {
+    closed(refusal.into())
 }

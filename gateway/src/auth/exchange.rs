@@ -15,7 +15,7 @@ use crate::{
     tries::Tries,
     wait::{InLine, Watched},
 };
-use headgate_message::{Chunk, PackedHead, Part, RequestHead};
+use headgate_message::{Chunk, Part, RequestHead};
 use std::{
     future::{Future, poll_fn},
     pin::pin,
@@ -93,11 +93,8 @@ impl Exchange<'_> {
             Admission::Refused(refusal) => return Err(refusal.into()),
             Admission::MustWait => {}
         }
-        let Down { rx, tx, head, connection, .. } = down;
-        if let DownRx::H1(rx) = rx {
-            rx.park();
-        }
-        let kept = PackedHead::bytes_of(head) + rx.retained();
+        let kept = down.park(core.shared.limits.h2_stream_window as usize);
+        let Down { rx, tx, connection, .. } = down;
         let mut place = InLine::enter(backend, ticket, kept, asked)?;
         let mut client = Client { rx, tx };
         let admitted = loop {
@@ -132,12 +129,12 @@ impl Exchange<'_> {
         let outgoing = Outgoing { head: &check.head, framing: check.framing, upgrade: None, trailers: check.trailers };
         tries.reused = false;
         let opening = connect::open(core, To { backend, slot, identity: plan.identity() }, client, &outgoing);
-        let mut up = tools.timer.bound(until, opening).await.ok_or_else(|| self.late())??;
+        let mut up = tools.ear.hearing(tools.timer.bound(until, opening)).await.ok_or_else(|| self.late())??;
         (tries.reused, tries.sent) = (up.reused, true);
         core.shard.backend(&backend.config().name).connected(up.reused);
         let Upstream { tx, rx, .. } = &mut up;
         let conversing = converse(tx, rx, &check.body, core.shared.limits.auth_answer_bytes);
-        match tools.timer.bound(until, conversing).await {
+        match tools.ear.hearing(tools.timer.bound(until, conversing)).await {
             Some(Ok((reply, upload_ended))) => {
                 up.finish(core, upload_ended && reply.is_whole, Instant::now());
                 Ok(reply)

@@ -112,7 +112,7 @@ pub async fn ask(core: &Rc<Core>, at: FilterAt, asker: Asker<'_>, tools: &mut To
     let (auth, backend) = asker.plan.asked(at)?;
     let Asker { down, plan, replay, progress, record } = asker;
     let kept = Kept { auth, backend, plan, progress };
-    kept.read(core, down, replay, tools).await?;
+    let _copies = kept.read(core, down, replay, tools).await?;
     let body = if auth.body_bytes == 0 { &[][..] } else { replay.kept() };
     let check = match &auth.protocol {
         AuthProtocol::Http { prefix, .. } => http::check(auth, prefix, &down.head, body),

@@ -72,6 +72,11 @@ impl H2Rx {
         }
     }
 
+    /// Whether the body was read to its end.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+
     fn fault(&self, error: &h2::Error) -> Fault {
         match self.side {
             Blame::Client => Failure::ClientGone.into(),

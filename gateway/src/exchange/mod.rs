@@ -72,6 +72,15 @@ impl DownRx {
         }
     }
 
+    /// Bytes of a body of this framing that may lie unread in an HTTP/2 window of this size.
+    pub fn unread_of_http2(&self, framing: Framing, window: usize) -> usize {
+        match self {
+            Self::H1(_) => 0,
+            Self::H2(rx) if rx.is_ended() => 0,
+            Self::H2(_) => framing.length().map_or(window, |length| window.min(length as usize)),
+        }
+    }
+
     /// Ready when the client has left, as far as its bytes show it; reads ahead up to `spool` bytes.
     pub fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
         match self {
