@@ -106,7 +106,8 @@ async fn a_client_stays_with_its_endpoint_until_the_routes_change() {
     headgate.save("route.yaml", &route(&[(other, 1)]));
     until("the new route", async || ask(&kept, b"?").await == name).await;
     until("silent clients are over", async || headgate.metric("headgate_carried_open", "").await == 0.0).await;
-    assert!(headgate.metric("headgate_carried_total", "result=\"ended\"").await >= 41.0);
+    let ended = async || headgate.metric("headgate_carried_total", "result=\"ended\"").await;
+    until("each client is counted", async || ended().await >= 41.0).await;
     let log = headgate.access_log();
     assert!(log.contains("\"protocol\":\"UDP\"") && log.contains("UDPRoute/default/dns/0"), "{log}");
     headgate.stop().await;
