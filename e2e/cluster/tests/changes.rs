@@ -66,7 +66,6 @@ async fn a_kind_that_goes_and_comes_back_is_served_again() {
     definition["metadata"] = json!({"name": KIND, "annotations": definition["metadata"]["annotations"]});
     definition.as_object_mut().unwrap().remove("status");
     story.api.create(DEFINITION, &definition).await;
-    story.kubectl(&["wait", &format!("crd/{KIND}"), "--for=condition=Established", "--timeout=60s"]).await;
     let late = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": {"name": "late"},
         "spec": {"parentRefs": [{"name": "web"}], "hostnames": ["late.example"],
             "rules": [{"backendRefs": [{"name": "nobody", "port": 80}]}]}});

@@ -37,7 +37,7 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
 }
 
 async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
-    let mut rows = cold::rows(bed, plan.count(30, 3)).await?;
+    let mut rows = cold::rows(bed, plan.count(10, 3)).await?;
     let (routes, samples) = (plan.count(3_000, 50), plan.count(200, 10));
     let before = bed.status_writes().await?;
     bed.create_routes(0..routes).await?;
