@@ -89,9 +89,14 @@ pub const PEER_PATHS: [&str; 4] = ["/orders", "/users", "/static", "/"];
 /// An HTTPRoute has no more hostnames.
 const HOSTS_PER_ROUTE: usize = 16;
 
+/// Writes what peers serve too: `PEER_HOSTS` hosts with `PEER_PATHS`, all to one origin.
+pub fn write_peer_routes(folder: &Path, origin: SocketAddr) -> io::Result<()> {
+    write_routes_of(folder, PEER_HOSTS, &PEER_PATHS, &service("origin", origin))
+}
+
 /// Writes so many hosts with these prefixes, all to the Service `origin`, which is given as text. Up to `PEER_HOSTS` each has a route of
 /// its own, as people write it; above, loading would take most of the time.
-pub fn write_peer_routes(folder: &Path, hosts: usize, prefixes: &[&str], service: &str) -> io::Result<()> {
+pub fn write_routes_of(folder: &Path, hosts: usize, prefixes: &[&str], service: &str) -> io::Result<()> {
     let per_route = if hosts <= PEER_HOSTS { 1 } else { HOSTS_PER_ROUTE };
     let rule = |prefix| {
         format!(

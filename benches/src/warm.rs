@@ -59,8 +59,7 @@ impl WarmPath {
 }
 
 fn http1(routes: &Path, origins: &Origins) -> io::Result<Asked> {
-    let origin = objects::service("origin", origins.http1.address);
-    objects::write_peer_routes(routes, objects::PEER_HOSTS, &objects::PEER_PATHS, &origin)?;
+    objects::write_peer_routes(routes, origins.http1.address)?;
     Ok(Asked::Http1(objects::peer_heads()))
 }
 
@@ -71,7 +70,7 @@ fn split_and_filter(routes: &Path, origins: &Origins) -> io::Result<Asked> {
 
 /// One prefix for each host: they are loaded under valgrind.
 fn many_hosts(routes: &Path, origins: &Origins) -> io::Result<Asked> {
-    objects::write_peer_routes(routes, MANY_HOSTS, &["/"], &objects::service("origin", origins.http1.address))?;
+    objects::write_routes_of(routes, MANY_HOSTS, &["/"], &objects::service("origin", origins.http1.address))?;
     Ok(Asked::Http1(Site::hosts(MANY_HOSTS).heads()))
 }
 
@@ -91,7 +90,7 @@ fn grpc(routes: &Path, origins: &Origins) -> io::Result<Asked> {
 }
 
 fn one_host(routes: &Path, origin: &str) -> io::Result<()> {
-    objects::write_peer_routes(routes, 1, &objects::PEER_PATHS, origin)
+    objects::write_routes_of(routes, 1, &objects::PEER_PATHS, origin)
 }
 
 fn uri() -> String {

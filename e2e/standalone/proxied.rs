@@ -42,6 +42,11 @@ fn to_app() -> String {
     http_route("app", HOST, "  - backendRefs: [{name: app, port: 80}]\n")
 }
 
+/// What leads from one port to this Service `app`.
+fn one_port(port: u16, app: String) -> [(&'static str, String); 3] {
+    [("app.yaml", app), ("gateway.yaml", gateway(&[("http", port, "HTTP", "")])), ("route.yaml", to_app())]
+}
+
 fn transport(kind: &str, name: &str, section: &str, hostname: Option<&str>) -> String {
     let hostnames = hostname.map(|hostname| format!("  hostnames: [{hostname:?}]\n")).unwrap_or_default();
     format!(
@@ -136,11 +141,7 @@ async fn a_request_is_of_the_client_that_its_load_balancer_tells_of() {
 async fn who_is_believed_is_asked_of_the_client_and_not_of_the_load_balancer() {
     let origin = Origin::start(|_| Script::ok("app")).await;
     let port = free_port();
-    let files = [
-        ("app.yaml", backend("app", None, &[origin.address])),
-        ("gateway.yaml", gateway(&[("http", port, "HTTP", "")])),
-        ("route.yaml", to_app()),
-    ];
+    let files = one_port(port, backend("app", None, &[origin.address]));
     let flags = ["--proxy-protocol-in", &port.to_string(), "--trusted-hops", "192.0.2.0/24"];
     let headgate = Headgate::run_with(&flags, &files).await;
     let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nX-Forwarded-For: 203.0.113.9\r\n\r\n");
@@ -159,11 +160,7 @@ async fn who_is_believed_is_asked_of_the_client_and_not_of_the_load_balancer() {
 async fn a_header_is_taken_from_those_who_may_send_one() {
     let origin = Origin::start(|_| Script::ok("app")).await;
     let port = free_port();
-    let files = [
-        ("app.yaml", backend("app", None, &[origin.address])),
-        ("gateway.yaml", gateway(&[("http", port, "HTTP", "")])),
-        ("route.yaml", to_app()),
-    ];
+    let files = one_port(port, backend("app", None, &[origin.address]));
     let port_text = port.to_string();
     for (from, is_served) in [("127.0.0.0/8,::1", true), ("192.0.2.0/24", false)] {
         let flags = ["--log-format", "json", "--proxy-protocol-in", &port_text, "--proxy-protocol-from", from];
@@ -271,11 +268,7 @@ async fn who_is_told_of_is_passed_on_from_hop_to_hop() {
     let app = Origin::start(|_| Script::ok("app")).await;
     let door = Door::before(app.address).await;
     let port = free_port();
-    let files = [
-        ("app.yaml", told(&backend("app", None, &[door.address]), "v2")),
-        ("gateway.yaml", gateway(&[("http", port, "HTTP", "")])),
-        ("route.yaml", to_app()),
-    ];
+    let files = one_port(port, told(&backend("app", None, &[door.address]), "v2"));
     let headgate = Headgate::run_with(&["--proxy-protocol-in", &port.to_string()], &files).await;
     for (client, to, header) in [
         (CLIENT, EDGE, "PROXY TCP4 192.0.2.7 198.51.100.1 50000 443"),
@@ -294,11 +287,7 @@ async fn a_connection_that_tells_of_a_client_serves_nobody_else() {
     let app = Origin::start(|_| Script::ok("app")).await;
     let door = Door::before(app.address).await;
     let port = free_port();
-    let files = [
-        ("app.yaml", told(&backend("app", None, &[door.address]), "v1")),
-        ("gateway.yaml", gateway(&[("http", port, "HTTP", "")])),
-        ("route.yaml", to_app()),
-    ];
+    let files = one_port(port, told(&backend("app", None, &[door.address]), "v1"));
     // one core, which all clients share
     let headgate = Headgate::run_with(&["--cores", "1"], &files).await;
     let mut clients = Vec::new();
@@ -330,11 +319,7 @@ async fn over_http_2_an_endpoint_is_told_of_each_client_once() {
     let app = H2Origin::start().await;
     let door = Door::before(app.address).await;
     let port = free_port();
-    let files = [
-        ("app.yaml", told(&backend("app", Some("kubernetes.io/h2c"), &[door.address]), "v2")),
-        ("gateway.yaml", gateway(&[("http", port, "HTTP", "")])),
-        ("route.yaml", to_app()),
-    ];
+    let files = one_port(port, told(&backend("app", Some("kubernetes.io/h2c"), &[door.address]), "v2"));
     let headgate = Headgate::run_with(&["--cores", "1"], &files).await;
     let mut expected = Vec::new();
     let mut clients = Vec::new();
@@ -383,11 +368,7 @@ async fn a_copy_for_a_mirror_is_of_the_same_client() {
 async fn a_version_that_does_not_exist_is_told_with_its_remedy() {
     let app = Origin::start(|_| Script::ok("app")).await;
     let port = free_port();
-    let files = [
-        ("app.yaml", told(&backend("app", None, &[app.address]), "v3")),
-        ("gateway.yaml", gateway(&[("http", port, "HTTP", "")])),
-        ("route.yaml", to_app()),
-    ];
+    let files = one_port(port, told(&backend("app", None, &[app.address]), "v3"));
     let headgate = Headgate::run(&files).await;
     let said = headgate.printed("headgate.dev/proxy-protocol").await;
     let output = headgate.output().join("\n");

@@ -122,13 +122,15 @@ impl Plan {
         let Some(Filter::ExternalAuth(auth)) = self.filters(place.of_arm).get(place.at) else {
             return Err(Failure::Internal.into());
         };
-        let why = match &auth.service {
-            ArmTarget::Invalid(why) => why.clone(),
-            ArmTarget::Backend(name) => format!("no backend {name} is known"),
-        };
         let mut named = self.filter_backends(place.of_arm).iter();
         let backend = named.find(|named| named.at == place.at).and_then(|named| named.backend.as_ref());
-        backend.map(|backend| (&**auth, backend)).ok_or_else(|| Fault::new(Failure::BackendInvalid, why))
+        backend.map(|backend| (&**auth, backend)).ok_or_else(|| {
+            let why = match &auth.service {
+                ArmTarget::Invalid(why) => why.clone(),
+                ArmTarget::Backend(name) => format!("no backend {name} is known"),
+            };
+            Fault::new(Failure::BackendInvalid, why)
+        })
     }
 
     fn filter_backends(&self, of_arm: bool) -> &[FilterBackend<Arc<Backend>>] {

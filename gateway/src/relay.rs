@@ -100,8 +100,15 @@ impl Progress {
     }
 
     /// Notes that so much of the request's body was read from the client.
-    pub fn read(&self, bytes: usize) {
+    ///
+    /// # Errors
+    /// `BodyTooLarge`, if that is more than the limit.
+    pub fn read(&self, bytes: usize, limits: &Limits) -> Result<(), Failure> {
         Self::add(&self.bytes_up, bytes);
+        match limits.body_bytes.is_some_and(|limit| self.bytes_up.get() > limit) {
+            true => Err(Failure::BodyTooLarge),
+            false => Ok(()),
+        }
     }
 
     fn deadline(&self, limits: &Limits, deadlines: &Deadlines<'_>) -> (Option<Instant>, Failure) {
@@ -268,10 +275,7 @@ async fn send_body(
         progress.upload.set(Waits::EndpointReads(progress.now()));
         match part.map_err(by_client)? {
             Part::Data(chunk) => {
-                progress.read(chunk.as_slice().len());
-                if limits.body_bytes.is_some_and(|limit| progress.bytes_up.get() > limit) {
-                    return Err(by_client(Failure::BodyTooLarge.into()));
-                }
+                progress.read(chunk.as_slice().len(), limits).map_err(|failure| by_client(failure.into()))?;
                 replay.keep(chunk.as_slice());
                 progress.replayable.set(replay.is_possible());
                 tx.data(chunk).await.map_err(by_endpoint)?;

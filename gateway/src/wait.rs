@@ -204,22 +204,33 @@ impl Watched for Kept {
     fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
         match self {
             Self::Unsent(unsent) => unsent.halves.poll_gone(cx, spool),
-            Self::Tried(exchange) => match exchange.down.rx.poll_gone(cx, spool) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => exchange.down.tx.poll_gone(cx),
-            },
+            Self::Tried(exchange) => exchange.down.poll_gone(cx, spool),
         }
     }
 
     fn retained(&self) -> usize {
         match self {
             Self::Unsent(unsent) => unsent.halves.retained(),
-            Self::Tried(exchange) => exchange.down.rx.retained(),
+            Self::Tried(exchange) => exchange.down.retained(),
         }
     }
 }
 
-fn end_of(granted: &Result<Granted, Fault>) -> WaitEnd {
+impl Watched for Down {
+    fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
+        match self.rx.poll_gone(cx, spool) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => self.tx.poll_gone(cx),
+        }
+    }
+
+    fn retained(&self) -> usize {
+        self.rx.retained()
+    }
+}
+
+/// How a wait ended, for its metric.
+pub fn end_of(granted: &Result<Granted, Fault>) -> WaitEnd {
     match granted {
         Ok(Granted::Slot(_)) => WaitEnd::Served,
         Ok(Granted::Reroute(_)) => WaitEnd::Rerouted,

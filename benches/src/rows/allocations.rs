@@ -22,12 +22,7 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     let routes = folder.path().join("routes");
     fs::create_dir(&routes)?;
     let origin = Origin::start(100)?;
-    objects::write_peer_routes(
-        &routes,
-        objects::PEER_HOSTS,
-        &objects::PEER_PATHS,
-        &objects::service("origin", origin.address),
-    )?;
+    objects::write_peer_routes(&routes, origin.address)?;
     let profile = folder.path().join("profile.json");
     let mut gateway = Counted::start(&routes, &folder.path().join("access.log"), &profile)?;
 

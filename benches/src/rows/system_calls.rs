@@ -32,12 +32,7 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     let routes = folder.path().join("routes");
     fs::create_dir(&routes)?;
     let origin = Origin::start(100)?;
-    objects::write_peer_routes(
-        &routes,
-        objects::PEER_HOSTS,
-        &objects::PEER_PATHS,
-        &objects::service("origin", origin.address),
-    )?;
+    objects::write_peer_routes(&routes, origin.address)?;
     let mut rows = Vec::new();
     for (log, with) in [(None, "no access log"), (Some(folder.path().join("access.log")), "access log to a file")] {
         let options =

@@ -66,11 +66,14 @@ impl Stock {
     }
 
     fn upsert(&mut self, object: &Arc<ClusterObject>, news: &mut News) {
-        let before = self.all.insert(object.name.clone(), object.clone());
-        // of one that was deleted and made anew nothing is kept, even if nobody saw that it was gone
-        if before.as_ref().is_some_and(|before| before.uid != object.uid) {
-            news.routes |= self.objects.remove(&object.name);
-        }
+        let before = match self.all.insert(object.name.clone(), object.clone()) {
+            // of one that was deleted and made anew nothing is kept, even if nobody saw that it was gone
+            Some(before) if before.uid != object.uid => {
+                news.routes |= self.objects.remove(&object.name);
+                None
+            }
+            before => before,
+        };
         if before.as_ref().is_none_or(|before| before.problems != object.problems) {
             news.said.insert(object.name.clone());
         }
@@ -79,7 +82,7 @@ impl Stock {
         match &object.content {
             ClusterContent::Known(Content::Kubernetes(content)) => {
                 // a status that somebody wrote is no news for routes
-                if before.is_none_or(|before| before.content != object.content || before.uid != object.uid) {
+                if before.is_none_or(|before| before.content != object.content) {
                     self.objects.insert(content.clone());
                     news.routes = true;
                 }
@@ -93,7 +96,7 @@ impl Stock {
 
     /// Notes whether the newest version of a Secret is of use; whether that is news.
     fn note_use(&mut self, object: &ClusterObject) -> bool {
-        if !(object.name.group.is_empty() && object.name.kind == "Secret") {
+        if !object.name.is_secret() {
             return false;
         }
         let key = (object.name.namespace.clone(), object.name.name.clone());

@@ -5,7 +5,7 @@ use crate::{
     sources::cluster::{ClusterContent, ClusterObject},
 };
 use headgate_functions::{PodSeen, Trouble};
-use headgate_translate::{Key, kinds::ObjectRef};
+use headgate_translate::{Key, conditions::Reason, kinds::ObjectRef};
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, HashMap},
@@ -105,6 +105,12 @@ impl Workloads {
         let of_workload = || self.value(target).and_then(trouble).map(|trouble| trouble.line());
         of_pod.or_else(of_workload).or_else(|| self.states.get(target)?.trouble.clone())
     }
+}
+
+/// What is said of a workload whose replicas somebody else writes: the reason of a condition, and the words.
+pub fn scaled_by_other(kind: &str, name: &str) -> (Reason, String) {
+    let reason = Reason::ScaledByOther;
+    (reason, format!("somebody else writes the replicas of {kind} {name}; {}", reason.remedy()))
 }
 
 /// The workload that a Pod belongs to, by its owner: of a ReplicaSet the Deployment, whose name stands before the hash of its template.

@@ -226,18 +226,16 @@ impl Loaded {
             return OrdMap::new();
         }
         let slots = || self.files.iter().flat_map(|source| &source.slots);
-        let live = slots().filter_map(|slot| match &slot.state {
-            State::Live(object) if is_secret(&object.name) => {
-                Some((object.name.namespace.clone(), object.name.name.clone()))
-            }
-            _ => None,
-        });
-        // a broken copy does not make the good one useless
-        let live: BTreeSet<Key> = live.collect();
+        let is_live = |(namespace, name): &Key| {
+            let is_it = |of: &ObjectRef| of.is_secret() && of.namespace == *namespace && of.name == *name;
+            slots().any(|slot| matches!(&slot.state, State::Live(object) if is_it(&object.name)))
+        };
         let broken = slots().filter_map(|slot| match &slot.state {
-            State::Broken { name, .. } if name.secret().is_some_and(|key| !live.contains(&key)) => {
+            State::Broken { name, .. } => {
+                // a broken copy does not make the good one useless
+                let key = name.secret().filter(|key| !is_live(key))?;
                 let why = slot.findings.iter().find(|finding| finding.severity == Severity::Error)?;
-                Some((name.secret()?, decode::unusable(&why.field, &why.message)))
+                Some((key, decode::unusable(&why.field, &why.message)))
             }
             _ => None,
         });
@@ -659,10 +657,6 @@ fn replaced(previous: &Loaded, files: &[Arc<Source>], touched: &BTreeSet<PathBuf
     Some(objects)
 }
 
-fn is_secret(name: &ObjectRef) -> bool {
-    name.group.is_empty() && name.kind == "Secret"
-}
-
 fn merge(looked: Looked, previous: &Loaded) -> Loaded {
     let Looked { files, folders, tree_findings, again, objects } = looked;
     let known = objects.is_some();
@@ -686,7 +680,7 @@ fn merge(looked: Looked, previous: &Loaded) -> Loaded {
             State::Broken { .. } | State::Nameless { .. } => {
                 // an old key does not come back from a file that never held it
                 let is_kept =
-                    |object: &&Arc<SourceObject>| !is_secret(&object.name) || *object.origin.file == *source.path;
+                    |object: &&Arc<SourceObject>| !object.name.is_secret() || *object.origin.file == *source.path;
                 elsewhere.extend(slot.objects().filter(is_kept));
             }
         }

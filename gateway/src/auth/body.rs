@@ -1,6 +1,6 @@
 //! The body that an authorization service gets: read whole before it is asked. Never more than the filter says, and never without a charge.
 
-use super::{closed, no, passed};
+use super::{closed, passed};
 use crate::{
     backend::{Backend, Charge, Refusal},
     core::Core,
@@ -42,7 +42,7 @@ impl Kept<'_> {
         // a message is made of it, and the bytes of that
         let copies_of_byte = if self.auth.protocol == AuthProtocol::Grpc { 2 } else { 0 };
         let mut charge_copies = |bytes: usize| copies.grow((bytes * copies_of_byte) as u64).map_err(full);
-        let too_large = || no(Failure::AuthBodyTooLarge, format!("more than {most} bytes"));
+        let too_large = || Fault::new(Failure::AuthBodyTooLarge, format!("more than {most} bytes"));
         if let Some(whole) = replay.whole() {
             if whole.len() > most {
                 return Err(too_large());
@@ -72,10 +72,7 @@ impl Kept<'_> {
                 Part::Interim(_) | Part::Final(..) => return Err(Failure::Internal.into()),
             };
             let bytes = chunk.as_slice();
-            self.progress.read(bytes.len());
-            if limits.body_bytes.is_some_and(|limit| self.progress.bytes_up.get() > limit) {
-                return Err(Failure::BodyTooLarge.into());
-            }
+            self.progress.read(bytes.len(), limits)?;
             if replay.kept().len() + bytes.len() > most {
                 return Err(too_large());
             }

@@ -6,14 +6,14 @@ use crate::{
     connect::{self, To, Upstream},
     core::Core,
     deadline::earlier,
-    exchange::{DownRx, DownTx, Fault, Outgoing, UpRx, UpTx},
+    exchange::{Fault, Outgoing, UpRx, UpTx},
     failure::Failure,
     listen::Connection,
     plan::Plan,
     proxy::{Down, Tools, tell_health},
-    telemetry::{Record, WaitEnd},
+    telemetry::Record,
     tries::Tries,
-    wait::{InLine, Watched},
+    wait::{Granted, InLine, end_of},
 };
 use headgate_message::{Chunk, Part, RequestHead};
 use std::{
@@ -21,7 +21,7 @@ use std::{
     pin::pin,
     rc::Rc,
     sync::Arc,
-    task::{Context, Poll},
+    task::Poll,
     time::Instant,
 };
 
@@ -41,11 +41,6 @@ pub(super) enum Exchanged {
     Elsewhere(Box<RequestHead>),
 }
 
-enum Admitted {
-    Slot(Slot),
-    Elsewhere(Box<RequestHead>),
-}
-
 impl Exchange<'_> {
     /// Admit and converse; again while another try costs the service nothing.
     pub async fn run(&self, down: &mut Down, record: &mut Record, tools: &mut Tools<'_>) -> Result<Exchanged, Fault> {
@@ -54,8 +49,8 @@ impl Exchange<'_> {
         let mut until = None;
         loop {
             let slot = match self.admit(&mut ticket, down, record, tools).await? {
-                Admitted::Slot(slot) => slot,
-                Admitted::Elsewhere(original) => return Ok(Exchanged::Elsewhere(original)),
+                Granted::Slot(slot) => slot,
+                Granted::Reroute(original) => return Ok(Exchanged::Elsewhere(original)),
             };
             let until = *until.get_or_insert_with(|| Instant::now() + self.core.shared.limits.auth_timeout);
             match self.attempt(&slot, &down.connection, until, &mut tries, tools).await {
@@ -86,33 +81,31 @@ impl Exchange<'_> {
         down: &mut Down,
         record: &mut Record,
         tools: &mut Tools<'_>,
-    ) -> Result<Admitted, Fault> {
+    ) -> Result<Granted, Fault> {
         let (core, backend, asked) = (self.core, self.backend, Instant::now());
         match backend.try_admit(ticket, core.roll(), asked) {
-            Admission::Slot(slot) => return Ok(Admitted::Slot(slot)),
+            Admission::Slot(slot) => return Ok(Granted::Slot(slot)),
             Admission::Refused(refusal) => return Err(refusal.into()),
             Admission::MustWait => {}
         }
         let kept = down.park(core.shared.limits.h2_stream_window as usize);
-        let Down { rx, tx, connection, .. } = down;
         let mut place = InLine::enter(backend, ticket, kept, asked)?;
-        let mut client = Client { rx, tx };
-        let admitted = loop {
-            match poll_fn(|cx| place.poll(&mut client, core, tools, cx)).await {
-                Ok(Waited::Slot(slot)) => break Ok(Admitted::Slot(slot)),
+        let granted = loop {
+            match poll_fn(|cx| place.poll(down, core, tools, cx)).await {
+                Ok(Waited::Slot(slot)) => break Ok(Granted::Slot(slot)),
                 Ok(Waited::Refused(refusal)) => break Err(refusal.into()),
                 Ok(Waited::Reroute) => {
-                    if let Some(original) = self.plan.leads_elsewhere(core, connection.port, None) {
-                        break Ok(Admitted::Elsewhere(original));
+                    if let Some(original) = self.plan.leads_elsewhere(core, down.connection.port, None) {
+                        break Ok(Granted::Reroute(original));
                     }
                 }
                 Err(failure) => break Err(failure.into()),
             }
         };
-        let (end, waited) = (end_of(&admitted), asked.elapsed());
+        let (end, waited) = (end_of(&granted), asked.elapsed());
         core.shard.backend(&backend.config().name).waited(end, waited);
         record.waited = Some(waited);
-        admitted
+        granted
     }
 
     /// One try at one endpoint.
@@ -149,34 +142,6 @@ impl Exchange<'_> {
 
     fn late(&self) -> Fault {
         passed(self.core, self.plan).unwrap_or(Failure::AuthTimeout).into()
-    }
-}
-
-fn end_of(admitted: &Result<Admitted, Fault>) -> WaitEnd {
-    match admitted {
-        Ok(Admitted::Slot(_)) => WaitEnd::Served,
-        Ok(Admitted::Elsewhere(_)) => WaitEnd::Rerouted,
-        Err(fault) if fault.failure == Failure::ClientGone => WaitEnd::Gone,
-        Err(_) => WaitEnd::Refused,
-    }
-}
-
-/// A client whose request is asked about.
-struct Client<'c> {
-    rx: &'c mut DownRx,
-    tx: &'c mut DownTx,
-}
-
-impl Watched for Client<'_> {
-    fn poll_gone(&mut self, cx: &mut Context<'_>, spool: usize) -> Poll<()> {
-        match self.rx.poll_gone(cx, spool) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => self.tx.poll_gone(cx),
-        }
-    }
-
-    fn retained(&self) -> usize {
-        self.rx.retained()
     }
 }
 

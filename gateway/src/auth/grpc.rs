@@ -6,7 +6,6 @@ use super::{
         Address, AttributeContext, CheckRequest, CheckResponse, DeniedHttpResponse, HeaderValueOption, HttpRequest,
         HttpResponse, OkHttpResponse, Peer, Request, SocketAddress, Timestamp,
     },
-    no,
 };
 use crate::{
     exchange::Fault,
@@ -136,14 +135,17 @@ pub(super) fn judge(reply: &Reply) -> Result<Ruling, Fault> {
 }
 
 fn invalid(why: impl Into<String>) -> Fault {
-    no(Failure::AuthAnswerInvalid, why.into())
+    Fault::new(Failure::AuthAnswerInvalid, why.into())
 }
 
 fn message_of(reply: &Reply) -> Result<CheckResponse, Fault> {
     let Reply { head, body, trailers, is_whole, .. } = reply;
     let is_grpc = head.fields.get("content-type").is_some_and(|kind| kind.starts_with(b"application/grpc"));
     if head.status != 200 || !is_grpc {
-        return Err(no(Failure::AuthUnavailable, format!("the service answered {} and speaks no gRPC", head.status)));
+        return Err(Fault::new(
+            Failure::AuthUnavailable,
+            format!("the service answered {} and speaks no gRPC", head.status),
+        ));
     }
     if !is_whole {
         return Err(invalid("it is longer than --auth-answer-bytes"));
@@ -153,7 +155,7 @@ fn message_of(reply: &Reply) -> Result<CheckResponse, Fault> {
         Some(b"0") => {}
         Some(code) => {
             let code = String::from_utf8_lossy(code);
-            return Err(no(Failure::AuthUnavailable, format!("the service answered grpc-status {code}")));
+            return Err(Fault::new(Failure::AuthUnavailable, format!("the service answered grpc-status {code}")));
         }
         None => return Err(invalid("it has no grpc-status")),
     }

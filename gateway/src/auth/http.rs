@@ -1,6 +1,6 @@
 //! What an authorization service is asked over HTTP, and what its answer means: pure over heads. Only the status 200 lets a request pass.
 
-use super::{Check, Permit, Reply, Ruling, no};
+use super::{Check, Permit, Reply, Ruling};
 use crate::{
     exchange::Fault,
     failure::Failure,
@@ -36,11 +36,12 @@ pub(super) fn judge(reply: Reply, answer_headers: &[String]) -> Result<Ruling, F
     match reply.head.status {
         200 => Ok(Ruling::Pass(permit(&reply.head.fields, answer_headers))),
         300..600 if reply.is_whole => Ok(Ruling::Deny(reply)),
-        300..600 => Err(no(Failure::AuthAnswerInvalid, "its body is longer than --auth-answer-bytes")),
+        300..600 => Err(Fault::new(Failure::AuthAnswerInvalid, "its body is longer than --auth-answer-bytes")),
         // what a client could take for the answer of the application
-        status => {
-            Err(no(Failure::AuthDenied, format!("the service answered {status}, and only 200 lets a request pass")))
-        }
+        status => Err(Fault::new(
+            Failure::AuthDenied,
+            format!("the service answered {status}, and only 200 lets a request pass"),
+        )),
     }
 }
 

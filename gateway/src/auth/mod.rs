@@ -103,10 +103,6 @@ enum Ruling {
     Deny(Reply),
 }
 
-fn no(failure: Failure, why: impl Into<Cow<'static, str>>) -> Fault {
-    Fault::new(failure, why)
-}
-
 /// Asks the service of a filter about a request.
 pub async fn ask(core: &Rc<Core>, at: FilterAt, asker: Asker<'_>, tools: &mut Tools<'_>) -> Result<Asked, Fault> {
     let (auth, backend) = asker.plan.asked(at)?;

@@ -99,7 +99,7 @@ impl H2Unbegun {
 
     /// What writes it.
     pub fn begin(self) -> H2DownTx {
-        H2DownTx { to: self, stream: None, held: Bytes::new(), ended: false }
+        H2DownTx { to: self, body: None }
     }
 
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -110,11 +110,8 @@ impl H2Unbegun {
 /// Writes an answer to a client.
 pub struct H2DownTx {
     to: H2Unbegun,
-    stream: Option<h2::SendStream<Bytes>>,
-    /// Kept back until it is known whether it is the end, so that END_STREAM needs no frame of its own.
-    held: Bytes,
-    /// Whether END_STREAM was given to h2: a second one would be an error, and a reset would take back what is still queued.
-    ended: bool,
+    /// Once the head was sent.
+    body: Option<Sending>,
 }
 
 impl H2DownTx {
@@ -123,7 +120,7 @@ impl H2DownTx {
     /// # Errors
     /// If it has begun; it comes back as it is.
     pub(super) fn unbegun(self) -> Result<H2Unbegun, Self> {
-        if self.stream.is_none() { Ok(self.to) } else { Err(self) }
+        if self.body.is_none() { Ok(self.to) } else { Err(self) }
     }
 
     pub(super) fn interim(&mut self, head: ResponseHead) -> Result<(), Fault> {
@@ -152,18 +149,13 @@ impl H2DownTx {
         }
         let ends = framing.is_empty() || self.to.is_head;
         let stream = self.to.respond.send_response(response, ends).map_err(|_| Failure::ClientGone)?;
-        self.stream = Some(stream);
-        self.ended = ends;
+        self.body = Some(Sending::new(stream, ends));
         Ok(())
     }
 
     pub(super) async fn data(&mut self, data: Bytes) -> Result<(), Fault> {
-        if self.ended {
-            return Ok(());
-        }
-        let stream = self.stream.as_mut().ok_or(Failure::Internal)?;
-        let before = std::mem::replace(&mut self.held, data);
-        send(stream, before, false).await.map_err(|_| Failure::ClientGone.into())
+        let body = self.body.as_mut().ok_or(Failure::Internal)?;
+        body.data(data).await.map_err(|_| Failure::ClientGone.into())
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), Fault> {
@@ -171,54 +163,40 @@ impl H2DownTx {
     }
 
     pub(super) async fn end(&mut self, trailers: Option<Fields>) -> Result<(), Fault> {
-        if self.ended {
-            return Ok(());
-        }
-        let stream = self.stream.as_mut().ok_or(Failure::Internal)?;
-        let held = std::mem::take(&mut self.held);
-        end(stream, held, trailers).await.map_err(|_| Failure::ClientGone)?;
-        self.ended = true;
-        Ok(())
+        let body = self.body.as_mut().ok_or(Failure::Internal)?;
+        body.end(trailers).await.map_err(|_| Failure::ClientGone.into())
     }
 
     pub(super) fn is_started(&self) -> bool {
-        self.stream.is_some()
+        self.body.is_some()
     }
 
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.stream {
-            Some(stream) => stream.poll_reset(cx).map(drop),
+        match &mut self.body {
+            Some(body) => body.stream.poll_reset(cx).map(drop),
             None => self.to.poll_gone(cx),
         }
     }
 
     pub(super) fn reset(&mut self, reason: h2::Reason) {
-        match &mut self.stream {
-            Some(_) if self.ended => {}
-            Some(stream) => stream.send_reset(reason),
+        match &mut self.body {
+            Some(body) => body.reset(reason),
             None => self.to.respond.send_reset(reason),
         }
     }
 }
 
 /// Writes a request to an endpoint.
-pub struct H2UpTx {
-    stream: h2::SendStream<Bytes>,
-    /// As in an answer.
-    held: Bytes,
-    ended: bool,
-}
+pub struct H2UpTx(Sending);
 
 impl H2UpTx {
     /// The sending half of a request; `ended` if it has no body.
     pub fn new(stream: h2::SendStream<Bytes>, ended: bool) -> Self {
-        Self { stream, held: Bytes::new(), ended }
+        Self(Sending::new(stream, ended))
     }
 
     pub(super) async fn data(&mut self, data: Bytes) -> Result<(), Fault> {
-        let before = std::mem::replace(&mut self.held, data);
-        let sent = send(&mut self.stream, before, false).await;
-        sent.map_err(|error| upstream_fault(&error, Failure::UpstreamReset))
+        self.0.data(data).await.map_err(|error| upstream_fault(&error, Failure::UpstreamReset))
     }
 
     pub(super) async fn flush(&mut self) -> Result<(), Fault> {
@@ -226,22 +204,13 @@ impl H2UpTx {
     }
 
     pub(super) async fn end(&mut self, trailers: Option<Fields>) -> Result<(), Fault> {
-        if self.ended {
-            return Ok(());
-        }
-        let held = std::mem::take(&mut self.held);
-        let ended = end(&mut self.stream, held, trailers).await;
-        ended.map_err(|error| upstream_fault(&error, Failure::UpstreamReset))?;
-        self.ended = true;
-        Ok(())
+        self.0.end(trailers).await.map_err(|error| upstream_fault(&error, Failure::UpstreamReset))
     }
 }
 
 impl Drop for H2UpTx {
     fn drop(&mut self) {
-        if !self.ended {
-            self.stream.send_reset(h2::Reason::CANCEL);
-        }
+        self.0.reset(h2::Reason::CANCEL);
     }
 }
 
@@ -315,6 +284,47 @@ async fn await_head(future: &mut h2::client::ResponseFuture) -> Result<Head, h2:
         std::pin::Pin::new(&mut *future).poll(cx).map(|result| result.map(Head::Final))
     })
     .await
+}
+
+/// The body of a message that is sent.
+struct Sending {
+    stream: h2::SendStream<Bytes>,
+    /// Kept back until it is known whether it is the end, so that END_STREAM needs no frame of its own.
+    held: Bytes,
+    /// Whether END_STREAM was given to h2: a second one would be an error, and a reset would take back what is still queued.
+    ended: bool,
+}
+
+impl Sending {
+    fn new(stream: h2::SendStream<Bytes>, ended: bool) -> Self {
+        Self { stream, held: Bytes::new(), ended }
+    }
+
+    /// Sends what was held, and holds this.
+    async fn data(&mut self, data: Bytes) -> Result<(), h2::Error> {
+        if self.ended {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut self.held, data);
+        send(&mut self.stream, before, false).await
+    }
+
+    async fn end(&mut self, trailers: Option<Fields>) -> Result<(), h2::Error> {
+        if self.ended {
+            return Ok(());
+        }
+        let held = std::mem::take(&mut self.held);
+        end(&mut self.stream, held, trailers).await?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Breaks off, unless it has ended.
+    fn reset(&mut self, reason: h2::Reason) {
+        if !self.ended {
+            self.stream.send_reset(reason);
+        }
+    }
 }
 
 /// Sends data as fast as the windows allow; if it is the end, the last frame says so.

@@ -1,6 +1,6 @@
 //! A namespace with a Gateway, a backend and as many routes as wanted. It removes what it made.
 
-use super::Seen;
+use super::{Seen, note};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kube::{
     Api, Client,
@@ -113,18 +113,10 @@ impl Bed {
     }
 
     /// Notes when a watch first tells of each route, for as long as the program runs.
-    pub fn watch_routes(&self) -> Seen {
+    pub fn watch_routes(&self) -> Seen<String> {
         let seen = Seen::default();
-        let (noted, api) = (seen.clone(), self.routes());
-        tokio::spawn(async move {
-            let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
-            while let Some(event) = events.next().await {
-                if let Ok(watcher::Event::Apply(object)) = event {
-                    let mut noted = noted.lock().expect("nothing panics while it holds this lock");
-                    noted.entry(object.metadata.name.unwrap_or_default()).or_insert_with(Instant::now);
-                }
-            }
-        });
+        let noted = seen.clone();
+        watch(self.routes(), move |object| note(&noted, object.metadata.name.unwrap_or_default()));
         seen
     }
 
@@ -215,6 +207,18 @@ impl Bed {
             tokio::time::sleep(PAUSE).await;
         }
     }
+}
+
+/// Hands over what a watch tells of objects from now on, for as long as the program runs.
+pub fn watch(api: Api<DynamicObject>, mut tell: impl FnMut(DynamicObject) + Send + 'static) {
+    tokio::spawn(async move {
+        let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
+        while let Some(event) = events.next().await {
+            if let Ok(watcher::Event::Apply(object)) = event {
+                tell(object);
+            }
+        }
+    });
 }
 
 /// Those whose arguments begin so, after the program.

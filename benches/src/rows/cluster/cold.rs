@@ -1,30 +1,24 @@
 //! What a cold start costs in a cluster, and which part of it is whose. It starts one Deployment again and again, and judges nothing.
 
 use super::{
-    LOST, POLL,
-    bed::{Bed, NAMESPACE, application},
+    Seen,
+    bed::{Bed, NAMESPACE, application, watch},
+    note, seen_at,
 };
 use crate::{
     load::{self, Asker},
     numbers::percentile,
     report::Row,
 };
-use futures_util::StreamExt;
-use kube::runtime::watcher;
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    io,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Instant,
-};
+use std::{io, net::SocketAddr, time::Instant};
 
 const NAME: &str = "cold";
 const HOST: &str = "cold.example";
 
 /// What a watch shows of a start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Part {
     /// The Deployment is to have a replica.
     Replicas,
@@ -34,50 +28,22 @@ enum Part {
     Address,
 }
 
-/// When each part was first seen.
-#[derive(Clone, Default)]
-struct Seen(Arc<Mutex<BTreeMap<Part, Instant>>>);
-
-impl Seen {
-    fn parts(&self) -> std::sync::MutexGuard<'_, BTreeMap<Part, Instant>> {
-        self.0.lock().expect("nothing panics while it holds this lock")
-    }
-
-    fn note(&self, part: Part) {
-        self.parts().entry(part).or_insert_with(Instant::now);
-    }
-
-    /// Waits for it; the watch may tell after the application has answered.
-    async fn first(&self, part: Part) -> io::Result<Instant> {
-        let begun = Instant::now();
-        loop {
-            if let Some(at) = self.parts().get(&part) {
-                return Ok(*at);
-            }
-            if begun.elapsed() > LOST {
-                return Err(io::Error::other(format!("the watch never told of {part:?}")));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    }
-}
-
 /// Asks for an application that does not run, `starts` times; each part counts from the request.
 pub async fn rows(bed: &Bed, starts: usize) -> io::Result<Vec<Row>> {
     for object in objects() {
         bed.create(&object).await?;
     }
-    let seen = watch(bed);
+    let seen = watch_starts(bed);
     let mut parts: [Vec<f64>; 4] = Default::default();
     for _ in 0..starts {
         until_cold(bed).await?;
-        seen.parts().clear();
+        seen.lock().expect("nothing panics while it holds this lock").clear();
         let address = bed.address;
         let begun = Instant::now();
         let answered = tokio::task::spawn_blocking(move || ask(address)).await.map_err(io::Error::other)??;
         let ms = |at: Instant| at.saturating_duration_since(begun).as_secs_f64() * 1_000.0;
         for (part, values) in [Part::Replicas, Part::Pod, Part::Address].into_iter().zip(&mut parts) {
-            values.push(ms(seen.first(part).await?));
+            values.push(ms(seen_at(&seen, part).await?));
         }
         parts[3].push(ms(answered));
     }
@@ -90,28 +56,24 @@ pub async fn rows(bed: &Bed, starts: usize) -> io::Result<Vec<Row>> {
 }
 
 /// Notes what watches of our own tell, for as long as the program runs.
-fn watch(bed: &Bed) -> Seen {
+fn watch_starts(bed: &Bed) -> Seen<Part> {
     let seen = Seen::default();
-    for (group, kind) in [("apps", "Deployment"), ("", "Pod")] {
-        let (api, seen) = (bed.api(group, "v1", kind), seen.clone());
-        tokio::spawn(async move {
-            let mut events = std::pin::pin!(watcher(api, watcher::Config::default()));
-            while let Some(event) = events.next().await {
-                let Ok(watcher::Event::Apply(object)) = event else { continue };
-                if !object.metadata.name.is_some_and(|name| name.starts_with(NAME)) {
-                    continue;
-                }
-                if kind == "Pod" {
-                    seen.note(Part::Pod);
-                    if object.data["status"]["podIP"].is_string() {
-                        seen.note(Part::Address);
-                    }
-                } else if object.data["spec"]["replicas"] == 1 {
-                    seen.note(Part::Replicas);
-                }
-            }
-        });
-    }
+    let is_it = |object: &DynamicObject| object.metadata.name.as_ref().is_some_and(|name| name.starts_with(NAME));
+    let noted = seen.clone();
+    watch(bed.api("apps", "v1", "Deployment"), move |deployment| {
+        if is_it(&deployment) && deployment.data["spec"]["replicas"] == 1 {
+            note(&noted, Part::Replicas);
+        }
+    });
+    let noted = seen.clone();
+    watch(bed.api("", "v1", "Pod"), move |pod| {
+        if is_it(&pod) {
+            note(&noted, Part::Pod);
+        }
+        if is_it(&pod) && pod.data["status"]["podIP"].is_string() {
+            note(&noted, Part::Address);
+        }
+    });
     seen
 }
 

@@ -7,6 +7,8 @@ use crate::{Plan, load, load::Asker, numbers::percentile, process, report::Row};
 use bed::{Bed, host};
 use std::{
     collections::HashMap,
+    fmt::Debug,
+    hash::Hash,
     io,
     sync::{
         Arc, Mutex,
@@ -141,10 +143,14 @@ impl Propagation {
     }
 }
 
-/// When each route was first seen by a watch.
-type Seen = Arc<Mutex<HashMap<String, Instant>>>;
+/// When a watch first told of each.
+type Seen<K> = Arc<Mutex<HashMap<K, Instant>>>;
 
-async fn propagation(bed: &Bed, seen: &Seen, routes: std::ops::Range<usize>) -> io::Result<Propagation> {
+fn note<K: Eq + Hash>(seen: &Seen<K>, what: K) {
+    seen.lock().expect("nothing panics while it holds this lock").entry(what).or_insert_with(Instant::now);
+}
+
+async fn propagation(bed: &Bed, seen: &Seen<String>, routes: std::ops::Range<usize>) -> io::Result<Propagation> {
     let mut measured = Propagation::default();
     let ms = |from: Instant, to: Instant| to.saturating_duration_since(from).as_secs_f64() * 1_000.0;
     for at in routes {
@@ -154,7 +160,7 @@ async fn propagation(bed: &Bed, seen: &Seen, routes: std::ops::Range<usize>) -> 
         bed.create_routes(at..at + 1).await?;
         let created = Instant::now();
         let live = answered.await.map_err(io::Error::other)??;
-        let event = seen_at(seen, &bed::name(at)).await?;
+        let event = seen_at(seen, bed::name(at)).await?;
         measured.whole.push(ms(begun, live));
         measured.watch.push(ms(created, event));
         measured.beyond.push(ms(event, live));
@@ -162,14 +168,15 @@ async fn propagation(bed: &Bed, seen: &Seen, routes: std::ops::Range<usize>) -> 
     Ok(measured)
 }
 
-async fn seen_at(seen: &Seen, name: &str) -> io::Result<Instant> {
+/// Waits for it: a watch may tell of something after it has shown itself.
+async fn seen_at<K: Eq + Hash + Debug>(seen: &Seen<K>, what: K) -> io::Result<Instant> {
     let begun = Instant::now();
     loop {
-        if let Some(at) = seen.lock().expect("nothing panics while it holds this lock").get(name) {
+        if let Some(at) = seen.lock().expect("nothing panics while it holds this lock").get(&what) {
             return Ok(*at);
         }
         if begun.elapsed() > LOST {
-            return Err(io::Error::other(format!("the watch never told of {name}")));
+            return Err(io::Error::other(format!("the watch never told of {what:?}")));
         }
         tokio::time::sleep(POLL).await;
     }

@@ -2,7 +2,7 @@
 
 use super::named;
 use crate::{
-    cluster::workloads::Workloads,
+    cluster::workloads::{Workloads, scaled_by_other},
     scaling::cluster::{TargetState, Workload},
     sources::cluster::{ClusterContent, ClusterObject},
 };
@@ -13,7 +13,6 @@ use headgate_functions::{
 };
 use headgate_translate::{
     Key,
-    conditions::Reason,
     kinds::{GATEWAY_GROUP, ObjectRef},
 };
 use serde_json::Value;
@@ -213,8 +212,7 @@ impl Sight {
     pub fn obstacle(&self, key: &Key) -> Option<(&'static str, String)> {
         let is_foreign = self.workloads.state(key).is_some_and(|state| state.scaled_by.is_some());
         if is_foreign {
-            let reason = Reason::ScaledByOther;
-            let words = format!("somebody else writes the replicas of Deployment {}; {}", key.1, reason.remedy());
+            let (reason, words) = scaled_by_other("Deployment", &key.1);
             return Some((reason.as_str(), words));
         }
         let is_down = self.seen(key).ready == 0;

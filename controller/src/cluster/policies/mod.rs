@@ -7,7 +7,7 @@ mod serving;
 #[cfg(test)]
 mod tests;
 
-use super::workloads::{Workloads, workload_of_pod};
+use super::workloads::{Workloads, scaled_by_other, workload_of_pod};
 use crate::{
     scaling::{
         Bounds, Metric,
@@ -152,9 +152,7 @@ impl Policies {
         }
         let state = self.workloads.state(&key)?;
         if state.scaled_by.is_some() {
-            let message =
-                format!("somebody else writes the replicas of {kind} {name}; {}", Reason::ScaledByOther.remedy());
-            return Some((Reason::ScaledByOther, message));
+            return Some(scaled_by_other(kind, name));
         }
         let trouble = || self.workloads.trouble(&key).filter(|_| state.ready == 0);
         let reason = state.broken.clone().or_else(trouble)?;

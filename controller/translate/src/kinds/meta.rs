@@ -60,6 +60,11 @@ impl ObjectRef {
     pub fn new(group: &str, kind: &str, namespace: &str, name: &str) -> Self {
         Self { group: known(group), kind: known(kind), namespace: namespace.into(), name: name.into() }
     }
+
+    /// Whether it is a Secret.
+    pub fn is_secret(&self) -> bool {
+        self.group.is_empty() && self.kind == "Secret"
+    }
 }
 
 /// Groups and kinds of which there are thousands of objects: their names cost nothing.
