@@ -16,6 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
+use tonic::Code;
 
 /// Changes of this long are kept with one write.
 const SAVE: Duration = Duration::from_millis(500);
@@ -105,7 +106,12 @@ impl<'s, S: Serve> Follower<'s, S> {
                         }
                     }
                     Ok(None) => return "the controller ended it".to_owned().into(),
-                    Err(status) => return format!("{}: {}", status.code(), status.message()).into(),
+                    Err(status) => {
+                        if status.code() == Code::NotFound {
+                            self.serve.orphaned();
+                        }
+                        return format!("{}: {}", status.code(), status.message()).into();
+                    }
                 },
                 found = found(&mut looking) => {
                     looking = None;

@@ -41,6 +41,8 @@ pub struct Following {
 pub trait Serve {
     /// Makes a version live, and says what is wrong in it, one sentence each.
     fn publish(&self, snapshot: Snapshot, certificates: Arc<Certificates>) -> impl Future<Output = Vec<String>> + Send;
+    /// Its Gateway is gone: nobody sends anything here any more. What runs is served on.
+    fn orphaned(&self);
     /// Makes the routes of the last run live. No key is kept: until a version is published, what needs one cannot be served.
     fn restore(&self, snapshot: Snapshot) -> impl Future<Output = ()> + Send;
     /// Takes the endpoints of a backend, at once.

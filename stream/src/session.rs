@@ -144,7 +144,7 @@ impl Conversation {
         }
         let state = self.session.desk.state();
         if state.forgotten {
-            return Some(Status::unavailable("nothing is published for this Gateway any more"));
+            return Some(Status::not_found("the Gateway is gone"));
         }
         if self.pending.is_none() && leading.has_changed().unwrap_or(false) {
             let leading = *leading.borrow_and_update();

@@ -17,9 +17,8 @@ pub const TOKEN_AUDIENCE: &str = "headgate-controller";
 
 /// Where metrics, health and routes are shown, unless a listener wants the port.
 const ADMIN_PORT: u16 = 9901;
-/// Until everybody knows that a Pod goes away, it takes new connections as before, in seconds. What deletes a Gateway and waits for that,
-/// such as the official tests with their 10 s, waits for this too.
-const LINGER: u64 = 5;
+/// Until everybody knows that a Pod goes away, it takes new connections as before, in seconds; not where the Gateway itself is gone.
+const LINGER: u64 = 10;
 /// The gateway's limit `drain-grace`, from the signal to stop to the end, where parameters do not say it.
 const DRAIN_GRACE_MS: u64 = 30_000;
 /// For the end itself, in seconds.

@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+use tokio::sync::watch;
 
 /// Serve one Gateway of a cluster, as its controllers say.
 ///
@@ -43,7 +44,7 @@ pub struct Args {
     /// Where metrics, health and routes are shown.
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9901")]
     admin: SocketAddr,
-    /// How long it goes on accepting after it was asked to stop: Services take a while to notice.
+    /// How long it goes on accepting after it was asked to stop: Services take a while to notice. Not if its Gateway is gone.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     shutdown_delay: u64,
     #[command(flatten)]
@@ -81,7 +82,7 @@ async fn serve(args: Args, log_format: LogFormat) -> Result<(), String> {
     let gateway = Gateway::start(settings).map_err(|error| format!("--admin {}: {error}", args.admin))?;
     let admin = gateway.admin().map(tracing::field::display);
     tracing::info!(admin, gateway = args.gateway, "waiting for routes");
-    let plane = Plane { gateway, targets: Mutex::default() };
+    let plane = Plane { gateway, targets: Mutex::default(), orphaned: watch::Sender::new(false) };
     let mut interrupts = Interrupts::new()?;
     let mut following = std::pin::pin!(live(following, &plane));
     tokio::select! {
@@ -92,7 +93,10 @@ async fn serve(args: Args, log_format: LogFormat) -> Result<(), String> {
     plane.gateway.leave();
     // routes and endpoints still matter to what waits and to what comes
     let stop = async {
-        tokio::time::sleep(Duration::from_secs(args.shutdown_delay)).await;
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(args.shutdown_delay)) => {}
+            () = plane.is_orphaned() => {}
+        }
         plane.gateway.drain(grace).await
     };
     let cut = tokio::select! {
@@ -153,6 +157,8 @@ fn tell_cold_start(start: &ColdStart) {
 struct Plane {
     gateway: Gateway,
     targets: Mutex<Targets>,
+    /// Whether its Gateway is gone.
+    orphaned: watch::Sender<bool>,
 }
 
 /// The scale targets, and their backends.
@@ -167,10 +173,15 @@ struct Targets {
 
 impl Serve for Plane {
     async fn publish(&self, snapshot: Snapshot, certificates: Arc<Certificates>) -> Vec<String> {
+        self.orphaned.send_replace(false);
         self.targets().replace(&snapshot);
         let problems = self.gateway.publish(snapshot, certificates).await.problems;
         self.gateway.lack(false);
         problems
+    }
+
+    fn orphaned(&self) {
+        self.orphaned.send_replace(true);
     }
 
     async fn restore(&self, snapshot: Snapshot) {
@@ -245,6 +256,11 @@ fn is_awake(demand: &Demand) -> bool {
 }
 
 impl Plane {
+    async fn is_orphaned(&self) {
+        // the sender lives as long as this
+        let _ = self.orphaned.subscribe().wait_for(|orphaned| *orphaned).await;
+    }
+
     fn targets(&self) -> MutexGuard<'_, Targets> {
         self.targets.lock().unwrap_or_else(PoisonError::into_inner)
     }

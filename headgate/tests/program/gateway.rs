@@ -269,6 +269,21 @@ fn a_gateway_that_is_asked_to_stop_takes_connections_for_a_while() {
 }
 
 #[test]
+fn a_gateway_whose_gateway_is_gone_does_not_wait_for_connections() {
+    let folder = tempfile::tempdir().unwrap();
+    let controller = Controller::start(folder.path());
+    let (mut running, admin) = pod(folder.path(), &controller.at, &["--shutdown-delay", "3600"]);
+    let port = free_port();
+    controller.publish(port, backend());
+    until("it becomes ready", || is_ready(&admin));
+    running.signal("TERM");
+    assert!(get(&format!("127.0.0.1:{port}"), "/").ends_with("\r\n\r\nhello"));
+    controller.publisher.forget(&name());
+    until("it is over", || !running.runs());
+    running.wait();
+}
+
+#[test]
 fn a_gateway_without_a_namespace_is_wrong_usage() {
     let arguments = ["gateway", "--gateway", "web", "--controller", "x:1", "--ca", "x", "--token", "x", "--pod", "x"];
     headgate(&arguments).exits(2).complains("write namespace/name");

@@ -264,6 +264,8 @@ impl Serve for Plane {
         self.wrong.lock().unwrap().clone()
     }
 
+    fn orphaned(&self) {}
+
     async fn restore(&self, snapshot: Snapshot) {
         self.publish(snapshot, Arc::default()).await;
     }
