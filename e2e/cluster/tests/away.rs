@@ -4,7 +4,7 @@ use crate::{
     cold::Cold,
     load::Load,
     objects::{backends, gateway, route, split},
-    parts::{Stopped, crash, lasting},
+    parts::{Stopped, crash, lasting, renew_controllers},
     story::Story,
 };
 use std::{
@@ -41,6 +41,7 @@ async fn without_the_api_server_all_that_runs_goes_on() {
     tokio::time::sleep(time.saturating_sub(began.elapsed())).await;
     away.start();
     catches_up(&story, &load, "e2e-away").await;
+    renew_controllers();
     cold.is_served(&story).await;
     end(load, "an API server that was away").await;
 }
@@ -54,6 +55,7 @@ async fn a_restart_of_etcd_is_not_noticed() {
     tokio::time::sleep(lasting(Duration::from_secs(5), Duration::from_secs(60))).await;
     away.start();
     catches_up(&story, &load, "e2e-etcd").await;
+    renew_controllers();
     end(load, "a restart of etcd").await;
 }
 

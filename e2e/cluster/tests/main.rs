@@ -5,6 +5,7 @@ mod api;
 mod audit;
 mod away;
 mod bad_objects;
+mod callers;
 mod changes;
 mod cold;
 mod edits;

@@ -26,6 +26,14 @@ impl Stopped {
     pub fn start(self) {}
 }
 
+/// Starts Kubernetes' own controllers anew, as they do themselves where they lost their lease: while the API server was away they have
+/// come to wait for up to a minute between two looks.
+pub fn renew_controllers() {
+    for component in ["kube-controller-manager", "kube-scheduler", "kube-proxy"] {
+        Stopped::of(component).start();
+    }
+}
+
 impl Drop for Stopped {
     fn drop(&mut self) {
         part("start", self.0);
