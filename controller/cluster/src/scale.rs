@@ -51,8 +51,10 @@ impl ScaleWriter {
                 let api: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
                 said(&target, &pod, merged(&api, &pod, &patch).await);
             }
-            Action::Stamp { target, owner } => {
-                let patch = json!({"metadata": {"annotations": {OWNER_ANNOTATION: owner}}});
+            Action::Stamp { target, version, owner } => {
+                let annotations = json!({OWNER_ANNOTATION: owner});
+                // refused with 409 if somebody has written meanwhile
+                let patch = json!({"metadata": {"resourceVersion": version.to_string(), "annotations": annotations}});
                 let (kind, name) = kind_and_name(workload);
                 let Some(resource) = kinds::resource(&ObjectRef::new("apps", kind, namespace, name)) else { return };
                 let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, &resource);
@@ -107,8 +109,8 @@ where
     let write = api.patch_metadata(name, &params, &patch);
     match tokio::time::timeout(WRITE_MAX, write).await {
         Ok(Ok(_)) => Ok(()),
-        // it went meanwhile
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+        // it went meanwhile, or somebody was faster, and a watch will tell
+        Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err(late()),
     }

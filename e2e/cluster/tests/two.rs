@@ -92,13 +92,21 @@ async fn a_workload_has_one_scaler(story: &Story, both: [(&Installation, SocketA
     let pay = route(&split(0, &[("b", 1)])).replace("[{name: web}]", "[{name: web}, {name: other}]");
     let pay = pay.replace("name: shop", "name: pay").replace("shop.", "pay.");
     story.apply(&(pay + policy())).await;
-    story.until("one leaves it to the other", async || has_left_it(story).await.len() == 1).await;
-    let left = has_left_it(story).await;
+    let mut left = BTreeSet::new();
+    story
+        .until("one leaves it to the other", async || {
+            left = has_left_it(story).await;
+            left.len() == 1
+        })
+        .await;
     let (scales, leaves): (Vec<_>, Vec<_>) = both.into_iter().partition(|(one, _)| !left.contains(one.controller));
     story.until("nobody asks, and it stops", async || story.replicas(NAMESPACE, "b").await == 0).await;
     let before = last();
     story.until_answered(scales[0].1, "pay.example", "200 b edit 0").await;
+    // who leaves it to the other cannot start it
+    let load = Load::begin(scales[0].1, "pay.example");
     story.until_answered(leaves[0].1, "pay.example", "200 b edit 0").await;
+    load.end_with_only("200 b edit 0").await;
     story.until("it stops again", async || story.replicas(NAMESPACE, "b").await == 0).await;
     let of_b =
         |write: &Write| write.at > before && write.object == format!("{NAMESPACE}/b") && write.of.ends_with("scale");

@@ -218,10 +218,13 @@ pub enum Action {
         /// Set or remove.
         closing: bool,
     },
-    /// Set [`OWNER_ANNOTATION`] of the workload. It is asked for again until a watch shows it.
+    /// Set [`OWNER_ANNOTATION`] of the workload, if it is still as it was seen: of two that claim it at once one must lose. It is asked
+    /// for again until a watch shows it.
     Stamp {
         /// Which target.
         target: String,
+        /// Its `metadata.resourceVersion` as it was seen.
+        version: u64,
         /// Its value.
         owner: String,
     },

@@ -561,9 +561,9 @@ impl Target {
         };
         let is_asked = self.owner.asked.as_ref().is_some_and(|(asked, at)| asked == wanted && *at + ASK_AGAIN > now);
         if !is_asked {
-            let owner = wanted.to_owned();
+            let (owner, version) = (wanted.to_owned(), scale.version);
             self.owner.asked = Some((owner.clone(), now));
-            actions.push(Action::Stamp { target: self.spec.name.clone(), owner });
+            actions.push(Action::Stamp { target: self.spec.name.clone(), version, owner });
         }
     }
 
