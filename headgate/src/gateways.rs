@@ -99,20 +99,6 @@ impl Fleet {
         Ok(Self { reach, looked, ground, gateways })
     }
 
-    /// The only one.
-    ///
-    /// # Errors
-    /// The names of all, if there are several.
-    pub fn only(&self) -> Result<&One, String> {
-        match &self.gateways[..] {
-            [only] => Ok(only),
-            several => {
-                let names: Vec<&str> = several.iter().map(|one| one.name.as_str()).collect();
-                Err(format!("there are several Gateways, and each has its own routes: {}", names.join(", ")))
-            }
-        }
-    }
-
     /// What one Pod of a Gateway shows on these pages, all of the same Pod, and its name.
     pub async fn ask<T: DeserializeOwned, const N: usize>(
         &self,

@@ -4,7 +4,7 @@ use super::routes;
 use crate::{
     admin::{Admin, AdminArgs, Unanswered, encoded},
     exit,
-    gateways::{Fleet, GatewayArgs},
+    gateways::{Fleet, GatewayArgs, One},
     logging,
     offline::{Offline, Source},
     output::{self, Format},
@@ -24,8 +24,9 @@ use told::Told;
 /// the field that did not, filters, split, timeouts, and the state of the backends. The request is not sent. Method, headers and data
 /// are written as for curl.
 ///
-/// The routes are those of files (--from), of a Gateway of a cluster (--context, --kubeconfig, --gateway or -n; one of its Pods is
-/// asked through the API server), else of the gateway that `headgate run` runs now. Exits with 1 if the request would get a 404 or 500.
+/// The routes are those of files (--from), of the Gateways of a cluster (--context, --kubeconfig, --gateway or -n; one Pod of each is
+/// asked through the API server, and those that come nearest are shown), else of the gateway that `headgate run` runs now. Exits with 1
+/// if the request would get a 404 or 500.
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   # in the running gateway
@@ -35,8 +36,9 @@ use told::Told;
   # in files, without starting anything
   headgate explain --from examples/canary http://hello.default.localhost:8080/
 
-  # in a cluster
+  # in a cluster: at one Gateway, and at all of a namespace
   headgate explain --gateway infra/web http://shop.example/orders
+  headgate explain -n infra http://shop.example/orders
 
   # a request of the past, by its request_id in the access log; in a cluster all Pods are asked
   headgate explain --request-id 0198c2f4a1b2
@@ -94,44 +96,81 @@ pub fn run(args: Args) -> ExitCode {
         Ok(asked) => asked,
         Err(why) => return exit::fail(exit::USAGE, &why, ""),
     };
-    let answer =
-        if is_of_cluster {
-            match block_on(in_cluster(&args, &question)).and_then(|answer| answer) {
-                Ok(answer) => answer,
-                Err(why) => {
-                    return exit::fail(
-                        exit::UNREACHABLE,
-                        &why,
-                        "name one with --gateway; see what there is: headgate status",
-                    );
-                }
-            }
-        } else if args.from.is_empty() {
-            match live(&admin, &question) {
-                Ok(answer) => answer,
-                Err(why) => return admin.report(
+    let answers = if is_of_cluster {
+        match block_on(in_cluster(&args, &question)).and_then(|answers| answers) {
+            Ok(answers) => answers,
+            Err(why) => return exit::fail(exit::UNREACHABLE, &why, "see what there is: headgate status"),
+        }
+    } else if args.from.is_empty() {
+        match live(&admin, &question) {
+            Ok(answer) => Answers::One(answer),
+            Err(why) => {
+                return admin.report(
                     &why,
                     "read files: headgate explain --from PATH URL, or a cluster: headgate explain --gateway NAME URL",
-                ),
+                );
             }
-        } else {
-            match Source::of(&args.from) {
-                Ok(source) => {
-                    let offline = Offline::read(&source, &args.domain);
-                    offline.warn_of_errors();
-                    serde_json::to_value(asked.explain(&offline.table())).expect("an explanation has text keys only")
-                }
-                Err(why) => return exit::fail(exit::USAGE, &why, "headgate explain --from PATH URL"),
+        }
+    } else {
+        match Source::of(&args.from) {
+            Ok(source) => {
+                let offline = Offline::read(&source, &args.domain);
+                offline.warn_of_errors();
+                let answer = serde_json::to_value(asked.explain(&offline.table()));
+                Answers::One(answer.expect("an explanation has text keys only"))
             }
-        };
-    let found = answer.get("verdict").and_then(Value::as_str) == Some("found");
+            Err(why) => return exit::fail(exit::USAGE, &why, "headgate explain --from PATH URL"),
+        }
+    };
     let colours = logging::colours(&io::stdout());
-    let text = render(args.output, &answer, |answer| match serde_json::from_value::<Told>(answer.clone()) {
+    let text = |answer: &Value| match serde_json::from_value::<Told>(answer.clone()) {
         Ok(told) => told.text(&question.url, colours),
         // another version of the gateway: what it says is better than nothing
         Err(_) => output::yaml(answer),
-    });
-    output::print(&text, if found { 0 } else { exit::PROBLEMS })
+    };
+    let (printed, found) = match &answers {
+        Answers::One(answer) => (render(args.output, answer, text), is_found(answer)),
+        Answers::Several(answers) => {
+            let whole = Value::Array(answers.clone());
+            let texts = |_: &Value| {
+                let of_gateway = |answer: &Value| format!("Gateway {}\n{}", named(answer), text(answer));
+                answers.iter().map(of_gateway).collect::<Vec<_>>().join("\n")
+            };
+            (render(args.output, &whole, texts), answers.iter().any(is_found))
+        }
+    };
+    output::print(&printed, if found { 0 } else { exit::PROBLEMS })
+}
+
+/// What was answered.
+enum Answers {
+    /// By the one that was asked.
+    One(Value),
+    /// By the Gateways that come nearest to taking the request; each says its `gateway`.
+    Several(Vec<Value>),
+}
+
+fn verdict(answer: &Value) -> &str {
+    answer.get("verdict").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn is_found(answer: &Value) -> bool {
+    verdict(answer) == "found"
+}
+
+fn named(answer: &Value) -> &str {
+    answer.get("gateway").and_then(Value::as_str).unwrap_or_default()
+}
+
+/// Those that come nearest to taking the request: by a rule, a host, a listener, or not at all.
+fn nearest(answers: Vec<Value>) -> Vec<Value> {
+    const FARTHEST_FIRST: [&str; 3] = ["noListener", "noHost", "noMatch"];
+    let near = |answer: &Value| {
+        let far = FARTHEST_FIRST.iter().position(|known| *known == verdict(answer));
+        far.unwrap_or(FARTHEST_FIRST.len())
+    };
+    let most = answers.iter().map(near).max();
+    answers.into_iter().filter(|answer| Some(near(answer)) == most).collect()
 }
 
 fn question(args: &Args) -> Question {
@@ -148,10 +187,30 @@ fn live(admin: &Admin, question: &Question) -> Result<Value, Unanswered> {
     Ok(with_backends(admin.get(&page(question))?, admin.get("/backends")?))
 }
 
-/// The same of one Pod of the only Gateway that is asked for.
-async fn in_cluster(args: &Args, question: &Question) -> Result<Value, String> {
+/// The same of one Pod of each Gateway that is asked for. Of several, those that cannot be asked are named, and the others answer.
+async fn in_cluster(args: &Args, question: &Question) -> Result<Answers, String> {
     let fleet = Fleet::find(&args.of, args.namespace.as_deref(), |_| false).await?;
-    let gateway = fleet.only()?;
+    if let [only] = &fleet.gateways[..] {
+        return Ok(Answers::One(of_gateway(&fleet, only, question).await?));
+    }
+    let (mut answers, mut unasked) = (Vec::new(), Vec::new());
+    for gateway in &fleet.gateways {
+        match of_gateway(&fleet, gateway, question).await {
+            Ok(mut answer) => {
+                answer["gateway"] = gateway.name.clone().into();
+                answers.push(answer);
+            }
+            Err(why) => unasked.push(why),
+        }
+    }
+    if answers.is_empty() {
+        return Err(unasked.join("; "));
+    }
+    unasked.iter().for_each(|why| eprintln!("warning: {why}"));
+    Ok(Answers::Several(nearest(answers)))
+}
+
+async fn of_gateway(fleet: &Fleet, gateway: &One, question: &Question) -> Result<Value, String> {
     let asked = fleet.ask(gateway, [&page(question), "/backends"]).await;
     let (pod, [answer, backends]) = asked.map_err(|why| routes::unsaid(&gateway.name, &why))?;
     let backends = serde_json::from_value(backends).map_err(|error| format!("Pod {pod}: {error}"))?;
@@ -219,4 +278,22 @@ fn past(record: &Value) -> String {
         text.push_str(&format!("\n{}: {}\nhelp: {}\n", failure.name(), row.text, row.remedy));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn of_several_gateways_those_that_come_nearest_are_shown() {
+        let answer = |gateway: &str, verdict: &str| json!({"gateway": gateway, "verdict": verdict});
+        let shown = |answers: &[(&str, &str)]| {
+            let answers = answers.iter().map(|(gateway, verdict)| answer(gateway, verdict)).collect();
+            nearest(answers).iter().map(|answer| named(answer).to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(shown(&[("a", "noHost"), ("b", "found"), ("c", "invalid"), ("d", "noMatch")]), ["b", "c"]);
+        assert_eq!(shown(&[("a", "noHost"), ("b", "noMatch"), ("c", "noListener")]), ["b"]);
+        assert_eq!(shown(&[("a", "noListener"), ("b", "noListener")]), ["a", "b"]);
+    }
 }
