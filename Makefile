@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench bench-parts fuzz
-.PHONY: cluster conformance clusters-begin clusters image image-test sbom bench-cluster suites deny
+.PHONY: cluster conformance clusters-begin clusters image image-test sbom bench-cluster suites soak deny
 # Measured times are among the tests: one after the other, whatever -j says.
 .NOTPARALLEL:
 
@@ -82,6 +82,12 @@ suites: ## public suites of HTTP/2, gRPC, WebSocket, TLS and slow clients; Go, P
 	cargo build --quiet
 	e2e/suites/install
 	e2e/suites/run
+
+# The report is SOAK_REPORT.txt and SOAK_REPORT.json; SOAK_SEED repeats a schedule.
+SOAK_MINUTES ?= 30
+SOAK_REPORT ?= target/soak
+soak: needs ## half load for SOAK_MINUTES (30) with toxics, kills, reloads and cold starts; writes SOAK_REPORT (target/soak)
+	SOAK_MINUTES=$(SOAK_MINUTES) SOAK_REPORT=$(abspath $(SOAK_REPORT)) cargo test --release --package headgate-e2e --test soak -- --nocapture
 
 simulation:
 	cargo test -p headgate-gateway --test simulation

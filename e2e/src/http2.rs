@@ -31,6 +31,11 @@ impl H2Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The name of the failure that an answer of the gateway's own carries.
+    pub fn failure(&self) -> Option<&str> {
+        crate::message::failure(self.field("proxy-status")?)
+    }
+
     /// The value of a trailer.
     pub fn trailer(&self, name: &str) -> Option<&str> {
         self.trailers.get(name)?.to_str().ok()

@@ -13,6 +13,7 @@ mod program;
 mod proxied;
 mod tap;
 mod tls;
+mod toxic;
 mod wire;
 
 pub use application::{Arrival, application, arrivals};
@@ -20,10 +21,11 @@ pub use frames::{Frame, Frames, Outcome, block, frame};
 pub use http2::{GrpcCall, H2, H2Answer, grpc_frame, grpc_messages};
 pub use manifests::{Function, backend, marked_route, route, rules};
 pub use message::{Answer, Fields, Request, field};
-pub use origin::{H2Origin, Origin, Script};
+pub use origin::{H2Origin, Origin, Script, Taken};
 pub use program::{Headgate, binary, free_port};
 pub use proxied::{Door, Visit, block_v2, header_v1, header_v2};
 pub use tls::Authority;
+pub use toxic::{Flow, Poison, Proxy, Toxic};
 pub use wire::Wire;
 
 use std::{future::Future, time::Duration};

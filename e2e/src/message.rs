@@ -66,14 +66,18 @@ impl Answer {
 
     /// The name of the failure that an answer of the gateway's own carries.
     pub fn failure(&self) -> Option<&str> {
-        let details = self.field("proxy-status")?.split_once("details=\"")?.1;
-        details.split(['"', ':']).next()
+        failure(self.field("proxy-status")?)
     }
 
     /// Whether the connection goes on after it.
     pub fn keeps_alive(&self) -> bool {
         self.field("connection").is_none_or(|value| !value.eq_ignore_ascii_case("close"))
     }
+}
+
+/// The name of a failure in a field `proxy-status`.
+pub(crate) fn failure(proxy_status: &str) -> Option<&str> {
+    proxy_status.split_once("details=\"")?.1.split(['"', ':']).next()
 }
 
 /// Reads messages from one side of a connection, and keeps what it read too far.

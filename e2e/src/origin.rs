@@ -75,10 +75,22 @@ impl Script {
 #[derive(Default)]
 struct Seen {
     requests: Vec<Request>,
+    unfinished: Vec<Request>,
     received: Vec<u8>,
     malformed: Vec<String>,
     broken: usize,
     connections: usize,
+}
+
+/// What reached an application since it was last asked.
+#[derive(Debug, Default)]
+pub struct Taken {
+    /// Requests that came whole.
+    pub whole: Vec<Request>,
+    /// Heads of those whose body's end never came.
+    pub unfinished: Vec<Request>,
+    /// What came that is no HTTP.
+    pub malformed: Vec<String>,
 }
 
 /// An HTTP/1.1 application on a port of its own.
@@ -154,6 +166,16 @@ impl Origin {
         *self.seen.lock().unwrap() = Seen::default();
     }
 
+    /// What came since this was last asked, which is then forgotten.
+    pub fn take(&self) -> Taken {
+        let seen = &mut *self.seen.lock().unwrap();
+        Taken {
+            whole: std::mem::take(&mut seen.requests),
+            unfinished: std::mem::take(&mut seen.unfinished),
+            malformed: std::mem::take(&mut seen.malformed),
+        }
+    }
+
     /// Stops listening; what runs goes on.
     pub fn stop(&self) {
         self.task.abort();
@@ -197,13 +219,17 @@ async fn converse(mut stream: impl crate::wire::Stream, seen: &Mutex<Seen>, repl
     let mut reader = Reader::new();
     let mut first = true;
     loop {
+        let mut head = None;
         let read = async {
-            let mut request = reader.request_head(&mut stream).await?;
-            reader.request_body(&mut stream, &mut request).await?;
-            Ok(request)
+            let request = head.insert(reader.request_head(&mut stream).await?);
+            reader.request_body(&mut stream, request).await
         };
-        let request = match read.await {
-            Ok(request) => request,
+        let read = read.await;
+        if let (Err(_), Some(head)) = (&read, &head) {
+            seen.lock().unwrap().unfinished.push(head.clone());
+        }
+        let request = match read {
+            Ok(()) => head.take().expect("a body follows a head"),
             Err(NoMessage::Closed) => return,
             Err(NoMessage::Broken(_)) => return seen.lock().unwrap().broken += 1,
             Err(NoMessage::Malformed(why)) => return seen.lock().unwrap().malformed.push(why),
@@ -282,6 +308,11 @@ impl H2Origin {
     /// All requests so far; pseudo fields stand among the fields.
     pub fn requests(&self) -> Vec<Request> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// Those since this was last asked, which are then forgotten.
+    pub fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
 

@@ -20,3 +20,4 @@ mod split;
 mod stories;
 mod streams;
 mod tls;
+mod toxics;
