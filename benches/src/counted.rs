@@ -31,6 +31,7 @@ pub fn run(folder: PathBuf, port: u16, log: &Path, profile: &Path) -> io::Result
         proxied: Proxied::default(),
         log: Some(log),
         admin: None,
+        inheritance: Default::default(),
     })?;
     let directory = Directory::open(vec![folder]);
     runtime.block_on(publish(&gateway, directory.loaded(), port))?;

@@ -31,6 +31,7 @@ pub fn run(folder: PathBuf, port: u16, told: bool, profile: &Path) -> io::Result
         proxied: Proxied::default(),
         log: None,
         admin: None,
+        inheritance: Default::default(),
     })?;
     let ground = Ground::standalone("localhost", port);
     let profiler = || dhat::Profiler::builder().file_name(profile).trim_backtraces(Some(64)).build();

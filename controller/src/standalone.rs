@@ -128,10 +128,21 @@ impl Standalone {
     /// What was found, for the first lines of `run`.
     pub fn found(&self) -> String {
         let report = self.loaded.report();
-        let functions = self.assembly.as_ref().map_or(0, |assembly| assembly.functions.len());
-        let routes = self.loaded.objects.keys().filter(|name| name.kind.ends_with("Route")).count();
         let problems = report.count(Severity::Error) + report.count(Severity::Warning) + self.later_findings();
-        format!("{}, {}, {}", count(functions, "function"), count(routes, "route"), count(problems, "problem"))
+        format!("{}, {}, {}", self.functions(), self.routes(), count(problems, "problem"))
+    }
+
+    /// What is served, in one line for a service manager.
+    pub fn serving(&self, version: u64) -> String {
+        format!("serving {} and {} of version {version}", self.routes(), self.functions())
+    }
+
+    fn functions(&self) -> String {
+        count(self.assembly.as_ref().map_or(0, |assembly| assembly.functions.len()), "function")
+    }
+
+    fn routes(&self) -> String {
+        count(self.loaded.objects.keys().filter(|name| name.kind.ends_with("Route")).count(), "route")
     }
 
     fn later_findings(&self) -> usize {

@@ -14,6 +14,11 @@ async fn a_thousand_reloads_under_load() {
 }
 
 #[tokio::test]
+async fn five_handovers_under_load() {
+    stories::handovers(5, 200_000).await;
+}
+
+#[tokio::test]
 async fn a_hundred_megabytes_each_way() {
     stories::transfer(100_000_000).await;
 }

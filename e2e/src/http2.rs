@@ -91,6 +91,13 @@ impl H2 {
         self.call(http::Request::get(uri).body(()).unwrap(), Bytes::new()).await
     }
 
+    /// A GET, or `None` if this connection takes no more requests: then nothing was sent.
+    pub async fn get_unless_over(&self, host: &str, target: &str) -> Option<Result<H2Answer, h2::Error>> {
+        let request = http::Request::get(format!("http://{host}{target}")).body(()).unwrap();
+        let (answer, _) = self.start(request, true).await.ok()?;
+        Some(receive(answer).await)
+    }
+
     /// Starts a gRPC call.
     pub async fn grpc(&self, host: &str, path: &str) -> GrpcCall {
         let request = http::Request::post(format!("http://{host}{path}"))

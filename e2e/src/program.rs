@@ -13,7 +13,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Instant,
@@ -83,7 +83,7 @@ pub struct Headgate {
     pub admin: SocketAddr,
     /// The folder that it serves.
     pub files: PathBuf,
-    home: TempDir,
+    home: Arc<TempDir>,
     mark: String,
     output: watch::Receiver<Vec<String>>,
     read: watch::Sender<Vec<String>>,
@@ -104,16 +104,38 @@ impl Headgate {
 
     /// Starts without waiting.
     pub fn start(flags: &[&str], files: &[(&str, String)]) -> Self {
+        Self::start_as(|command| command, flags, files)
+    }
+
+    /// The same, started as `prepared` says: with more environment, or by another program.
+    pub fn start_as(prepared: impl FnOnce(Command) -> Command, flags: &[&str], files: &[(&str, String)]) -> Self {
         let home = tempfile::Builder::new().prefix("headgate-e2e-").tempdir().unwrap();
         let folder = home.path().join("served");
         fs::create_dir(&folder).unwrap();
         for (name, text) in files {
             write(&folder.join(name), text);
         }
-        let (port, admin) = (free_port(), free_port());
-        let mark = format!("{}-{port}", std::process::id());
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self::launch(prepared, flags, Arc::new(home), at(free_port()), at(free_port()))
+    }
+
+    /// Another process that serves the same files at the same ports. Starts without waiting.
+    pub fn start_next(&self, prepared: impl FnOnce(Command) -> Command, flags: &[&str]) -> Self {
+        Self::launch(prepared, flags, self.home.clone(), self.address, self.admin)
+    }
+
+    fn launch(
+        prepared: impl FnOnce(Command) -> Command,
+        flags: &[&str],
+        home: Arc<TempDir>,
+        address: SocketAddr,
+        admin: SocketAddr,
+    ) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let folder = home.path().join("served");
+        let mark = format!("{}-{}", std::process::id(), STARTED.fetch_add(1, Relaxed));
         let log = home.path().join("access.log").display().to_string();
-        let (port_text, admin_text) = (port.to_string(), format!("127.0.0.1:{admin}"));
+        let (port_text, admin_text) = (address.port().to_string(), admin.to_string());
         let usual = [
             ["--port", &port_text],
             ["--admin", &admin_text],
@@ -133,12 +155,11 @@ impl Headgate {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        let mut child = prepared(command).spawn().unwrap();
         let (read, output) = watch::channel(Vec::new());
-        collect(child.stdout.take().unwrap(), read.clone());
-        collect(child.stderr.take().unwrap(), read.clone());
-        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
-        Self { child, address: at(port), admin: at(admin), files: folder, home, mark, output, read }
+        child.stdout.take().into_iter().for_each(|stream| collect(stream, read.clone()));
+        child.stderr.take().into_iter().for_each(|stream| collect(stream, read.clone()));
+        Self { child, address, admin, files: folder, home, mark, output, read }
     }
 
     /// A folder that ends with the test.

@@ -9,11 +9,13 @@ mod datagrams;
 mod drain;
 mod filters;
 mod forwarded;
+mod handover;
 mod protocols;
 mod proxied;
 mod reload;
 mod retries;
 mod revisions;
+mod service;
 mod skeleton;
 mod split;
 #[path = "../stories/mod.rs"]

@@ -81,10 +81,11 @@ pub async fn overflow(count: usize) {
     headgate.stop().await;
 }
 
+const HOST: &str = "app.localhost";
+
 /// Asks over connections that are kept, over new ones and over HTTP/2, until the file was saved `reloads` times and `least` requests
 /// were answered. Each answer is 200, and on a connection no answer is of an older version than the one before it.
 pub async fn reloads(reloads: usize, least: usize) {
-    const HOST: &str = "app.localhost";
     let origin = Origin::start(|_| Script::ok("here")).await;
     let route = |version| marked_route("app", HOST, version, "app");
     let files = [("app.yaml", backend("app", None, &[origin.address])), ("route.yaml", route(0))];
@@ -133,12 +134,16 @@ enum Kind {
 async fn ask(kind: Kind, to: SocketAddr, enough: Arc<AtomicBool>, answered: Arc<AtomicUsize>) {
     const GET: &str = "GET / HTTP/1.1\r\nHost: app.localhost\r\n\r\n";
     let mut kept = Wire::open(to).await;
-    let h2 = H2::open(to).await;
+    let mut h2 = H2::open(to).await;
     let mut newest = 0;
     while !enough.load(Relaxed) {
         let (status, version) = match kind {
             Kind::Http2 => {
-                let answer = h2.get("app.localhost", "/").await.expect("an answer over HTTP/2");
+                let Some(answer) = h2.get_unless_over(HOST, "/").await else {
+                    h2 = H2::open(to).await;
+                    continue;
+                };
+                let answer = answer.expect("an answer over HTTP/2");
                 (answer.status, answer.field("x-version").map(str::to_owned))
             }
             Kind::Kept | Kind::New => {
@@ -146,6 +151,9 @@ async fn ask(kind: Kind, to: SocketAddr, enough: Arc<AtomicBool>, answered: Arc<
                     kept = Wire::open(to).await;
                 }
                 let answer = kept.ask(GET).await;
+                if !answer.keeps_alive() {
+                    kept = Wire::open(to).await;
+                }
                 (answer.status, answer.field("x-version").map(str::to_owned))
             }
         };
@@ -154,6 +162,41 @@ async fn ask(kind: Kind, to: SocketAddr, enough: Arc<AtomicBool>, answered: Arc<
         newest = version;
         answered.fetch_add(1, Relaxed);
     }
+}
+
+/// The same clients, while one process follows another `times` times: all get at least `least` answers, and each is 200.
+pub async fn handovers(times: usize, least: usize) {
+    let origin = Origin::start(|_| Script::ok("here")).await;
+    let files =
+        [("app.yaml", backend("app", None, &[origin.address])), ("route.yaml", marked_route("app", HOST, 0, "app"))];
+    let line = tempfile::tempdir().unwrap();
+    let path = line.path().join("next").display().to_string();
+    let flags = ["--handover", &path, "--access-log", "none", "--drain-grace", "20s"];
+    let mut headgate = Headgate::run_with(&flags, &files).await;
+
+    let (enough, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut clients = Vec::new();
+    for kind in [Kind::Kept, Kind::Kept, Kind::New, Kind::New, Kind::Http2, Kind::Http2] {
+        clients.push(tokio::spawn(ask(kind, headgate.address, enough.clone(), answered.clone())));
+    }
+    for time in 1..=times {
+        let next = headgate.start_next(|command| command, &flags);
+        next.printed("follows process").await;
+        let mut before = std::mem::replace(&mut headgate, next);
+        let status = before.exit().await;
+        assert!(status.success(), "{status}; it printed:\n{}", before.output().join("\n"));
+        before.printed("every request was answered").await;
+        while answered.load(Relaxed) < least * time / times {
+            assert!(clients.iter().all(|client| !client.is_finished()), "a client got no answer");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    enough.store(true, Relaxed);
+    for client in clients {
+        within("a client", client).await.unwrap();
+    }
+    println!("{} requests over {times} handovers, none failed", answered.load(Relaxed));
+    headgate.stop().await;
 }
 
 /// A body of `size` bytes goes up, and one comes down, each through a cold start and a reload in its middle. Every byte is compared.

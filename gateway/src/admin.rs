@@ -9,20 +9,48 @@ use crate::{
 use http_body_util::Full;
 use hyper::{Request, Response, StatusCode, body::Incoming, header, service::service_fn};
 use hyper_util::rt::TokioIo;
-use std::{convert::Infallible, net::TcpListener, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::TcpListener, os::fd::AsFd, rc::Rc, sync::Arc, time::Duration};
+use tokio::task::AbortHandle;
 
 /// OpenMetrics text.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 type Answer = Response<Full<bytes::Bytes>>;
 
-/// Serves until its runtime ends.
-pub async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+/// The admin port while it is served: until this is dropped.
+pub struct Admin {
+    listener: Rc<tokio::net::TcpListener>,
+    task: AbortHandle,
+}
+
+impl Admin {
+    /// Serves it on this thread.
+    pub fn serve(listener: TcpListener, shared: Arc<Shared>) -> Option<Self> {
+        let listener = match listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener)) {
+            Ok(listener) => Rc::new(listener),
+            Err(error) => {
+                tracing::error!(%error, "the admin port cannot be served");
+                return None;
+            }
+        };
+        let task = tokio::task::spawn_local(accept(listener.clone(), shared)).abort_handle();
+        Some(Self { listener, task })
+    }
+
+    /// Its socket, once more.
+    pub fn lend(&self) -> Option<TcpListener> {
+        self.listener.as_fd().try_clone_to_owned().ok().map(TcpListener::from)
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: Rc<tokio::net::TcpListener>, shared: Arc<Shared>) {
     const PAUSE: Duration = Duration::from_millis(50);
-    let listener = match listener.set_nonblocking(true).and_then(|()| tokio::net::TcpListener::from_std(listener)) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "the admin port cannot be served"),
-    };
     loop {
         let Ok((socket, _)) = listener.accept().await else {
             tokio::time::sleep(PAUSE).await;

@@ -8,7 +8,7 @@ use crate::{
     drain::Bell,
     forwarded::{Hop, TrustedHops},
     limits::Limits,
-    listen::{self, Connection, Proxied, Workers, tls::TlsTable},
+    listen::{self, Connection, Inherited, Opened, Proxied, Workers, tls::TlsTable},
     pool::{Pool, PoolKey},
     telemetry::{Shard, Telemetry},
 };
@@ -87,6 +87,12 @@ pub enum Post {
     Receive(std::net::UdpSocket, u16),
     /// Stop accepting on this port.
     Unlisten(Transport, u16),
+    /// Give the listening sockets once more.
+    Lend(UnboundedSender<Inherited>),
+    /// Another process listens on the same sockets: stop accepting; clients of datagrams may end until then.
+    Yield(Instant),
+    /// Show that the core goes on, by letting go of this.
+    Echo(UnboundedSender<()>),
     /// Let go of the last version of the routes.
     Refresh,
     /// Drain until then.
@@ -253,6 +259,13 @@ struct KnownTls {
     compiled: Result<Rc<EndpointTls>, String>,
 }
 
+/// A port that connections are accepted on.
+struct Accepting {
+    port: u16,
+    listener: Rc<tokio::net::TcpListener>,
+    task: AbortHandle,
+}
+
 /// What one core owns.
 pub struct Core {
     /// From 0.
@@ -274,8 +287,8 @@ pub struct Core {
     table: RefCell<Cache<Arc<ArcSwap<Active>>, Arc<Active>>>,
     dice: RefCell<fastrand::Rng>,
     endpoint_tls: RefCell<Vec<KnownTls>>,
-    accepting: RefCell<Vec<(u16, AbortHandle)>>,
-    receiving: RefCell<Vec<(u16, Rc<Bell>)>>,
+    accepting: RefCell<Vec<Accepting>>,
+    receiving: RefCell<Vec<Rc<carry::Port>>>,
 }
 
 impl Core {
@@ -383,8 +396,10 @@ impl Core {
     fn listen(self: &Rc<Self>, listener: TcpListener, port: u16) {
         match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => {
-                let task = tokio::task::spawn_local(listen::accept_loop(self.clone(), listener, port));
-                self.accepting.borrow_mut().push((port, task.abort_handle()));
+                let listener = Rc::new(listener);
+                let accepting = listen::accept_loop(self.clone(), listener.clone(), port);
+                let task = tokio::task::spawn_local(accepting).abort_handle();
+                self.accepting.borrow_mut().push(Accepting { port, listener, task });
             }
             Err(error) => tracing::error!(%error, port, "cannot accept"),
         }
@@ -394,7 +409,7 @@ impl Core {
         match UdpSocket::from_std(socket) {
             Ok(socket) => {
                 let socket = carry::Port::new(socket, port);
-                self.receiving.borrow_mut().push((port, socket.bell.clone()));
+                self.receiving.borrow_mut().push(socket.clone());
                 tokio::task::spawn_local(carry::receive(self.clone(), socket));
             }
             Err(error) => tracing::error!(%error, port, "cannot receive"),
@@ -403,23 +418,44 @@ impl Core {
 
     /// Lets the clients of ports of datagrams end until then.
     fn close(&self, goes: impl Fn(u16) -> bool, until: Instant) {
-        self.receiving.borrow_mut().retain(|(port, bell)| {
-            let goes = goes(*port);
+        self.receiving.borrow_mut().retain(|port| {
+            let goes = goes(port.number);
             if goes {
-                bell.ring(until);
+                port.bell.ring(until);
             }
             !goes
         });
     }
 
     fn unlisten(&self, goes: impl Fn(u16) -> bool) {
-        self.accepting.borrow_mut().retain(|(port, task)| {
-            let goes = goes(*port);
+        self.accepting.borrow_mut().retain(|accepting| {
+            let goes = goes(accepting.port);
             if goes {
-                task.abort();
+                accepting.task.abort();
             }
             !goes
         });
+    }
+
+    /// What could not be given once more is told, and the other process opens it.
+    fn lend(&self, to: &UnboundedSender<Inherited>) {
+        let lend = |port, socket: std::io::Result<Opened>| match socket {
+            Ok(socket) => drop(to.send(Inherited { port, socket, held: false })),
+            Err(error) => tracing::warn!(%error, port, "a listening socket cannot be handed over"),
+        };
+        for accepting in self.accepting.borrow().iter() {
+            lend(accepting.port, Opened::shared_tcp(&*accepting.listener));
+        }
+        for receiving in self.receiving.borrow().iter() {
+            lend(receiving.number, Opened::shared_udp(&receiving.socket));
+        }
+    }
+
+    fn yield_ports(&self, until: Instant) {
+        self.unlisten(|_| true);
+        self.receiving.borrow().iter().for_each(|port| port.yields.set(true));
+        self.close(|_| true, until);
+        self.bell.send_away();
     }
 }
 
@@ -461,6 +497,9 @@ pub fn run(id: usize, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Post>) {
                 Post::Receive(socket, port) => core.receive(socket, port),
                 Post::Unlisten(Transport::Tcp, port) => core.unlisten(|p| p == port),
                 Post::Unlisten(Transport::Udp, port) => core.close(|p| p == port, Instant::now()),
+                Post::Lend(to) => core.lend(&to),
+                Post::Yield(until) => core.yield_ports(until),
+                Post::Echo(echo) => drop(echo),
                 Post::Refresh => core.refresh(),
                 Post::Drain(until) => {
                     core.unlisten(|_| true);

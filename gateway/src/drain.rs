@@ -14,6 +14,7 @@ use std::{
 #[derive(Default)]
 pub struct Bell {
     until: Cell<Option<Instant>>,
+    sends_away: Cell<bool>,
     listeners: RefCell<Places<Option<Waker>>>,
 }
 
@@ -21,6 +22,21 @@ impl Bell {
     /// Starts draining: everything must have ended by `until`. Wakes every listener.
     pub fn ring(&self, until: Instant) {
         self.until.set(Some(until));
+        self.wake();
+    }
+
+    /// Clients find another process at the same ports: those that can be told without loss are, and nothing else ends. Wakes every listener.
+    pub fn send_away(&self) {
+        self.sends_away.set(true);
+        self.wake();
+    }
+
+    /// Whether a connection ends with the answer that begins now.
+    pub fn ends_connections(&self) -> bool {
+        self.sends_away.get() || self.is_rung()
+    }
+
+    fn wake(&self) {
         for waker in self.listeners.borrow().iter() {
             waker.iter().for_each(Waker::wake_by_ref);
         }
@@ -63,6 +79,11 @@ impl Ear {
         Poll::Pending
     }
 
+    /// Ready once clients are sent away, or draining has started; otherwise the task is woken when they are.
+    pub fn poll_sent_away(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.bell.sends_away.get() { Poll::Ready(()) } else { self.poll_rung(cx) }
+    }
+
     /// `future`, polled also when draining starts: for waits whose limit comes of the bell.
     pub async fn hearing<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
@@ -95,6 +116,19 @@ mod tests {
         fn wake(self: Arc<Self>) {
             self.0.store(true, Relaxed);
         }
+    }
+
+    #[test]
+    fn who_can_be_sent_away_hears_of_it_before_the_drain() {
+        let (bell, woken) = (Rc::new(Bell::default()), Arc::new(Woken::default()));
+        let (ear, waker) = (Ear::new(&bell), Waker::from(woken.clone()));
+        let mut cx = Context::from_waker(&waker);
+        assert!(ear.poll_sent_away(&mut cx).is_pending());
+        bell.send_away();
+        assert!(woken.0.load(Relaxed) && ear.poll_sent_away(&mut cx).is_ready());
+        assert!(ear.poll_rung(&mut cx).is_pending(), "it does not drain");
+        bell.ring(Instant::now());
+        assert!(ear.poll_rung(&mut cx).is_ready() && ear.poll_sent_away(&mut cx).is_ready());
     }
 
     #[test]

@@ -36,7 +36,7 @@ mod tries;
 mod tunnel;
 mod wait;
 
-pub use listen::Proxied;
+pub use listen::{Inheritance, Inherited, Opened, Proxied};
 pub use subscribe::{Binding, Published};
 
 use crate::{
@@ -73,6 +73,8 @@ pub struct Settings {
     pub log: Option<LogSink>,
     /// Where metrics, health and routes are shown; on loopback.
     pub admin: Option<SocketAddr>,
+    /// Sockets that listen already.
+    pub inheritance: Inheritance,
 }
 
 /// A running data plane.
@@ -85,6 +87,10 @@ pub struct Gateway {
 
 enum Command {
     Publish(Box<Snapshot>, Arc<BTreeMap<CertificateName, Certificate>>, oneshot::Sender<Published>),
+    HoldPorts,
+    OpenPorts(oneshot::Sender<Published>),
+    Lend(oneshot::Sender<Inheritance>),
+    Yield(Instant),
     Stop,
 }
 
@@ -94,7 +100,7 @@ impl Gateway {
     /// # Errors
     /// If the admin address cannot be opened.
     pub fn start(settings: Settings) -> std::io::Result<Self> {
-        let Settings { cores, binding, limits, trusted, proxied, log, admin } = settings;
+        let Settings { cores, binding, limits, trusted, proxied, log, admin, inheritance } = settings;
         let registry = Registry::new(cores, limits.clone(), fastrand::u64(..));
         let telemetry = Telemetry::new(cores, log, limits.explain_count)?;
         let active = Active {
@@ -104,7 +110,10 @@ impl Gateway {
             identities: Default::default(),
         };
         let (shared, inboxes) = Shared::new(active, limits, trusted, proxied, registry, telemetry, cores);
-        let admin = admin.map(std::net::TcpListener::bind).transpose()?;
+        let admin = match (inheritance.admin, admin) {
+            (Some(listener), Some(_)) => Some(listener),
+            (_, address) => address.map(std::net::TcpListener::bind).transpose()?,
+        };
         let admin_address = admin.as_ref().map(std::net::TcpListener::local_addr).transpose()?;
         let mut threads = inboxes
             .into_iter()
@@ -115,7 +124,7 @@ impl Gateway {
             })
             .collect::<std::io::Result<Vec<_>>>()?;
         let (commands, inbox) = mpsc::channel(16);
-        let subscriber = Subscriber::new(shared.clone(), binding);
+        let subscriber = Subscriber::new(shared.clone(), binding, inheritance.sockets);
         let control_shared = shared.clone();
         let control = std::thread::Builder::new()
             .name("control".into())
@@ -135,6 +144,19 @@ impl Gateway {
         let command = Command::Publish(Box::new(snapshot), certificates, reply);
         // what cannot be sent drops its reply
         let _ = self.commands.send(command).await;
+        published.await.unwrap_or_default()
+    }
+
+    /// Opens no port, and is not ready, until [`Gateway::open_ports`]: whoever asks at once then finds all that is to be known.
+    pub async fn hold_ports(&self) {
+        let _ = self.commands.send(Command::HoldPorts).await;
+    }
+
+    /// Opens the ports that the routes want.
+    pub async fn open_ports(&self) -> Published {
+        let (reply, published) = oneshot::channel();
+        // what cannot be sent drops its reply
+        let _ = self.commands.send(Command::OpenPorts(reply)).await;
         published.await.unwrap_or_default()
     }
 
@@ -187,6 +209,35 @@ impl Gateway {
         self.shared.lack(lacks);
     }
 
+    /// The sockets that listen, once more: for a process that is to follow. Connections that wait in one wait for whoever of both accepts
+    /// first, so that none is lost when this one stops.
+    pub async fn lend(&self) -> Inheritance {
+        let (reply, lent) = oneshot::channel();
+        // what cannot be sent drops its reply
+        let _ = self.commands.send(Command::Lend(reply)).await;
+        lent.await.unwrap_or_default()
+    }
+
+    /// Another process listens on the sockets that were lent: stops accepting, ends each HTTP/1.1 connection with its next answer as
+    /// [`Gateway::leave`] does and HTTP/2 connections by GOAWAY, and takes no datagram any more; answers to those that were sent on still go back, until `until` at the most.
+    pub async fn yield_ports(&self, until: Instant) {
+        self.shared.leave();
+        let _ = self.commands.send(Command::Yield(until)).await;
+    }
+
+    /// Open connections, and clients of datagrams.
+    pub fn connections(&self) -> usize {
+        self.shared.connections()
+    }
+
+    /// Returns once each core has shown that it goes on.
+    pub async fn responds(&self) {
+        let (echo, mut heard) = mpsc::unbounded_channel::<()>();
+        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Echo(echo.clone())));
+        drop(echo);
+        let _ = heard.recv().await;
+    }
+
     /// It is about to drain, and ends each HTTP/1.1 connection with its next answer: a drain that begins later finds none between two
     /// requests. It takes connections as before, and stays ready: a Service whose last Pod goes sends to that until another is ready
     /// (KEP-1669), and those that have another know from the Pod itself that it goes.
@@ -231,9 +282,7 @@ fn control(
         .expect("a runtime needs only an epoll descriptor");
     runtime.block_on(async move {
         tokio::task::spawn_local(backend::keep(shared.registry.clone()));
-        if let Some(listener) = admin {
-            tokio::task::spawn_local(admin::serve(listener, shared.clone()));
-        }
+        let mut admin = admin.and_then(|listener| admin::Admin::serve(listener, shared.clone()));
         let mut retire = tokio::time::interval(RETIRE_PERIOD);
         let mut reap = tokio::time::interval(REAP_PERIOD);
         let mut taken = tokio::time::interval(TAKEN_PERIOD);
@@ -242,6 +291,16 @@ fn control(
                 command = inbox.recv() => match command {
                     Some(Command::Publish(snapshot, certificates, reply)) => {
                         let _ = reply.send(subscriber.publish(*snapshot, &certificates));
+                    }
+                    Some(Command::HoldPorts) => subscriber.hold_ports(),
+                    Some(Command::OpenPorts(reply)) => drop(reply.send(subscriber.open_ports())),
+                    Some(Command::Lend(reply)) => {
+                        let admin = admin.as_ref().and_then(admin::Admin::lend);
+                        let _ = reply.send(Inheritance { sockets: subscriber.lend().await, admin });
+                    }
+                    Some(Command::Yield(until)) => {
+                        drop(admin.take());
+                        subscriber.yield_ports(until);
                     }
                     Some(Command::Stop) | None => return,
                 },

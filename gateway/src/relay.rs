@@ -327,7 +327,7 @@ async fn download(rx: &mut UpRx, tx: &mut DownTx, answer: Answer<'_>, progress: 
     if head.status == 101 {
         return Ok(Ended::Switched(head));
     }
-    if answer.upgrades || answer.bell.is_rung() {
+    if answer.upgrades || answer.bell.ends_connections() {
         tx.close_after();
     }
     progress.grpc_status.set(head.fields.get_str("grpc-status").and_then(|s| s.parse().ok()));

@@ -6,7 +6,7 @@ use crate::{
     core::{Active, Post, Shared},
     filters,
     listen::{
-        Inventory, Opened, Place,
+        Inherited, Inventory, Opened, Place,
         tls::{TlsCache, TlsTable},
     },
 };
@@ -20,6 +20,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::mpsc;
 
 /// Certificates with their keys, by name.
 type Certificates = BTreeMap<CertificateName, Certificate>;
@@ -64,6 +65,18 @@ pub struct Subscriber {
     closed: BTreeMap<Place, Instant>,
     /// Ports that somebody else has, each with what was told of it.
     taken: BTreeMap<Place, String>,
+    ports_are: Ports,
+}
+
+/// Whether ports are opened and closed by what the routes say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ports {
+    /// Not yet: more is to be known before anybody asks.
+    Held,
+    /// They are.
+    Live,
+    /// Another process has them now.
+    Yielded,
 }
 
 /// How long a core may take to close a socket.
@@ -71,7 +84,7 @@ const CLOSING_MOST: Duration = Duration::from_millis(500);
 
 impl Subscriber {
     /// Serves nothing yet.
-    pub fn new(shared: Arc<Shared>, binding: Binding) -> Self {
+    pub fn new(shared: Arc<Shared>, binding: Binding, inherited: Vec<Inherited>) -> Self {
         Self {
             shared,
             binding,
@@ -80,11 +93,12 @@ impl Subscriber {
             version: Version::default(),
             published: Published::default(),
             tls: TlsCache::default(),
-            inventory: Inventory::default(),
+            inventory: Inventory::new(inherited),
             retired: Vec::new(),
             next_core: 0,
             closed: BTreeMap::new(),
             taken: BTreeMap::new(),
+            ports_are: Ports::Live,
         }
     }
 
@@ -129,7 +143,6 @@ impl Subscriber {
         let mut problems: Vec<String> = compiled.problems.iter().map(ToString::to_string).collect();
         problems.extend(tls_problems.iter().map(|(listener, why)| listener_problem(listener, why)));
         problems.extend(identity_problems);
-        let place = |port: Port<'_>| (port.protocol.transport(), port.number);
         let wanted: Vec<Place> = compiled.table.ports().map(place).collect();
 
         self.shared.active.store(Arc::new(Active { version: self.version, table: compiled.table, tls, identities }));
@@ -138,15 +151,38 @@ impl Subscriber {
         registry.reroute();
         self.shared.telemetry.reloaded(self.version, self.snapshot.rules.len());
 
-        problems.extend(self.open_and_close(&wanted));
-        self.shared.have_routes();
+        self.certificates = certificates.clone();
+        self.published = Published { version: self.version, problems, reused: compiled.reused, ..Published::default() };
+        self.listen_as(&wanted)
+    }
+
+    /// Opens no port until [`Subscriber::open_ports`].
+    pub fn hold_ports(&mut self) {
+        self.ports_are = Ports::Held;
+    }
+
+    /// Opens the ports of the routes that are live.
+    pub fn open_ports(&mut self) -> Published {
+        if self.ports_are == Ports::Held {
+            self.ports_are = Ports::Live;
+            let wanted: Vec<Place> = self.shared.active.load().table.ports().map(place).collect();
+            self.listen_as(&wanted);
+        }
+        self.published.clone()
+    }
+
+    fn listen_as(&mut self, wanted: &[Place]) -> Published {
+        let problems = self.open_and_close(wanted);
+        self.published.problems.extend(problems);
+        if self.ports_are != Ports::Held {
+            self.inventory.settle().into_iter().for_each(tell_unused);
+            self.shared.have_routes();
+        }
         let at = |transport| {
             let ports = wanted.iter().filter(move |(carried, _)| *carried == transport);
             ports.map(|place| (place.1, self.inventory.addresses(*place).to_vec())).collect()
         };
-        let (ports, datagram_ports) = (at(Transport::Tcp), at(Transport::Udp));
-        self.certificates = certificates.clone();
-        self.published = Published { version: self.version, problems, ports, datagram_ports, reused: compiled.reused };
+        (self.published.ports, self.published.datagram_ports) = (at(Transport::Tcp), at(Transport::Udp));
         self.published.clone()
     }
 
@@ -174,6 +210,9 @@ impl Subscriber {
     fn open_and_close(&mut self, wanted: &[Place]) -> Vec<String> {
         let mut problems = Vec::new();
         self.taken.clear();
+        if self.ports_are != Ports::Live {
+            return problems;
+        }
         for place in self.inventory.missing(wanted) {
             match self.open_once_closed(place) {
                 Ok(sockets) => self.listen(sockets, place.1),
@@ -192,6 +231,31 @@ impl Subscriber {
             self.closed.insert(place, Instant::now());
         }
         problems
+    }
+
+    /// Gives all listening sockets once more.
+    pub async fn lend(&self) -> Vec<Inherited> {
+        let (lent, mut lending) = mpsc::unbounded_channel();
+        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Lend(lent.clone())));
+        drop(lent);
+        let held: HashSet<Place> = self.inventory.held().map(Inherited::place).collect();
+        let mut sockets = Vec::new();
+        while let Some(socket) = lending.recv().await {
+            if !held.contains(&socket.place()) {
+                sockets.push(socket);
+            }
+        }
+        // those that are held are all of their port, also while no listener uses it
+        let again = |one: &Inherited| Some(Inherited { socket: one.socket.try_clone().ok()?, ..*one });
+        sockets.extend(self.inventory.held().filter_map(again));
+        sockets
+    }
+
+    /// Another process has the ports: stops accepting, and opens none any more.
+    pub fn yield_ports(&mut self, until: Instant) {
+        self.ports_are = Ports::Yielded;
+        self.taken.clear();
+        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Yield(until)));
     }
 
     /// Opens ports that somebody else had when they were asked for. Call now and then: it costs a bind for each.
@@ -252,6 +316,18 @@ impl Subscriber {
             }
             (opened, _) => opened,
         }
+    }
+}
+
+fn place(port: Port<'_>) -> Place {
+    (port.protocol.transport(), port.number)
+}
+
+fn tell_unused((at, held): (SocketAddr, bool)) {
+    if held {
+        tracing::warn!(%at, "a socket was passed that no listener has the port of: it is kept for one that may come");
+    } else {
+        tracing::warn!(%at, "a socket was taken over that no listener has the port of: it is closed");
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
 use headgate_config::{HostPattern, Listener, ListenerName, Protocol, Snapshot};
-use headgate_gateway::{Binding, Gateway, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
+use headgate_gateway::{Binding, Gateway, Inheritance, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
 use std::{
     net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
     sync::Arc,
@@ -10,6 +10,10 @@ use std::{
 };
 
 fn gateway() -> Gateway {
+    following(Inheritance::default())
+}
+
+fn following(inheritance: Inheritance) -> Gateway {
     Gateway::start(Settings {
         cores: 2,
         binding: Binding { addresses: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)], unprivileged_offset: None },
@@ -18,6 +22,7 @@ fn gateway() -> Gateway {
         proxied: Proxied::default(),
         log: None,
         admin: None,
+        inheritance,
     })
     .unwrap()
 }
@@ -68,4 +73,48 @@ async fn a_port_that_another_process_had_is_opened_once_it_is_free() {
     let published = gateway.publish(listening(port), Arc::default()).await;
     assert_eq!(published.problems, Vec::<String>::new());
     assert_eq!(published.ports[&port].len(), 1);
+}
+
+#[tokio::test]
+async fn a_port_that_is_lent_listens_on_when_its_first_owner_yields() {
+    let (old, port) = (gateway(), free_port());
+    old.publish(listening(port), Arc::default()).await;
+    let lent = old.lend().await;
+    assert_eq!(lent.sockets.iter().map(|one| one.port).collect::<Vec<_>>(), [port]);
+    old.yield_ports(Instant::now() + Duration::from_secs(1)).await;
+    // nobody accepts now, and nobody is refused
+    let waiting = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    let new = following(lent);
+    let published = new.publish(listening(port), Arc::default()).await;
+    assert_eq!(published.problems, Vec::<String>::new());
+    let until = Instant::now() + Duration::from_secs(10);
+    while new.connections() == 0 {
+        assert!(Instant::now() < until, "what waited was not accepted");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(waiting);
+    // what the routes say later is nothing to one that has yielded
+    let published = old.publish(listening(free_port()), Arc::default()).await;
+    assert_eq!((published.problems, published.ports.values().flatten().count()), (Vec::new(), 0));
+    assert_eq!(old.drain(Duration::from_secs(1)).await, 0);
+}
+
+#[tokio::test]
+async fn ports_that_are_held_open_when_they_are_let() {
+    let (gateway, port) = (gateway(), free_port());
+    gateway.hold_ports().await;
+    let published = gateway.publish(listening(port), Arc::default()).await;
+    assert_eq!(published.ports.values().flatten().count(), 0);
+    assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err());
+    let opened = gateway.open_ports().await;
+    assert_eq!((opened.version, opened.ports[&port].len()), (published.version, 1));
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+}
+
+#[tokio::test]
+async fn a_gateway_shows_that_its_cores_go_on() {
+    let gateway = gateway();
+    tokio::time::timeout(Duration::from_secs(10), gateway.responds()).await.unwrap();
+    gateway.drain(Duration::from_secs(1)).await;
+    tokio::time::timeout(Duration::from_secs(10), gateway.responds()).await.unwrap();
 }

@@ -1,5 +1,6 @@
-//! Interrupts from a person or a supervisor. What follows from one is the command's.
+//! Signals from a person or a supervisor. What follows from one is the command's.
 
+use std::io::IsTerminal;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// SIGINT and SIGTERM.
@@ -14,7 +15,6 @@ impl Interrupts {
     /// # Errors
     /// If there can be no handler, for people.
     pub fn new() -> Result<Self, String> {
-        let listen = |kind| signal(kind).map_err(|error| format!("no signal handler: {error}"));
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 
@@ -30,4 +30,32 @@ impl Interrupts {
     pub async fn next_of_person(&mut self) {
         self.interrupt.recv().await;
     }
+}
+
+/// SIGHUP, which asks a service to read its files again. From a terminal it says that the terminal is gone, and ends the process.
+pub struct Hangups(Option<Signal>);
+
+impl Hangups {
+    /// Listens from now on, unless standard input is a terminal.
+    ///
+    /// # Errors
+    /// If there can be no handler, for people.
+    pub fn new() -> Result<Self, String> {
+        if std::io::stdin().is_terminal() {
+            return Ok(Self(None));
+        }
+        listen(SignalKind::hangup()).map(|signal| Self(Some(signal)))
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) {
+        match &mut self.0 {
+            Some(signal) => drop(signal.recv().await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, String> {
+    signal(kind).map_err(|error| format!("no signal handler: {error}"))
 }

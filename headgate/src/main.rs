@@ -5,6 +5,7 @@ mod clock;
 mod commands;
 mod exit;
 mod gateways;
+mod handover;
 mod health;
 mod interrupts;
 mod limits_args;
@@ -14,6 +15,7 @@ mod offline;
 mod output;
 mod reach;
 mod serve_args;
+mod systemd;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;

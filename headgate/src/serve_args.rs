@@ -1,7 +1,7 @@
 //! What all commands that serve requests have in common, as flags. It serves nothing itself.
 
 use headgate_gateway::{
-    Binding, Proxied, Settings,
+    Binding, Inheritance, Proxied, Settings,
     forwarded::TrustedHops,
     telemetry::{LogFormat, LogSink},
 };
@@ -56,6 +56,7 @@ impl ServeArgs {
                 from: networks("proxy-protocol-from", &self.proxy_protocol_from)?,
             },
             admin,
+            inheritance: Inheritance::default(),
         })
     }
 }

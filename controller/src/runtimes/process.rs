@@ -36,6 +36,10 @@ const LAST_OUTPUT_MAX: Duration = Duration::from_millis(500);
 /// Tries to find a port that no other replica was given.
 const PORT_TRIES: usize = 100;
 
+/// What a service manager says to this process alone: functions are told by somebody else, or by nobody.
+const OF_THIS_PROCESS: [&str; 6] =
+    ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"];
+
 /// One replica, in all its life. Never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplicaId(pub u64);
@@ -220,6 +224,9 @@ fn free_port(replicas: &HashMap<ReplicaId, Running>) -> Result<u16, String> {
 
 fn spawn(prepared: &Prepared) -> Result<Child, String> {
     let mut command = Command::new(&prepared.program);
+    for name in OF_THIS_PROCESS {
+        command.env_remove(name);
+    }
     command
         .args(&prepared.arguments)
         .envs(prepared.env.iter().map(|(name, value)| (name, value)))

@@ -74,20 +74,31 @@ impl Directory {
                 Some(touched) => touched,
                 None => self.touched().await,
             };
-            self.unread = Some(touched.clone());
-            let (paths, previous) = (self.paths.clone(), self.loaded.clone());
-            let look = Look { now: SystemTime::now(), touched, patient: true };
-            // Reading files blocks, and the runtime may have other work.
-            let all = look.touched == Touched::Anything;
-            let reading = tokio::task::spawn_blocking(move || directory::load(&paths, &previous, &look));
-            let loaded = Arc::new(finished(reading).await);
-            let more = all && self.watch.follow(&loaded.folders);
-            self.unread = more.then_some(Touched::Anything);
-            let before = std::mem::replace(&mut self.loaded, loaded);
-            if self.loaded.differs(&before) {
+            if self.look(touched).await {
                 return self.loaded.clone();
             }
         }
+    }
+
+    /// Looks at everything once, whether something was heard of it or not, and gives the state after that.
+    pub async fn read_again(&mut self) -> Arc<Loaded> {
+        self.look(Touched::Anything).await;
+        self.loaded.clone()
+    }
+
+    /// Whether objects or findings differ. Nothing is lost of one that is dropped.
+    async fn look(&mut self, touched: Touched) -> bool {
+        self.unread = Some(touched.clone());
+        let (paths, previous) = (self.paths.clone(), self.loaded.clone());
+        let look = Look { now: SystemTime::now(), touched, patient: true };
+        // Reading files blocks, and the runtime may have other work.
+        let all = look.touched == Touched::Anything;
+        let reading = tokio::task::spawn_blocking(move || directory::load(&paths, &previous, &look));
+        let loaded = Arc::new(finished(reading).await);
+        let more = all && self.watch.follow(&loaded.folders);
+        self.unread = more.then_some(Touched::Anything);
+        let before = std::mem::replace(&mut self.loaded, loaded);
+        self.loaded.differs(&before)
     }
 
     async fn touched(&mut self) -> Touched {

@@ -5,7 +5,14 @@ use crate::{
     core::Core,
     drain::{Bell, Ear},
 };
-use std::{cell::RefCell, collections::HashMap, net::SocketAddr, rc::Rc, task::Poll, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    net::SocketAddr,
+    rc::Rc,
+    task::Poll,
+    time::Duration,
+};
 use tokio::net::UdpSocket;
 
 /// The largest datagram, in bytes.
@@ -19,6 +26,8 @@ pub struct Port {
     pub number: u16,
     /// Rung when it closes: at once, or until the end of the drain.
     pub bell: Rc<Bell>,
+    /// Whether another process receives on the same socket when it closes: then nothing is taken from it any more.
+    pub yields: Cell<bool>,
     /// What is received lies here until it is sent on; borrowed within a poll only.
     pub scratch: RefCell<Box<[u8]>>,
     clients: RefCell<HashMap<SocketAddr, Rc<Link>>>,
@@ -31,6 +40,7 @@ impl Port {
             socket,
             number,
             bell: Rc::default(),
+            yields: Cell::new(false),
             scratch: RefCell::new(vec![0; DATAGRAM_BYTES_MAX].into()),
             clients: RefCell::default(),
         })
@@ -71,6 +81,9 @@ pub async fn receive(core: Rc<Core>, port: Rc<Port>) {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+    }
+    if port.yields.get() {
+        return;
     }
     // while it drains, those who are known are served on
     while let Some(until) = port.bell.until().filter(|_| !port.clients.borrow().is_empty()) {

@@ -167,7 +167,7 @@ fn fault_of(error: &io::Error) -> Fault {
 pub async fn serve(core: Rc<Core>, port: Rc<Port>, client: SocketAddr, link: Rc<Link>) {
     let _counted = Counted(core.clone());
     core.shard.carrying_began();
-    let mut record = Record::carried(client.ip(), port.number, Spoken::Udp, "", Instant::now());
+    let mut record = Record::carried(client.ip().to_canonical(), port.number, Spoken::Udp, "", Instant::now());
     let ended = carry(&core, &port, client, &link, &mut record).await;
     port.forget(client, &link);
     if let Err(fault) = ended {

@@ -1,5 +1,6 @@
 //! Listening sockets: one per port, whose core hands each accepted socket to the less loaded of two cores; ports of datagrams stay on theirs. Never reads a byte.
 
+use super::inherited::{self, Inherited};
 use crate::core::{Core, Post};
 use headgate_config::Transport;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -22,13 +23,37 @@ pub enum Opened {
     Udp(UdpSocket),
 }
 
-/// The sockets that listen now, by port of the API. Can be seeded with sockets that were opened elsewhere.
+/// The sockets that listen now, by port of the API, and those that were opened elsewhere and wait for a listener.
 #[derive(Default)]
 pub struct Inventory {
     open: BTreeMap<Place, Vec<SocketAddr>>,
+    inherited: Vec<Inherited>,
+    is_settled: bool,
 }
 
 impl Inventory {
+    /// Nothing is open but what was opened elsewhere.
+    pub fn new(inherited: Vec<Inherited>) -> Self {
+        Self { inherited, ..Self::default() }
+    }
+
+    /// The sockets that were opened elsewhere and that no listener uses, once: those that are held stay, the others are closed.
+    pub fn settle(&mut self) -> Vec<(SocketAddr, bool)> {
+        if std::mem::replace(&mut self.is_settled, true) {
+            return Vec::new();
+        }
+        let is_used = |one: &Inherited| self.open.contains_key(&one.place());
+        let unused = self.inherited.iter().filter(|one| !is_used(one));
+        let told = unused.filter_map(|one| Some((one.socket.local_addr().ok()?, one.held))).collect();
+        self.inherited.retain(|one| one.held);
+        told
+    }
+
+    /// Those that are held.
+    pub fn held(&self) -> impl Iterator<Item = &Inherited> {
+        self.inherited.iter().filter(|one| one.held)
+    }
+
     /// Which of `wanted` are not open yet.
     pub fn missing(&self, wanted: &[Place]) -> Vec<Place> {
         wanted.iter().copied().filter(|place| !self.open.contains_key(place)).collect()
@@ -41,9 +66,15 @@ impl Inventory {
         surplus
     }
 
-    /// Opens a port of the API at `actual` on each address. An address family that the machine lacks is skipped.
+    /// Opens a port of the API at `actual` on each address. An address family that the machine lacks is skipped. A port for which
+    /// sockets were opened elsewhere listens at those, and nowhere else: another at the same port would often be refused.
     pub fn open(&mut self, addresses: &[IpAddr], place: Place, actual: u16) -> io::Result<Vec<Opened>> {
-        let (mut opened, mut at) = (Vec::new(), Vec::new());
+        let (mut opened, mut at): (Vec<Opened>, Vec<SocketAddr>) =
+            inherited::take(&mut self.inherited, place)?.into_iter().unzip();
+        if !opened.is_empty() {
+            self.open.insert(place, at);
+            return Ok(opened);
+        }
         let mut actual = actual;
         for address in addresses {
             match bind(place.0, SocketAddr::new(*address, actual)) {
@@ -104,7 +135,7 @@ fn bind(transport: Transport, address: SocketAddr) -> io::Result<(Opened, Socket
 }
 
 /// Accepts for ever. Running out of descriptors pauses it, and nothing else (the sockets wait in the backlog).
-pub async fn accept_loop(core: Rc<Core>, listener: tokio::net::TcpListener, port: u16) {
+pub async fn accept_loop(core: Rc<Core>, listener: Rc<tokio::net::TcpListener>, port: u16) {
     const PAUSE: Duration = Duration::from_millis(20);
     loop {
         match listener.accept().await {

@@ -4,11 +4,13 @@ mod accept;
 mod hello;
 mod http1;
 mod http2;
+mod inherited;
 mod proxied;
 pub mod tls;
 mod workers;
 
 pub use accept::{Inventory, Opened, Place, accept_loop};
+pub use inherited::{Inheritance, Inherited};
 pub use proxied::Proxied;
 pub use workers::Workers;
 
@@ -27,7 +29,7 @@ use headgate_proxy_protocol::Ends;
 use hello::Hello;
 use std::{
     future::{Future, poll_fn},
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::Poll,
@@ -98,7 +100,7 @@ pub fn serve(core: Counted, socket: TcpStream, port: u16) -> impl Future<Output 
 async fn begin(core: Counted, mut socket: TcpStream, port: u16) -> Option<Work> {
     let (Ok(source), Ok(destination)) = (socket.peer_addr(), socket.local_addr()) else { return None };
     let _ = socket.set_nodelay(true);
-    let own = Ends { source, destination };
+    let own = Ends { source: plain(source), destination: plain(destination) };
     let is_proxied = core.shared.proxied.ports.contains(&port);
     let ends = if is_proxied { Box::pin(proxied::ends(&core, &mut socket, port, own)).await? } else { own };
     let connection = Connection {
@@ -117,6 +119,11 @@ async fn begin(core: Counted, mut socket: TcpStream, port: u16) -> Option<Work> 
         }
         Protocol::Http | Protocol::Udp => sniff(core, SharedIo::new(Io::Tcp(socket)), connection).await,
     }
+}
+
+/// A client of IPv4 that came by a socket of both families is one of IPv4.
+fn plain(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 async fn serve_tls(core: Counted, mut socket: TcpStream, connection: Connection) -> Option<Work> {

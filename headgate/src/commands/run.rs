@@ -1,35 +1,41 @@
-//! `run`: gateway, directory source and functions as processes, joined on one machine. It decides nothing: files and counts go to `Standalone`, and what that says is done.
+//! `run`: gateway, directory source and functions as processes, joined on one machine. It decides nothing: it starts the parts, and ends them in order.
 
-use crate::{clock::now_ms, exit, interrupts::Interrupts, serve_args::ServeArgs};
-use headgate_config::{BackendName, Certificate, CertificateName, Snapshot};
+mod machine;
+mod succession;
+
+use crate::{
+    exit,
+    interrupts::{Hangups, Interrupts},
+    serve_args::ServeArgs,
+    systemd::{
+        Manager,
+        passed::{self, Passed},
+    },
+};
 use headgate_controller::{
     assemble::Ground,
-    listing::split_line,
     runtimes::{Line, Processes},
-    scaling::{self, EndpointReading, Input, Reading, Scaler, TargetSpec, Told},
-    sources::{findings, watch::Directory},
-    standalone::{Output, Standalone},
+    scaling::{self, Scaler},
+    sources::watch::Directory,
+    standalone::Standalone,
 };
-use headgate_gateway::{
-    Binding, Gateway, Published, Settings,
-    backend::{ColdStart, Demand},
-    telemetry::LogFormat,
-};
+use headgate_gateway::{Binding, Gateway, Settings, telemetry::LogFormat};
+use machine::Machine;
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{IsTerminal, Write},
+    collections::BTreeMap,
+    future::pending,
+    io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
+    pin::pin,
     process::ExitCode,
-    sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use succession::Succession;
+use tokio::{select, sync::mpsc};
 
-/// Counting while something starts or closes, while something runs, and otherwise.
-const COUNT_BUSY: Duration = Duration::from_millis(10);
-const COUNT_LIVE: Duration = Duration::from_millis(100);
-const COUNT_QUIET: Duration = Duration::from_secs(1);
+/// What functions may take to end after the drain, as a service manager is told.
+const FUNCTIONS_END: Duration = Duration::from_secs(60);
 
 /// Serve functions and routes from files, on this machine: no cluster, no root.
 ///
@@ -37,7 +43,7 @@ const COUNT_QUIET: Duration = Duration::from_secs(1);
 /// applies each save at once.
 #[derive(clap::Args)]
 #[command(
-    after_help = "Examples:\n  headgate run                          # serve the current directory\n  headgate run examples/canary          # serve a folder\n  headgate run --port 0 functions.yaml  # on a free port"
+    after_help = "Examples:\n  headgate run                          # serve the current directory\n  headgate run examples/canary          # serve a folder\n  headgate run --port 0 functions.yaml  # on a free port\n  headgate run --handover /run/headgate/next  # follow the one that serves, without a lost request"
 )]
 pub struct Args {
     /// Files and folders to serve; the current directory if none is given.
@@ -55,6 +61,10 @@ pub struct Args {
     /// Where metrics, health and routes are shown; `none` for nowhere.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9901")]
     admin: String,
+    /// Unix socket over which one `run` follows another: takes the listening sockets of the one that serves there, if there is one,
+    /// which ends once this one serves. Only processes of the same user do so.
+    #[arg(long, value_name = "PATH")]
+    handover: Option<PathBuf>,
     #[command(flatten)]
     serve: ServeArgs,
 }
@@ -62,29 +72,44 @@ pub struct Args {
 /// Serves until it is stopped.
 pub fn run(args: Args, log_format: LogFormat) -> ExitCode {
     let started = Instant::now();
+    // there is no other thread yet
+    let passed = passed::take();
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::fail(exit::PROBLEMS, &format!("no runtime: {error}"), ""),
     };
-    match runtime.block_on(serve(args, log_format, started)) {
+    match runtime.block_on(serve(args, log_format, passed, started)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => exit::fail(exit::USAGE, &why, ""),
     }
 }
 
-async fn serve(args: Args, log_format: LogFormat, started: Instant) -> Result<(), String> {
+/// Why it ends.
+enum End {
+    /// Somebody stopped it.
+    Asked,
+    /// The process of that number has the ports.
+    Followed(i32),
+    /// It was to follow another, which serves on.
+    Refused(String),
+}
+
+async fn serve(args: Args, log_format: LogFormat, passed: Vec<Passed>, started: Instant) -> Result<(), String> {
     let paths = if args.paths.is_empty() { vec![PathBuf::from(".")] } else { args.paths.clone() };
     if let Some(missing) = paths.iter().find(|path| !path.exists()) {
         return Err(format!("{}: no such file or folder", missing.display()));
     }
     let grace = args.serve.limits.limits.drain_grace;
-    let mut interrupts = Interrupts::new()?;
+    let (mut interrupts, mut hangups) = (Interrupts::new()?, Hangups::new()?);
+    let manager = Manager::from_env();
     let mut directory = Directory::open(paths);
     if directory.loaded().objects.is_empty() && directory.loaded().findings.is_empty() {
         return Err("nothing to serve here: `headgate init` writes an example".into());
     }
-    let gateway =
-        Gateway::start(settings(&args, log_format)?).map_err(|error| format!("--admin {}: {error}", args.admin))?;
+    let mut settings = settings(&args, log_format)?;
+    let mut succession = Succession::begin(args.handover.as_deref())?;
+    settings.inheritance = succession::join(passed, succession.inheritance(&args.bind), settings.admin);
+    let gateway = Gateway::start(settings).map_err(|error| format!("--admin {}: {error}", args.admin))?;
     let (events, event_inbox) = mpsc::unbounded_channel();
     let (lines, line_inbox) = mpsc::channel(1_000);
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
@@ -92,55 +117,105 @@ async fn serve(args: Args, log_format: LogFormat, started: Instant) -> Result<()
     let processes = Processes::new(events, lines, Some(&guard));
     let (inputs, input_inbox) = mpsc::channel(64);
     let (told, told_inbox) = mpsc::unbounded_channel();
-    let scaler = async {
-        scaling::run(Scaler::default(), &processes, input_inbox, event_inbox, |one| drop(told.send(one))).await;
-    };
+    let scaler = scaling::run(Scaler::default(), &processes, input_inbox, event_inbox, |one| drop(told.send(one)));
     let ground = Ground::standalone(&args.domain, args.port);
-    let mut machine = Machine::new(&gateway, Standalone::new(ground, BTreeMap::new()), inputs);
+    let mut machine = Machine::new(&gateway, &manager, Standalone::new(ground, BTreeMap::new()), inputs);
+    gateway.hold_ports().await;
     machine.read(directory.loaded().clone()).await;
-    machine.introduce(started);
+    machine.open_ports().await;
+    let began = succession.ready().await;
+    if began.is_ok() {
+        machine.introduce(started);
+        manager.ready();
+    }
+    if let Ok(Some(pid)) = &began {
+        say(&format!("follows process {pid}, which ends what it has begun"));
+    }
     if let Some(why) = directory.polls_because() {
         say(&format!("files are looked at every 250 ms, since they cannot be watched: {why}"));
     }
 
-    let mut scaler = std::pin::pin!(scaler);
-    let mut printer = std::pin::pin!(print_lines(line_inbox));
-    let mut live = std::pin::pin!(machine.live(&mut directory, told_inbox));
-    tokio::select! {
-        () = &mut live => {}
-        () = &mut scaler => {}
-        () = &mut printer => {}
-        () = interrupts.next() => {}
-    }
-    say("draining: no new connections; what runs and what waits may end (interrupt again to stop at once)");
+    let live = machine.live(&mut directory, told_inbox, &mut hangups);
+    let mut work = pin!(forever(async { tokio::join!(live, scaler) }));
+    let mut attendants = pin!(forever(async { tokio::join!(print_lines(line_inbox), watchdog(&manager, &gateway)) }));
+    let end = match began {
+        Err(why) => End::Refused(why),
+        Ok(_) => select! {
+            () = interrupts.next() => End::Asked,
+            pid = succession.followed(&gateway, grace) => End::Followed(pid),
+            () = &mut work => End::Asked,
+            () = &mut attendants => End::Asked,
+        },
+    };
+    succession.end();
+    say(&end.line());
+    manager.stopping("draining", grace.saturating_add(FUNCTIONS_END));
     // functions go on starting: requests may still wait for one
-    let cut = tokio::select! {
-        cut = gateway.drain(grace) => cut,
+    let cut = select! {
+        cut = end.drain(&gateway, grace) => cut,
         () = interrupts.next() => {
             processes.kill_all().await;
             say("stopped at once");
             return Ok(());
         }
-        () = forever(&mut live) => 0,
-        () = forever(&mut scaler) => 0,
-        () = forever(&mut printer) => 0,
+        () = &mut work => 0,
+        () = &mut attendants => 0,
     };
-    tokio::select! {
+    select! {
         () = processes.stop_all() => {}
         () = interrupts.next() => processes.kill_all().await,
-        () = forever(&mut printer) => {}
+        () = &mut attendants => {}
     }
     match cut {
         0 => say("stopped: every request was answered, no process is left"),
         cut => say(&format!("stopped: {cut} connections were cut after {} s, no process is left", grace.as_secs())),
     }
-    Ok(())
+    match end {
+        End::Refused(why) => Err(why),
+        End::Asked | End::Followed(_) => Ok(()),
+    }
+}
+
+impl End {
+    fn line(&self) -> String {
+        match self {
+            Self::Asked => {
+                "draining: no new connections; what runs and what waits may end (interrupt again to stop at once)"
+                    .to_owned()
+            }
+            Self::Followed(pid) => format!(
+                "draining: process {pid} has the ports now; what runs and what waits here may end (interrupt to stop at once)"
+            ),
+            Self::Refused(_) => "draining: another process serves on; what has begun here may end".to_owned(),
+        }
+    }
+
+    async fn drain(&self, gateway: &Gateway, grace: Duration) -> usize {
+        match self {
+            Self::Asked => gateway.drain(grace).await,
+            Self::Followed(_) => succession::drain_followed(gateway, grace).await,
+            Self::Refused(_) => {
+                gateway.yield_ports(Instant::now() + grace).await;
+                succession::drain_followed(gateway, grace).await
+            }
+        }
+    }
 }
 
 /// Polls a future whose end means nothing here.
-async fn forever(future: impl Future<Output = ()>) {
+async fn forever<T>(future: impl Future<Output = T>) {
     future.await;
-    std::future::pending::<()>().await;
+    pending::<()>().await;
+}
+
+/// Tells the service manager that all threads that serve go on, if it asked for that.
+async fn watchdog(manager: &Manager, gateway: &Gateway) {
+    let Some(period) = manager.watchdog() else { return };
+    loop {
+        tokio::time::sleep(period).await;
+        gateway.responds().await;
+        manager.alive();
+    }
 }
 
 fn settings(args: &Args, log_format: LogFormat) -> Result<Settings, String> {
@@ -157,225 +232,6 @@ fn settings(args: &Args, log_format: LogFormat) -> Result<Settings, String> {
     args.serve.settings(binding, admin, log_format)
 }
 
-/// The joint: what `Standalone` says is done here.
-struct Machine<'g> {
-    gateway: &'g Gateway,
-    standalone: Standalone,
-    inputs: mpsc::Sender<Input>,
-    published: Published,
-    specs: Vec<TargetSpec>,
-    /// Targets that are wanted no more and still run: who stops them must know when their requests have ended.
-    retired: BTreeMap<String, TargetSpec>,
-    states: BTreeMap<String, scaling::TargetState>,
-    /// Targets whose last reading had something in flight or waiting.
-    read: BTreeSet<String>,
-    /// Whether the first lines were printed: then changes are told.
-    introduced: bool,
-    before: Vec<String>,
-}
-
-impl<'g> Machine<'g> {
-    fn new(gateway: &'g Gateway, standalone: Standalone, inputs: mpsc::Sender<Input>) -> Self {
-        Self {
-            gateway,
-            standalone,
-            inputs,
-            published: Published::default(),
-            specs: Vec::new(),
-            retired: BTreeMap::new(),
-            states: BTreeMap::new(),
-            read: BTreeSet::new(),
-            introduced: false,
-            before: Vec::new(),
-        }
-    }
-
-    async fn read(&mut self, loaded: Arc<headgate_controller::sources::directory::Loaded>) {
-        let outputs = self.standalone.loaded(loaded, now_ms());
-        self.carry_out(outputs).await;
-    }
-
-    /// Does what is to be done, in order.
-    async fn carry_out(&mut self, outputs: Vec<Output>) {
-        for output in outputs {
-            match output {
-                Output::Routes(snapshot, certificates) => {
-                    self.publish(*snapshot, certificates).await;
-                    self.show_functions();
-                }
-                Output::Endpoints(endpoints) => self.gateway.set_endpoints(&endpoints),
-                Output::Targets(specs) => {
-                    let before = std::mem::replace(&mut self.specs, specs.clone());
-                    self.retired.extend(before.into_iter().map(|spec| (spec.launch.name.clone(), spec)));
-                    specs.iter().for_each(|spec| drop(self.retired.remove(&spec.launch.name)));
-                    self.tell_scaler(Input::Targets(specs)).await;
-                }
-                Output::Retry(target) => self.tell_scaler(Input::Retry(target)).await,
-                Output::Say(line) => say(&line),
-                Output::Find(finding) => eprintln!("{}", finding.text(colours())),
-            }
-        }
-    }
-
-    async fn tell_scaler(&self, input: Input) {
-        // it ends only when this sender is dropped
-        let _ = self.inputs.send(input).await;
-    }
-
-    async fn publish(&mut self, snapshot: Snapshot, certificates: Vec<Certificate>) {
-        let certificates: BTreeMap<CertificateName, Certificate> =
-            certificates.into_iter().map(|certificate| (certificate.name.clone(), certificate)).collect();
-        self.published = self.gateway.publish(snapshot, Arc::new(certificates)).await;
-        for problem in &self.published.problems {
-            if !self.before.contains(problem) {
-                eprintln!("error: {problem}");
-            }
-        }
-        self.before.clone_from(&self.published.problems);
-    }
-
-    /// The first lines: what was found, where it is, how to call it.
-    fn introduce(&mut self, started: Instant) {
-        self.introduced = true;
-        say(&self.standalone.found());
-        let listing = self.standalone.listing();
-        for (place, shares) in &listing.places {
-            let ports = if place.scheme == "udp" { &self.published.datagram_ports } else { &self.published.ports };
-            let Some(at) = ports.get(&place.port).and_then(|at| at.first()) else { continue };
-            say(&format!("  {}  {}", place.url(at.port()), split_line(shares, |backend| self.state(backend))));
-            if !place.host.contains('*') && place.scheme == "http" {
-                say(&format!("      curl -H 'Host: {}' http://{at}{}", place.host, place.path));
-            }
-        }
-        for (port, at) in self.published.ports.iter().chain(&self.published.datagram_ports) {
-            if let Some(at) = at.first().filter(|at| at.port() != *port && *port != 0) {
-                say(&format!(
-                    "port {port} needs a right that this process does not have: it is served at {}",
-                    at.port()
-                ));
-            }
-        }
-        if let Some(admin) = self.gateway.admin() {
-            say(&format!("admin: http://{admin}/"));
-        }
-        say(&format!("ready in {} ms", started.elapsed().as_millis()));
-    }
-
-    /// `cold`, `ready`, … of a backend that can start from zero.
-    fn state(&self, backend: &BackendName) -> Option<String> {
-        let spec = self.specs.iter().find(|spec| spec.backends.contains(backend))?;
-        let ready = self.states.get(&spec.launch.name).map_or(0, |state| state.ready);
-        Some(if ready == 0 { "cold".into() } else { format!("{ready} ready") })
-    }
-
-    /// Goes on until the program ends: files, scaler, counts, deadlines.
-    async fn live(&mut self, directory: &mut Directory, mut told: mpsc::UnboundedReceiver<Told>) {
-        let board = self.gateway.board();
-        loop {
-            let outputs = tokio::select! {
-                loaded = directory.next() => {
-                    // what was ready before the save counts as proven
-                    let mut outputs = self.count().await;
-                    outputs.extend(self.standalone.loaded(loaded, now_ms()));
-                    outputs
-                }
-                one = told.recv() => match one {
-                    Some(one) => self.scaled(one),
-                    None => return,
-                },
-                () = board.changed() => self.count().await,
-                () = self.gateway.cold_started() => {
-                    self.gateway.take_cold_starts().iter().for_each(|start| say(&self.cold_start_line(start)));
-                    Vec::new()
-                }
-                () = tokio::time::sleep(self.count_period()) => self.count().await,
-                () = until_ms(self.standalone.next_deadline_ms()) => self.standalone.tick(now_ms()),
-            };
-            self.carry_out(outputs).await;
-        }
-    }
-
-    /// What `headgate routes` shows of functions, on the admin port.
-    fn show_functions(&self) {
-        let rows = self.standalone.assembly().map(super::routes::functions).unwrap_or_default();
-        if let Ok(json) = serde_json::to_string(&rows) {
-            self.gateway.show("/functions", json);
-        }
-    }
-
-    fn scaled(&mut self, told: Told) -> Vec<Output> {
-        if let Told::State(state) = &told {
-            self.states.insert(state.target.clone(), state.clone());
-        }
-        self.standalone.scaled(told, now_ms())
-    }
-
-    fn count_period(&self) -> Duration {
-        let is_moving = |state: &scaling::TargetState| state.live != state.ready || state.processes != state.ready;
-        match () {
-            () if self.states.values().any(is_moving) => COUNT_BUSY,
-            () if self.states.values().any(|state| state.processes > 0) => COUNT_LIVE,
-            () => COUNT_QUIET,
-        }
-    }
-
-    /// Reads what the gateway counts, for the scaler and for the plan.
-    async fn count(&mut self) -> Vec<Output> {
-        let read = self.gateway.board().read(Instant::now());
-        // a start that was asked for and that nobody waits for, as of an arm that is shifted or rejected
-        let is_owed = |one: &Demand| one.leased && one.serving == 0 && one.in_flight + one.queued == 0;
-        let owed: BTreeSet<Arc<str>> = read.iter().filter(|one| is_owed(one)).map(|one| one.target.clone()).collect();
-        let demanded: BTreeSet<Arc<str>> =
-            read.into_iter().filter(|one| one.total() > 0).map(|one| one.target).collect();
-        let is_awake = |spec: &&TargetSpec| {
-            let name = spec.launch.name.as_str();
-            let was_read = self.read.contains(name);
-            demanded.contains(name) || was_read || self.states.get(name).is_some_and(scaling::TargetState::is_awake)
-        };
-        let states = &self.states;
-        self.retired.retain(|name, _| states.get(name).is_some_and(|state| state.processes > 0));
-        let specs = self.specs.iter().chain(self.retired.values());
-        let readings: Vec<Reading> = specs.filter(is_awake).map(|spec| self.reading(spec, &owed)).collect();
-        let counts = |reading: &&Reading| reading.in_flight + reading.queued > 0;
-        // once more, so that the last word on a target is that nothing is left
-        self.read = readings.iter().filter(counts).map(|reading| reading.target.clone()).collect();
-        self.tell_scaler(Input::Demand(readings.clone())).await;
-        self.standalone.counted(&readings, now_ms())
-    }
-
-    fn reading(&self, spec: &TargetSpec, owed: &BTreeSet<Arc<str>>) -> Reading {
-        let target = &spec.launch.name;
-        let state = self.states.get(target);
-        let mut reading =
-            Reading { target: target.clone(), applied: state.map_or(0, |state| state.version), ..Reading::default() };
-        for name in &spec.backends {
-            // one with a request in flight or in line is never forgotten
-            let Some(backend) = self.gateway.registry().get(name) else { continue };
-            let report = backend.report();
-            reading.in_flight += report.in_flight() as u32;
-            reading.queued += report.queued as u32;
-            reading.arrivals += self.gateway.requests_to(name) + report.in_flight() + report.queued as u64;
-            reading.endpoints.extend(report.endpoints.iter().map(|endpoint| EndpointReading {
-                address: endpoint.address,
-                in_flight: endpoint.in_flight,
-                ready: endpoint.ready,
-            }));
-        }
-        reading.queued = reading.queued.max(u32::from(owed.contains(target.as_str())));
-        reading
-    }
-
-    fn cold_start_line(&self, start: &ColdStart) -> String {
-        let spec = self.specs.iter().find(|spec| spec.backends.contains(&start.backend));
-        let name = spec.map_or(start.backend.service.as_str(), |spec| spec.launch.function.as_str());
-        let first_byte = match start.first_byte {
-            Some(time) => format!("first byte after {} ms", time.as_millis()),
-            None => "no answer yet".to_owned(),
-        };
-        format!("cold start of {name}: ready after {} ms, {first_byte}, {} held", start.ready.as_millis(), start.held)
-    }
-}
-
 /// What functions print, each line with the name of its function.
 async fn print_lines(mut lines: mpsc::Receiver<Line>) {
     while let Some(line) = lines.recv().await {
@@ -383,18 +239,7 @@ async fn print_lines(mut lines: mpsc::Receiver<Line>) {
     }
 }
 
-async fn until_ms(deadline_ms: Option<u64>) {
-    match deadline_ms {
-        Some(at_ms) => tokio::time::sleep(Duration::from_millis(at_ms.saturating_sub(now_ms()).max(1))).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// A line on standard output; nobody who reads it any more is no reason to stop.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
-}
-
-fn colours() -> bool {
-    findings::colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR").as_deref())
 }
