@@ -35,7 +35,7 @@ async fn plain(path: &str) -> (Origin, Headgate) {
 
 #[tokio::test]
 async fn no_request_fails_while_processes_follow_each_other() {
-    stories::handovers(2, 4_000).await;
+    stories::handovers(2, 3_000).await;
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ pub async fn reloads(reloads: usize, least: usize) {
         }
         to_live.push(saved.elapsed());
     }
-    until("the requests", async || answered.load(Relaxed) >= least).await;
+    answers(&answered, least).await;
     enough.store(true, Relaxed);
     for client in clients {
         within("a client", client).await.unwrap();
@@ -122,6 +122,14 @@ pub async fn reloads(reloads: usize, least: usize) {
     );
     assert!(to_live[to_live.len() / 2] < Duration::from_secs(1));
     headgate.stop().await;
+}
+
+/// Waits until there are so many answers: as long as more come, however busy the machine is.
+async fn answers(answered: &AtomicUsize, least: usize) {
+    while answered.load(Relaxed) < least {
+        let before = answered.load(Relaxed);
+        until("another answer", async || answered.load(Relaxed) > before).await;
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -186,10 +194,8 @@ pub async fn handovers(times: usize, least: usize) {
         let status = before.exit().await;
         assert!(status.success(), "{status}; it printed:\n{}", before.output().join("\n"));
         before.printed("every request was answered").await;
-        while answered.load(Relaxed) < least * time / times {
-            assert!(clients.iter().all(|client| !client.is_finished()), "a client got no answer");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        answers(&answered, least * time / times).await;
+        assert!(clients.iter().all(|client| !client.is_finished()), "a client got no answer");
     }
     enough.store(true, Relaxed);
     for client in clients {
