@@ -142,6 +142,7 @@ bench-parts: needs ## benchmarks of matching and of translation
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (60)
 	@tools/needs fuzz
+	cargo test --manifest-path fuzz/Cargo.toml --lib --quiet # the oracles, and what seeds are there for
 	for target in $(FUZZ_TARGETS); do \
 	    mkdir -p target/fuzz/$$target; \
 	    cargo +nightly fuzz run $$target target/fuzz/$$target fuzz/corpus/$$target -- -max_total_time=$(FUZZ_SECONDS); \

@@ -40,7 +40,14 @@ fuzz_target!(|text: &str| {
 
 fn listener() -> Listener {
     let name = ListenerName { namespace: "n".into(), gateway: "g".into(), set: "".into(), section: "s".into() };
-    Listener { name, port: PORT, protocol: Protocol::Http, hostname: HostPattern::Any, tls: None, backend_certificate: None }
+    Listener {
+        name,
+        port: PORT,
+        protocol: Protocol::Http,
+        hostname: HostPattern::Any,
+        tls: None,
+        backend_certificate: None,
+    }
 }
 
 fn rule(at: usize, line: &str, listener: &ListenerName) -> Option<Rule> {

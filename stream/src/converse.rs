@@ -4,15 +4,17 @@ use crate::{
     connect::{Open, choose},
     counting::Counting,
     follow::{Following, Serve},
-    held::{Backends, Held},
+    hear::Heard,
+    held::{Backends, Held, Whole},
     pace::Pace,
     store::Store,
     wire::{self, Down, DownSay, Up, UpSay},
 };
-use headgate_config::Demand;
+use headgate_config::{Demand, Endpoints};
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::mpsc;
@@ -150,23 +152,19 @@ impl<'s, S: Serve> Follower<'s, S> {
 
     async fn hear(&mut self, say: Option<DownSay>, line: &mut Line) -> Result<(), String> {
         line.heard = Instant::now();
-        match say {
-            Some(DownSay::Part(part)) => self.held.part(part),
-            Some(DownSay::Keys(keys)) => self.held.keyed(keys),
-            Some(DownSay::Commit(commit)) => {
-                let ack = self.commit(commit).await?;
+        match self.held.hear(say)? {
+            Heard::Nothing => {}
+            Heard::Version { number, before, whole } => {
+                let problems = self.take(number, &before, whole).await;
                 // what came meanwhile has waited for us
                 line.heard = Instant::now();
-                line.say(UpSay::Ack(ack)).await?;
+                line.say(UpSay::Ack(wire::Ack { version: number, problems })).await?;
             }
-            Some(DownSay::Endpoints(part)) => {
-                self.endpoints(&part.list);
-                line.say(UpSay::EndpointsAck(wire::EndpointsAck { sequence: part.sequence })).await?;
+            Heard::Endpoints { sequence, taken, problems } => {
+                self.take_endpoints(&taken, &problems);
+                line.say(UpSay::EndpointsAck(wire::EndpointsAck { sequence })).await?;
             }
-            Some(DownSay::Role(role)) => line.take_role(role.leading),
-            Some(DownSay::Hello(_)) => return Err("it said a second first word".into()),
-            // a word of a later version is no error
-            Some(DownSay::Beat(_)) | None => {}
+            Heard::Role(leading) => line.take_role(leading),
         }
         Ok(())
     }
@@ -178,21 +176,19 @@ impl<'s, S: Serve> Follower<'s, S> {
         self.held.endpoints_named_since(before).for_each(|endpoints| self.serve.endpoints(endpoints));
     }
 
-    async fn commit(&mut self, commit: wire::Commit) -> Result<wire::Ack, String> {
-        let before = self.held.backends();
-        let whole = self.held.commit(commit).map_err(|drifted| drifted.to_string())?;
-        self.tell_endpoints(&before);
+    /// Makes a version live, and says what is wrong in it.
+    async fn take(&mut self, version: u64, before: &Backends, whole: Whole) -> Vec<String> {
+        self.tell_endpoints(before);
         let rules = whole.snapshot.rules.len();
         let mut problems = whole.problems;
         problems.extend(self.serve.publish(whole.snapshot, whole.certificates).await);
-        self.tell_endpoints(&before);
-        tracing::info!(version = commit.version, rules, problems = problems.len(), "routes are live");
+        self.tell_endpoints(before);
+        tracing::info!(version, rules, problems = problems.len(), "routes are live");
         self.changed();
-        Ok(wire::Ack { version: commit.version, problems })
+        problems
     }
 
-    fn endpoints(&mut self, list: &[bytes::Bytes]) {
-        let (taken, problems) = self.held.endpoints(list);
+    fn take_endpoints(&mut self, taken: &[Arc<Endpoints>], problems: &[String]) {
         taken.iter().for_each(|endpoints| self.serve.endpoints(endpoints));
         problems.iter().for_each(|problem| tracing::warn!(problem, "endpoints"));
         if !taken.is_empty() {
