@@ -84,7 +84,7 @@ impl Parked {
         };
         let window = core.shared.limits.h2_stream_window as usize;
         let kept = exchange.down.park(window) + exchange.kept_of_body();
-        match InLine::enter(&backend, &mut exchange.ticket, kept, asked) {
+        match InLine::enter(core, &backend, &mut exchange.ticket, exchange.plan.version, kept, asked) {
             Ok(place) => Ok(Box::new(Self { kept: Kept::of(core, exchange), place, asked })),
             Err(refusal) => Err((exchange, refusal.into())),
         }
@@ -120,11 +120,23 @@ impl Parked {
 }
 
 impl InLine {
-    /// Enters it, with so many bytes.
-    pub fn enter(backend: &Arc<Backend>, ticket: &mut Ticket, kept: usize, asked: Instant) -> Result<Self, Refusal> {
+    /// Enters it, with so many bytes, by routes of this version.
+    pub fn enter(
+        core: &Core,
+        backend: &Arc<Backend>,
+        ticket: &mut Ticket,
+        routes: headgate_config::Version,
+        kept: usize,
+        asked: Instant,
+    ) -> Result<Self, Refusal> {
         let mut charge = backend.charge();
         charge.grow(kept as u64)?;
-        Ok(Self { waiting: backend.enqueue(ticket, asked)?, charge })
+        let waiting = backend.enqueue(ticket, asked)?;
+        // who waited when newer routes became live was told so: not this one, if that was between its look at them and here
+        if core.with_active(|active| active.version) != routes {
+            waiting.reroute();
+        }
+        Ok(Self { waiting, charge })
     }
 
     /// Ready once the backend says something, the client has left, or the time is over.

@@ -13,6 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::SeqCst},
     },
+    task::Poll,
     thread,
     time::{Duration, Instant},
 };
@@ -68,6 +69,24 @@ async fn admitted(backend: &Backend, core: usize, dice: u64) -> Slot {
             Waited::Refused(refusal) => panic!("{refusal:?}"),
         }
     }
+}
+
+#[test]
+fn one_that_came_too_late_for_new_routes_can_be_told_alone() {
+    let registry = Registry::new(1, Limits::default(), 1);
+    let backend = registry.get_or_insert(&spec(1).into(), Instant::now());
+    publish(&registry, Vec::new(), Activation::Ready);
+    let enter = || backend.enqueue(&mut Ticket::new(CoreId(0), None), Instant::now()).unwrap();
+    let (mut other, mut late) = (enter(), enter());
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    late.reroute();
+    assert!(matches!(late.poll_slot(&mut cx, Instant::now()), Poll::Ready(Waited::Reroute)));
+    assert!(late.poll_slot(&mut cx, Instant::now()).is_pending(), "told once, and its place is kept");
+    assert!(other.poll_slot(&mut cx, Instant::now()).is_pending(), "it was there, and was told by whoever published");
+    // one that was given a slot in between has its answer
+    publish(&registry, ready([1]), Activation::Ready);
+    other.reroute();
+    assert!(matches!(other.poll_slot(&mut cx, Instant::now()), Poll::Ready(Waited::Slot(_))));
 }
 
 fn runtime() -> tokio::runtime::Runtime {

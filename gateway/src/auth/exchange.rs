@@ -89,7 +89,7 @@ impl Exchange<'_> {
             Admission::MustWait => {}
         }
         let kept = down.park(core.shared.limits.h2_stream_window as usize);
-        let mut place = InLine::enter(backend, ticket, kept, asked)?;
+        let mut place = InLine::enter(core, backend, ticket, self.plan.version, kept, asked)?;
         let granted = loop {
             match poll_fn(|cx| place.poll(down, core, tools, cx)).await {
                 Ok(Waited::Slot(slot)) => break Ok(Granted::Slot(slot)),

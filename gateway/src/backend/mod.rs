@@ -200,6 +200,10 @@ impl Backend {
         }
     }
 
+    fn reroute_one(&self, key: Key) {
+        self.locked(None, |state| state.reroute_one(key));
+    }
+
     /// What an operator and the metrics see.
     pub fn report(&self) -> Report {
         let state = self.lock();

@@ -292,14 +292,19 @@ impl State {
 
     /// Tells all who wait that the routes changed.
     pub fn reroute(&mut self) {
-        let Some(Waits { line, wakes, .. }) = self.waits.as_deref_mut() else { return };
-        let mut next = line.front();
+        let mut next = self.waits.as_deref().and_then(|waits| waits.line.front());
         while let Some(key) = next {
-            next = line.behind(key);
-            if let Fate::Waits { waker, rerouted } = &mut line.get_mut(key).fate {
-                *rerouted = true;
-                wakes.extend(waker.take());
-            }
+            next = self.waits().line.behind(key);
+            self.reroute_one(key);
+        }
+    }
+
+    /// Tells one who waits; nothing to one who was given an answer already.
+    pub fn reroute_one(&mut self, key: Key) {
+        let Waits { line, wakes, .. } = self.waits();
+        if let Fate::Waits { waker, rerouted } = &mut line.get_mut(key).fate {
+            *rerouted = true;
+            wakes.extend(waker.take());
         }
     }
 

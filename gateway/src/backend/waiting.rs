@@ -38,6 +38,13 @@ impl Waiting {
         self.deadline
     }
 
+    /// Tells this one alone that the routes changed: the next poll says so.
+    pub fn reroute(&self) {
+        if let Some(key) = self.key {
+            self.backend.reroute_one(key);
+        }
+    }
+
     /// The answer, or `Pending` with the waker stored. At the deadline a slot wins over the refusal.
     ///
     /// # Panics
