@@ -74,8 +74,8 @@ impl Load {
         (load, clients)
     }
 
-    /// Counts for so long what clients get without pauses, and lets them ask half as often; exchanges a second.
-    pub async fn halve(&self, time: Duration) -> f64 {
+    /// Counts for so long what clients get without pauses, and lets them ask half as often, or as often as is wanted; exchanges a second.
+    pub async fn settle(&self, time: Duration, wanted: Option<u64>) -> f64 {
         let sharing = [Lane::Kept, Lane::Fresh, Lane::Secure, Lane::Http2];
         let asked = || -> u64 {
             let lanes = self.world.ledger.lanes();
@@ -83,7 +83,8 @@ impl Load {
         };
         let (before, begun) = (asked(), Instant::now());
         tokio::time::sleep(time).await;
-        let rate = (asked() - before) as f64 / begun.elapsed().as_secs_f64() / 2.0;
+        let half = (asked() - before) as f64 / begun.elapsed().as_secs_f64() / 2.0;
+        let rate = wanted.map_or(half, |rate| rate as f64);
         let count = crew().iter().filter(|(_, _, pace)| matches!(pace, Pace::Share)).count();
         self.share_us.store((count as f64 / rate.max(1.0) * 1e6) as u64, Relaxed);
         rate

@@ -1,6 +1,6 @@
 //! Half of the load that this machine bears, for as long as is wanted, while backends, files, functions and clients misbehave by a seeded schedule; then everything has to be back at its base. `make soak` runs it and keeps its report.
 //!
-//! `SOAK_MINUTES` (30), `SOAK_SEED` (one that is printed), `SOAK_REPORT` (a path without an extension; none is written otherwise).
+//! `SOAK_MINUTES` (30), `SOAK_SEED` (one that is printed), `SOAK_RATE` (exchanges a second; half of what this machine bears if not given), `SOAK_REPORT` (a path without an extension; none is written otherwise).
 #![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
 mod ask;
@@ -42,7 +42,7 @@ fn the_gateway_holds_under_half_load_with_everything_going_wrong_around_it() {
     let seed = number("SOAK_SEED").unwrap_or_else(|| fastrand::u64(..100_000));
     println!("soak: {minutes} minutes, SOAK_SEED={seed}, {}", headgate_e2e::binary().display());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let report = runtime.block_on(run(Duration::from_secs(minutes * 60), seed));
+    let report = runtime.block_on(run(Duration::from_secs(minutes * 60), seed, number("SOAK_RATE")));
     println!("\n{}", report.text());
     if let Some(path) = std::env::var_os("SOAK_REPORT") {
         report.write(path.as_ref()).unwrap();
@@ -50,7 +50,9 @@ fn the_gateway_holds_under_half_load_with_everything_going_wrong_around_it() {
     assert!(report.holds(), "SOAK_SEED={seed} repeats the schedule");
 }
 
-async fn run(time: Duration, seed: u64) -> Report {
+async fn run(time: Duration, seed: u64, rate: Option<u64>) -> Report {
+    // made once, and not while it is measured
+    ask::bytes(ask::BYTES_MAX);
     let ledger = Arc::new(Ledger::open());
     let world = Arc::new(World::start(ledger.clone()).await);
     let base = at_rest(&world.headgate).await;
@@ -58,8 +60,8 @@ async fn run(time: Duration, seed: u64) -> Report {
     let (load, clients) = Load::start(world.clone(), seed);
     let over = Arc::new(AtomicBool::new(false));
     let collecting = tokio::spawn(collect(world.clone(), over.clone()));
-    let rate = load.halve(CALIBRATION).await;
-    ledger.say(&format!("{rate:.0} exchanges a second from here on, half of what was answered without pauses"));
+    let rate = load.settle(CALIBRATION, rate).await;
+    ledger.say(&format!("{rate:.0} exchanges a second to the split from here on"));
 
     let begun = Instant::now();
     let watching = tokio::spawn(watch(world.clone(), begun, over.clone()));

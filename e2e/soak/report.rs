@@ -74,7 +74,9 @@ impl Report {
     fn write_text(&self, out: &mut String) -> std::fmt::Result {
         let Setting { time, seed, rate, base, rest, posts } = &self.setting;
         let day = jiff::Timestamp::try_from(SystemTime::now()).map(|now| now.strftime("%Y-%m-%d").to_string());
-        let profile = if cfg!(debug_assertions) { "debug" } else { "release" };
+        // target/<profile>/headgate
+        let folder = headgate_e2e::binary().parent().and_then(Path::file_name).unwrap_or_default();
+        let profile = folder.to_string_lossy();
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let loads = self.samples.iter().map(|sample| sample.load).sum::<f64>() / self.samples.len().max(1) as f64;
         writeln!(
