@@ -61,8 +61,10 @@ const OF_NETWORKS: &[&str] = &[
     "request_timeout",
 ];
 
-/// What a process that is killed may cause: its connections end, and nobody listens until the next one does.
-const OF_KILLS: &[&str] = &["connect_refused", "upstream_reset", "upstream_closed_early", "upstream_truncated"];
+/// What processes that are killed may cause: connections end, nobody listens until the next one does, and where three in a row are killed
+/// in their first seconds, the function counts as one that cannot start.
+const OF_KILLS: &[&str] =
+    &["connect_refused", "upstream_reset", "upstream_closed_early", "upstream_truncated", "activation_failed"];
 
 impl Lane {
     /// All of them.
