@@ -14,8 +14,8 @@ async fn a_thousand_reloads_under_load() {
 }
 
 #[tokio::test]
-async fn five_handovers_under_load() {
-    stories::handovers(5, 200_000).await;
+async fn ten_handovers_under_load() {
+    stories::handovers(10, 200_000).await;
 }
 
 #[tokio::test]

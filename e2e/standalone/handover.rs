@@ -1,10 +1,14 @@
 //! One process follows another: no request is lost, what has begun ends where it began, and one that fails changes nothing.
 
-use crate::stories::{self, let_listen, log, waiting};
-use headgate_e2e::{Function, Headgate, Origin, Script, Wire, arrivals, backend, free_port, route, until};
+use crate::{
+    service::{datagrams, echo},
+    stories::{self, let_listen, log, waiting},
+};
+use headgate_e2e::{Function, Headgate, Origin, Script, Wire, arrivals, backend, free_port, route, until, within};
 use nix::sys::signal::Signal;
 use std::{fs, net::TcpListener, os::unix::process::CommandExt, path::PathBuf, process::Command};
 use tempfile::TempDir;
+use tokio::net::UdpSocket;
 
 const HOST: &str = "app.localhost";
 
@@ -62,6 +66,46 @@ async fn what_was_upgraded_ends_in_the_process_where_it_began() {
     assert_eq!(new.get(HOST, "/").await.status, 200);
     new.stop().await;
     assert!(!PathBuf::from(&path).exists(), "nothing is left");
+}
+
+/// One datagram after the other: the next one is sent when the last one came back, and none twice.
+#[tokio::test]
+async fn datagrams_find_the_new_process_and_none_is_lost() {
+    let (_line, path) = line();
+    let port = free_port();
+    let flags = ["--handover", path.as_str()];
+    let mut old = Headgate::run_with(&flags, &[("dns.yaml", datagrams(port, echo().await))]).await;
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    client.connect(("127.0.0.1", port)).await.unwrap();
+    let ask = async |number: u32| {
+        client.send(&number.to_be_bytes()).await.unwrap();
+        let mut answer = [0; 16];
+        let length = within("an answer", client.recv(&mut answer)).await.unwrap();
+        assert_eq!(answer[..length], number.to_be_bytes());
+    };
+    let mut number = 0;
+    let mut new = None;
+    while number < 2_000 {
+        ask(number).await;
+        number += 1;
+        if number == 500 {
+            new = Some(old.start_next(same, &flags));
+        }
+        // the last ones are of the new process alone
+        if number == 1_500 {
+            let new = new.as_ref().unwrap();
+            new.printed("follows process").await;
+            until("the client in the new one", async || {
+                ask(number).await;
+                number += 1;
+                new.metric("headgate_carried_open", "").await == 1.0
+            })
+            .await;
+        }
+    }
+    assert!(old.exit().await.success());
+    ask(number).await;
+    new.unwrap().stop().await;
 }
 
 #[tokio::test]

@@ -26,7 +26,8 @@ fn passing(command: &Command, tcp: &TcpListener, udp: &Bound) -> Command {
     shell
 }
 
-async fn echo() -> std::net::SocketAddr {
+/// An application that sends each datagram back.
+pub async fn echo() -> std::net::SocketAddr {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     tokio::spawn(async move {
@@ -38,7 +39,8 @@ async fn echo() -> std::net::SocketAddr {
     address
 }
 
-fn datagrams(port: u16, to: std::net::SocketAddr) -> String {
+/// A UDPRoute from a port to an application.
+pub fn datagrams(port: u16, to: std::net::SocketAddr) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\nspec:\n  gatewayClassName: headgate\n  \
          listeners:\n  - {{name: dns, port: {port}, protocol: UDP}}\n---\n\
