@@ -56,6 +56,7 @@ impl Rig {
             proxied: Proxied::default(),
             log: None,
             admin: None,
+            inheritance: Default::default(),
         });
         let gateway = gateway.expect("threads can be started");
         let port = TcpListener::bind((loopback, 0)).and_then(|free| free.local_addr()).expect("a port is free").port();

@@ -39,9 +39,9 @@ pub struct Script {
     steps: Vec<Step>,
     /// Of the trailers.
     pub trailers: Vec<Field>,
-    /// HEADERS frames of any stream that are not the trailers.
+    /// HEADERS frames of any stream that do not follow a head of theirs.
     pub heads: usize,
-    /// Whether there are frames of any kind: then it is not known what it means.
+    /// Whether there are frames of any kind, or no head: then it is not known what it means, and maybe not answered.
     pub is_wild: bool,
 }
 
@@ -56,7 +56,9 @@ impl Script {
     pub fn read(text: &[u8]) -> Self {
         let mut script = Self::default();
         text.split(|&b| b == b'\n').filter(|line| !line.is_empty()).for_each(|line| script.line(line));
-        script.heads += usize::from(!script.fields.is_empty());
+        let is_headless = script.fields.is_empty();
+        script.heads += usize::from(!is_headless || !script.trailers.is_empty());
+        script.is_wild |= is_headless;
         script
     }
 
