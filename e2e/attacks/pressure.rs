@@ -2,6 +2,8 @@
 
 use crate::rig::{HOST, Rig, Way, head};
 use headgate_e2e::{Authority, Script, Wire, field, until};
+use rustls::{ClientConfig, ClientConnection};
+use rustls_pki_types::ServerName;
 use std::{
     io,
     pin::Pin,
@@ -232,5 +234,81 @@ async fn a_client_hello_in_any_pieces_is_one_and_noise_is_none() {
     assert!(rig.authority().connect(rig.tls(), "other.localhost", &[]).await.is_err());
     let mut wire = rig.open(Way::Tls).await;
     assert_eq!(wire.ask(head("GET / HTTP/1.1", "", "")).await.status, 200);
+    rig.headgate.stop().await;
+}
+
+/// RFC 9110 §15.5.9: a body that never stands still and yet never ends is 408, once it came more slowly than the limit for long enough.
+#[tokio::test]
+async fn a_body_that_drips_is_ended() {
+    let rig = Rig::with(&["--body-idle", "1s", "--body-bytes-per-s", "1KiB"], |_| Script::ok("ok")).await;
+    let (read, mut write) = TcpStream::connect(rig.plain).await.unwrap().into_split();
+    let dripping = tokio::spawn(async move {
+        let _ = write.write_all(head("POST / HTTP/1.1", "Content-Length: 100000\r\n", "").as_bytes()).await;
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    let answer = Wire::over(tokio::io::join(read, tokio::io::sink())).answer().await;
+    assert_eq!((answer.status, answer.failure()), (408, Some("body_timeout")));
+    dripping.abort();
+    // the same bytes at once are a body like any other
+    let mut wire = rig.open(Way::Plain).await;
+    let whole = head("POST / HTTP/1.1", "Content-Length: 100000\r\n", &"x".repeat(100_000));
+    assert_eq!(wire.ask(whole).await.status, 200);
+    rig.headgate.stop().await;
+}
+
+/// One client has as many connections as it may; what is over makes room.
+#[tokio::test]
+async fn one_client_takes_no_more_connections_than_it_may() {
+    let rig = Rig::with(&["--connections-per-client", "3"], |_| Script::ok("ok")).await;
+    let get = head("GET / HTTP/1.1", "", "");
+    let mut open = Vec::new();
+    for way in [Way::Plain, Way::Tls, Way::Plain] {
+        let mut wire = rig.open(way).await;
+        assert_eq!(wire.ask(&get).await.status, 200);
+        open.push(wire);
+    }
+    for to in [rig.plain, rig.tls()] {
+        assert_eq!(Wire::open(to).await.rest().await, b"");
+    }
+    let refused = "limit=\"connections_per_client\"";
+    assert_eq!(rig.headgate.metric("headgate_connections_refused_total", refused).await, 2.0);
+    assert_eq!(open[1].ask(&get).await.status, 200);
+    open.remove(1);
+    until("there is room", async || {
+        let mut wire = rig.open(Way::Plain).await;
+        wire.send(&get).await;
+        wire.try_answer(false).await.is_ok_and(|answer| answer.status == 200)
+    })
+    .await;
+    rig.headgate.stop().await;
+}
+
+/// As many clients shake hands at once as may; the next one has its turn when one is done with it, or gone.
+#[tokio::test]
+async fn handshakes_take_turns() {
+    let rig = Rig::with(&["--handshakes", "1"], |_| Script::ok("ok")).await;
+    let config = ClientConfig::builder().with_root_certificates(rig.authority().roots()).with_no_client_auth();
+    let mut half = ClientConnection::new(config.into(), ServerName::try_from(HOST).unwrap()).unwrap();
+    let mut hello = Vec::new();
+    half.write_tls(&mut hello).unwrap();
+    // says hello, and never answers what it is answered
+    let mut stuck = Wire::open(rig.tls()).await;
+    stuck.send(hello).await;
+    let under_way = async || rig.headgate.metric("headgate_handshakes_open", "").await;
+    until("it shakes hands", async || under_way().await == 1.0).await;
+    let mut next = Box::pin(rig.open(Way::Tls));
+    let there = until("the next one is there", async || {
+        rig.headgate.metric("headgate_connections_open", "").await >= 2.0 && rig.canary().await == 200
+    });
+    tokio::select! {
+        () = there => {}
+        _ = &mut next => panic!("two at once"),
+    }
+    assert_eq!(under_way().await, 1.0);
+    drop(stuck);
+    assert_eq!(next.await.ask(head("GET / HTTP/1.1", "", "")).await.status, 200);
+    until("nobody shakes hands", async || under_way().await == 0.0).await;
     rig.headgate.stop().await;
 }

@@ -52,7 +52,7 @@ pub fn arrivals(file: &Path) -> Vec<Arrival> {
     text.lines().map(read).collect()
 }
 
-/// The program: listens on `PORT`, `LISTEN_AFTER_MS` after its start, and not before the file `LISTEN_WHEN` is there; answers `HOLD_MS` after a request is complete; tells `LOG`.
+/// The program: listens on `PORT`, `LISTEN_AFTER_MS` after its start, and not before the file `LISTEN_WHEN` is there; leaves with the first connection unless the file `STAY_WHEN` is there; answers `HOLD_MS` after a request is complete; tells `LOG`.
 /// `/bytes/1000` is answered with so many bytes of the pattern.
 pub fn application() {
     let wanted = |name: &str| Duration::from_millis(env::var(name).map_or(0, |text| text.parse().unwrap()));
@@ -64,6 +64,10 @@ pub fn application() {
     runtime.block_on(async {
         let port: u16 = env::var("PORT").unwrap().parse().unwrap();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        if env::var("STAY_WHEN").is_ok_and(|file| !Path::new(&file).exists()) {
+            listener.accept().await.unwrap();
+            std::process::exit(7);
+        }
         let at_once = Arc::new(AtomicUsize::new(0));
         loop {
             let (socket, _) = listener.accept().await.unwrap();

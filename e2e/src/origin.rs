@@ -13,6 +13,7 @@ use std::{
 use tokio::{
     io::{AsyncWriteExt, DuplexStream, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    sync::Semaphore,
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
@@ -25,6 +26,7 @@ pub struct Script(Vec<Step>);
 enum Step {
     Write(Vec<u8>),
     Wait(Duration),
+    WaitFor(Arc<Semaphore>),
     Tunnel,
     Close,
 }
@@ -57,10 +59,24 @@ impl Script {
         self
     }
 
+    /// Waits until the test gives it a turn.
+    #[must_use]
+    pub fn wait_for(mut self, turns: &Arc<Semaphore>) -> Self {
+        self.0.push(Step::WaitFor(turns.clone()));
+        self
+    }
+
     /// Sends back every byte from here on.
     #[must_use]
     pub fn tunnel(mut self) -> Self {
         self.0.push(Step::Tunnel);
+        self
+    }
+
+    /// Goes on with another.
+    #[must_use]
+    pub fn then(mut self, next: Self) -> Self {
+        self.0.extend(next.0);
         self
     }
 
@@ -248,6 +264,7 @@ async fn converse(mut stream: impl crate::wire::Stream, seen: &Mutex<Seen>, repl
                     }
                 }
                 Step::Wait(time) => tokio::time::sleep(time).await,
+                Step::WaitFor(turns) => turns.acquire().await.unwrap().forget(),
                 Step::Tunnel => {
                     let (mut near, far) = tokio::io::duplex(64 * 1024);
                     if near.write_all(reader.rest()).await.is_err() {

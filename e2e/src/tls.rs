@@ -27,6 +27,13 @@ impl Authority {
         self.issuer.pem()
     }
 
+    /// What a client has that trusts nobody else.
+    pub fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).unwrap();
+        roots
+    }
+
     /// A certificate for names, and its key.
     pub fn issue(&self, names: &[&str]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
@@ -68,9 +75,7 @@ impl Authority {
         let (certificate, key) = self.issue(names);
         let chain = vec![rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
-        let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+        let verifier = WebPkiClientVerifier::builder(Arc::new(self.roots())).build().unwrap();
         let builder = ServerConfig::builder().with_client_cert_verifier(verifier);
         Arc::new(builder.with_single_cert(chain, key).unwrap()).into()
     }
@@ -83,9 +88,7 @@ impl Authority {
 
     /// The same on a stream that is open already.
     pub async fn shake_hands<S: Stream>(&self, stream: S, name: &str, alpn: &[&str]) -> std::io::Result<TlsStream<S>> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.issuer.der().clone()).unwrap();
-        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let mut config = ClientConfig::builder().with_root_certificates(self.roots()).with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await

@@ -155,3 +155,35 @@ async fn a_function_that_crashes_at_start_answers_soon_and_works_once_mended() {
     headgate.serves("hello.default.localhost", "/", |answer| answer.text() == "hello\n").await;
     headgate.stop().await;
 }
+
+/// Z4: processes that listen and leave with the first connection. Who waits is answered and not held for ever; nothing is started more often than
+/// the pauses between starts allow; and once they stay, requests are served once.
+#[tokio::test]
+async fn a_function_that_comes_and_goes_is_answered_for_and_works_once_it_stays() {
+    let home = tempfile::tempdir().unwrap();
+    let stay = home.path().join("stay");
+    let function = recording(&home).env("STAY_WHEN", stay.display()).replicas(0, 1);
+    let headgate = Headgate::run_with(&["--wait-unknown", "10s"], &[("f.yaml", function.to_string())]).await;
+    let asked = Instant::now();
+    let mut wires = Vec::new();
+    for order in [0, 1, 2] {
+        let mut wire = Wire::open(headgate.address).await;
+        wire.send(request(order)).await;
+        wires.push(wire);
+    }
+    for mut wire in wires {
+        let answer = wire.answer().await;
+        println!("{} {:?} after {:?}", answer.status, answer.failure(), asked.elapsed());
+        // of one that was sent to a process nobody knows what became of it
+        assert!([502, 503, 504].contains(&answer.status) && answer.failure().is_some(), "{}", answer.text());
+    }
+    let is_broken = |answer: &Answer| answer.failure() == Some("activation_failed");
+    headgate.serves("busy.default.localhost", "/", is_broken).await;
+    let is_exit = |line: &&String| line.contains("replica #") && line.contains("exited with code 7");
+    let exits = headgate.output().iter().filter(is_exit).count() as u64;
+    assert!(exits <= 4 + asked.elapsed().as_secs(), "{exits} starts in {:?}", asked.elapsed());
+    assert!(arrivals(&log(&home)).is_empty());
+    std::fs::write(&stay, "").unwrap();
+    headgate.serves("busy.default.localhost", "/", |answer| answer.status == 200).await;
+    headgate.stop().await;
+}

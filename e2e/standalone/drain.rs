@@ -64,6 +64,48 @@ async fn what_waits_is_served_if_its_function_starts_meanwhile() {
     assert!(started.elapsed() < Duration::from_secs(10), "the grace is a limit, not a wait");
 }
 
+/// Z5: a hundred that wait, over both protocols, are each answered: with 503 before the end, or by the function if that starts meanwhile.
+#[tokio::test]
+async fn a_hundred_that_wait_are_all_answered() {
+    for starts in [false, true] {
+        let home = tempfile::tempdir().unwrap();
+        let files = [("busy.yaml", waiting(&home).to_string())];
+        let grace = if starts { "20s" } else { "2s" };
+        let mut headgate = Headgate::run_with(&["--drain-grace", grace], &files).await;
+        let (mut wires, mut streams) = (Vec::new(), Vec::new());
+        for _ in 0..50 {
+            let mut wire = Wire::open(headgate.address).await;
+            wire.send(get(BUSY, "/")).await;
+            wires.push(wire);
+        }
+        for _ in 0..5 {
+            let client = H2::open(headgate.address).await;
+            let ask = || {
+                let client = client.clone();
+                tokio::spawn(async move { client.get(BUSY, "/").await })
+            };
+            streams.extend((0..10).map(|_| ask()));
+        }
+        until("all wait", async || headgate.metric("headgate_queue_depth", "busy").await == 100.0).await;
+        headgate.signal(Signal::SIGTERM);
+        headgate.printed("draining").await;
+        if starts {
+            let_listen(&home);
+        }
+        let expected = if starts { (200, None) } else { (503, Some("draining")) };
+        for mut wire in wires {
+            let answer = wire.answer().await;
+            assert_eq!(((answer.status, answer.failure()), answer.keeps_alive()), (expected, false));
+        }
+        for stream in streams {
+            let answer = within("an answer", stream).await.unwrap().unwrap();
+            assert_eq!(answer.status, expected.0);
+            assert_eq!(answer.field("proxy-status").is_some_and(|said| said.contains("draining")), !starts);
+        }
+        assert!(headgate.exit().await.success());
+    }
+}
+
 /// RFC 9113 §6.8: which stream was the last that is served, and why no more are.
 fn farewell(frame: &Frame) -> Option<(u32, u32)> {
     let word = |at: usize| u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap());

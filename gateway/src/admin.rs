@@ -4,7 +4,7 @@ use crate::{
     backend::{Backend, EndpointReport},
     core::Shared,
     question::Question,
-    telemetry::BackendGauges,
+    telemetry::{BackendGauges, Gauges},
 };
 use http_body_util::Full;
 use hyper::{Request, Response, StatusCode, body::Incoming, header, service::service_fn};
@@ -165,7 +165,7 @@ fn text(status: StatusCode, kind: &'static str, body: String) -> Answer {
     answer
 }
 
-fn gauges(shared: &Shared) -> Vec<BackendGauges> {
+fn gauges(shared: &Shared) -> Gauges {
     let gauge = |backend: Arc<Backend>| {
         let report = backend.report();
         let listed = || report.endpoints.iter().filter(|endpoint| endpoint.listed);
@@ -178,5 +178,6 @@ fn gauges(shared: &Shared) -> Vec<BackendGauges> {
             endpoints_ready: listed().filter(|endpoint| endpoint.ready && !endpoint.ejected).count() as u64,
         }
     };
-    shared.registry.all().into_iter().map(gauge).collect()
+    let backends = shared.registry.all().into_iter().map(gauge).collect();
+    Gauges { backends, memory: shared.memory.report(), handshakes: shared.handshakes_open() as u64 }
 }

@@ -1,7 +1,7 @@
 //! Read buffers and spent heads of one core, lent while bytes are in flight. An idle or parked connection holds none.
 
 use headgate_message::Fields;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 /// Bytes of a buffer: one read of a socket.
 pub const BUFFER_BYTES: usize = 16 * 1024;
@@ -15,6 +15,7 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 pub struct Buffers {
     bare: RefCell<Vec<Vec<u8>>>,
     spent: RefCell<Vec<Fields>>,
+    keeps_none: Cell<bool>,
 }
 
 impl Buffers {
@@ -26,13 +27,22 @@ impl Buffers {
     /// Takes a buffer back.
     pub fn give(&self, mut buffer: Vec<u8>) {
         // looked at first: most of what is given back has nothing in it
-        if !is_worth_keeping(&buffer) {
+        if !is_worth_keeping(&buffer) || self.keeps_none.get() {
             return;
         }
         let mut kept = self.bare.borrow_mut();
         if kept.len() < KEPT_MAX {
             buffer.clear();
             kept.push(buffer);
+        }
+    }
+
+    /// While memory is short nothing is kept for reuse.
+    pub fn save(&self, memory_is_short: bool) {
+        self.keeps_none.set(memory_is_short);
+        if memory_is_short {
+            self.bare.take();
+            self.spent.take();
         }
     }
 
@@ -43,6 +53,9 @@ impl Buffers {
 
     /// Takes a head back.
     pub fn give_spent(&self, fields: Fields) {
+        if self.keeps_none.get() {
+            return;
+        }
         let mut kept = self.spent.borrow_mut();
         if kept.len() < KEPT_MAX && (BUFFER_BYTES..=KEPT_BYTES_MAX).contains(&fields.text_capacity()) {
             kept.push(fields);

@@ -8,7 +8,8 @@ use crate::{
     drain::Bell,
     forwarded::{Hop, TrustedHops},
     limits::Limits,
-    listen::{self, Connection, Inherited, Opened, Proxied, Workers, tls::TlsTable},
+    listen::{self, Clients, Connection, Crowd, Inherited, Opened, Proxied, Workers, tls::TlsTable},
+    memory::Memory,
     pool::{Pool, PoolKey},
     telemetry::{Shard, Telemetry},
 };
@@ -30,7 +31,10 @@ use std::{
 };
 use tokio::{
     net::{TcpStream, UdpSocket},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender},
+    sync::{
+        Semaphore,
+        mpsc::{UnboundedReceiver, UnboundedSender},
+    },
     task::AbortHandle,
 };
 
@@ -58,6 +62,8 @@ pub struct Shared {
     pub proxied: Proxied,
     /// Backends, which outlive Tables.
     pub registry: Registry,
+    /// How short memory is.
+    pub memory: Arc<Memory>,
     /// Metrics, log, ring.
     pub telemetry: Telemetry,
     /// What the program around the gateway shows on the admin port, by path.
@@ -69,6 +75,10 @@ pub struct Shared {
     posts: Vec<UnboundedSender<Post>>,
     /// Connections of each core, handed over or open.
     loads: Vec<AtomicUsize>,
+    /// Connections of each client.
+    pub clients: Arc<Clients>,
+    /// Turns for TLS handshakes.
+    pub handshakes: Semaphore,
     /// Clients of UDPRoutes.
     datagram_clients: AtomicUsize,
     /// Idle connections to endpoints of bounded concurrency: a connection idle on another core could hold the only worker.
@@ -95,6 +105,8 @@ pub enum Post {
     Echo(UnboundedSender<()>),
     /// Let go of the last version of the routes.
     Refresh,
+    /// Memory is short, or no longer: keep buffers for reuse or not; who waits or rests looks again.
+    Shed,
     /// Drain until then.
     Drain(Instant),
     /// End the thread.
@@ -118,9 +130,12 @@ impl Shared {
         (
             Arc::new(Self {
                 active,
+                clients: Clients::new(limits.connections_per_client),
+                handshakes: Semaphore::new(limits.handshakes),
                 limits,
                 trusted,
                 proxied,
+                memory: registry.memory().clone(),
                 registry,
                 telemetry,
                 pages: Mutex::default(),
@@ -183,18 +198,30 @@ impl Shared {
         self.loads.iter().map(|load| load.load(Relaxed)).sum()
     }
 
-    /// Counts a connection in, unless the limit is reached.
-    pub fn admit_connection(&self, core: usize) -> bool {
-        let room = self.connections() < self.limits.connections;
-        if room {
-            self.loads[core].fetch_add(1, Relaxed);
+    /// Counts a connection in.
+    ///
+    /// # Errors
+    /// If there is no room for it: the limit that it met.
+    pub fn admit_connection(&self, core: usize) -> Result<(), Crowd> {
+        if self.memory.is_critical() {
+            return Err(Crowd::Memory);
         }
-        room
+        if self.connections() >= self.limits.connections {
+            return Err(Crowd::Connections);
+        }
+        self.loads[core].fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    /// TLS handshakes under way.
+    pub fn handshakes_open(&self) -> usize {
+        self.limits.handshakes - self.handshakes.available_permits()
     }
 
     /// Counts a client of datagrams in as a connection, unless one of the limits is reached.
     pub fn admit_datagram_client(&self, core: usize) -> bool {
-        let room = self.datagram_clients.load(Relaxed) < self.limits.datagram_clients && self.admit_connection(core);
+        let has_room = self.datagram_clients.load(Relaxed) < self.limits.datagram_clients;
+        let room = has_room && self.admit_connection(core).is_ok();
         if room {
             self.datagram_clients.fetch_add(1, Relaxed);
         }
@@ -501,6 +528,10 @@ pub fn run(id: usize, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Post>) {
                 Post::Yield(until) => core.yield_ports(until),
                 Post::Echo(echo) => drop(echo),
                 Post::Refresh => core.refresh(),
+                Post::Shed => {
+                    core.buffers.save(core.shared.memory.is_tight());
+                    core.bell.stir();
+                }
                 Post::Drain(until) => {
                     core.unlisten(|_| true);
                     core.close(|_| true, until);

@@ -22,13 +22,13 @@ impl Bell {
     /// Starts draining: everything must have ended by `until`. Wakes every listener.
     pub fn ring(&self, until: Instant) {
         self.until.set(Some(until));
-        self.wake();
+        self.stir();
     }
 
     /// Clients find another process at the same ports: those that can be told without loss are, and nothing else ends. Wakes every listener.
     pub fn send_away(&self) {
         self.sends_away.set(true);
-        self.wake();
+        self.stir();
     }
 
     /// Whether a connection ends with the answer that begins now.
@@ -36,7 +36,8 @@ impl Bell {
         self.sends_away.get() || self.is_rung()
     }
 
-    fn wake(&self) {
+    /// Wakes every listener, without a word: something else changed that they look at.
+    pub fn stir(&self) {
         for waker in self.listeners.borrow().iter() {
             waker.iter().for_each(Waker::wake_by_ref);
         }

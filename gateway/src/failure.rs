@@ -114,7 +114,7 @@ failures! {
     HeadTimeout = Client "head_timeout" 408 Later "http_request_error" grpc 14:
         "the request head did not arrive in time", "send the head at once, or raise --head-timeout";
     BodyTimeout = Client "body_timeout" 408 Never "http_request_error" grpc 14:
-        "the request body stood still for too long", "send on, or raise --body-idle";
+        "the request body stood still for too long, or came too slowly", "send on, or raise --body-idle or lower --body-bytes-per-s";
     ClientGone = Client "client_gone" 499 Never "connection_terminated" grpc 1:
         "the client left before the answer was complete", "nothing; a client's own time limit below the function's time shows here";
     WriteStall = Client "write_stall" 499 Never "connection_write_timeout" grpc 1:
@@ -167,6 +167,8 @@ failures! {
         "as many requests wait for this backend as may", "come again after Retry-After; raise the function's maxReplicas or concurrency, or --queue-count and --queue-bytes";
     GatewayFull = Gateway "gateway_full" 503 Later "connection_limit_reached" grpc 14:
         "as many requests wait in this gateway as may", "come again after Retry-After; add gateways, or raise --queue-count-total and --queue-bytes-total";
+    MemoryShed = Gateway "memory_shed" 503 Later "connection_limit_reached" grpc 14:
+        "this gateway is short of memory and keeps no more", "come again after Retry-After; add gateways, or give this one more memory or raise --memory";
     QueueTimeout = Gateway "queue_timeout" 504 Later "connection_limit_reached" grpc 14:
         "no instance of the backend became free in time", "come again after Retry-After; raise the function's maxReplicas or concurrency, or its wait limit";
     ArmCold = Gateway "arm_cold" 503 Later "destination_unavailable" grpc 14:
@@ -402,7 +404,7 @@ pub(crate) mod tests {
              client_gone write_stall bad_proxy_header not_tls no_server_name tls_refused carried_idle no_listener no_route \
              misdirected rule_invalid no_backend backend_invalid filter_unsupported rewrite_invalid auth_denied \
              auth_body_too_large auth_unavailable auth_timeout auth_answer_invalid queue_full \
-             gateway_full queue_timeout arm_cold activation_timeout activation_failed no_endpoints \
+             gateway_full memory_shed queue_timeout arm_cold activation_timeout activation_failed no_endpoints \
              draining connect_refused connect_unreachable connect_timeout upstream_tls upstream_trust upstream_reset \
              upstream_closed_early upstream_malformed upstream_head_too_large upstream_truncated upgrade_failed \
              request_timeout attempt_timeout upstream_idle internal"

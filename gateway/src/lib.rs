@@ -20,6 +20,7 @@ pub mod forwarded;
 mod io;
 pub mod limits;
 mod listen;
+pub mod memory;
 mod meter;
 mod mirror;
 mod places;
@@ -83,6 +84,8 @@ pub struct Gateway {
     commands: mpsc::Sender<Command>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     admin: Option<SocketAddr>,
+    /// Closed once nobody needs to watch the memory any more.
+    watched: Mutex<Option<std::sync::mpsc::Sender<()>>>,
 }
 
 enum Command {
@@ -130,7 +133,12 @@ impl Gateway {
             .name("control".into())
             .spawn(move || control(control_shared, subscriber, inbox, admin))?;
         threads.push(control);
-        Ok(Self { shared, commands, threads: Mutex::new(threads), admin: admin_address })
+        let (watched, over) = std::sync::mpsc::channel();
+        let of_memory = shared.clone();
+        let watch = std::thread::Builder::new().name("memory".into()).spawn(move || memory::watch(of_memory, over))?;
+        threads.push(watch);
+        let (threads, watched) = (Mutex::new(threads), Mutex::new(Some(watched)));
+        Ok(Self { shared, commands, threads, admin: admin_address, watched })
     }
 
     /// Makes a Snapshot live: atomically, under load, for waiting requests too. Once the gateway has drained nothing becomes live
@@ -260,6 +268,7 @@ impl Gateway {
         let cut = self.shared.connections();
         (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Stop));
         let _ = self.commands.send(Command::Stop).await;
+        drop(self.watched.lock().expect("nothing panics while it holds this lock").take());
         let threads = std::mem::take(&mut *self.threads.lock().expect("nothing panics while it holds this lock"));
         let _ = tokio::task::spawn_blocking(|| threads.into_iter().for_each(|thread| drop(thread.join()))).await;
         cut

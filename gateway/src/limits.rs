@@ -91,8 +91,10 @@ limits! {
         "A connection without a request; then it is closed.";
     body_idle: Duration = seconds(30), Time, Some(Failure::BodyTimeout),
         "Between two reads of a request body.";
+    body_bytes_per_s: Option<u32> = None, Bytes, Some(Failure::BodyTimeout),
+        "The least that a client sends of a request body in a second, over all the time that it was waited for, once that is longer than --body-idle. Streams of gRPC that say little need none.";
     write_stall: Duration = seconds(30), Time, Some(Failure::WriteStall),
-        "A client that takes no byte of its answer: by HTTP/2 flow control, then its stream is closed; by TCP, then its connection is.";
+        "A client that does not take a piece of its answer (16 KiB at most): by HTTP/2 flow control, then its stream is closed; by TCP, then its connection is.";
     tunnel_idle: Option<Duration> = Some(seconds(3600)), Time, None,
         "An upgraded connection (WebSocket), or one of a TCPRoute or TLSRoute, on which nobody sends; then it is closed.";
     datagram_idle: Duration = seconds(60), Time, Some(Failure::CarriedIdle),
@@ -105,6 +107,10 @@ limits! {
     // How many clients there may be.
     connections: usize = 16_384, Count, None,
         "Client connections of the process; more are closed at accept.";
+    connections_per_client: Option<u32> = None, Count, None,
+        "Connections of one client, by its address or /64 of IPv6, as the PROXY protocol tells it where that is expected; more are closed. Load balancers and NAT show many clients as one.";
+    handshakes: usize = 4_096, Count, None,
+        "TLS handshakes of the process at once, from the whole ClientHello on; more wait for their turn, within --tls-handshake.";
     h2_streams: u32 = 100, Count, None,
         "Requests at once on one HTTP/2 connection (SETTINGS_MAX_CONCURRENT_STREAMS); more are refused, and safe to send again.";
     h2_age: Option<Duration> = Some(seconds(3600)), Time, None,
@@ -182,7 +188,7 @@ limits! {
     upstream_keep_alive: Duration = seconds(60), Time, None,
         "An unused connection to an endpoint; then it is closed.";
     eject_failures: u32 = 5, Count, None,
-        "Consecutive failures after which an endpoint gets no requests for a while.";
+        "Consecutive failures, answers of 500, 502, 503 and 504 among them, after which an endpoint gets no requests for a while; where more than half would get none, all do.";
     eject_least: Duration = seconds(1), Time, None,
         "The first such while; each further one is twice as long.";
     eject_most: Duration = seconds(30), Time, None,
@@ -199,6 +205,8 @@ limits! {
         "The connection of a probe that waits for its first request; then it is closed.";
 
     // The process.
+    memory: u64 = 0, Bytes, Some(Failure::MemoryShed),
+        "Memory of the process that the system cannot take back; near it, requests that would have to wait are refused, then new connections. 0 is the limit of the process's control group (cgroup v2), if it has one.";
     drain_grace: Duration = seconds(30), Time, Some(Failure::Draining),
         "From the signal to stop to the end; what still waits then is answered, what still runs is cut.";
     log_bytes: usize = 256 * KIB, Bytes, None,
@@ -265,7 +273,10 @@ impl Limits {
             (1..=WINDOW_MAX).contains(&self.h2_stream_window),
             "--h2-stream-window must be 1 to 2147483647 bytes (RFC 9113 §6.9)",
         );
+        must(self.memory == 0 || self.memory >= 16 * MIB as u64, "--memory must be 0 or at least 16MiB");
         must(self.h2_streams > 0 && self.connections > 0, "--h2-streams and --connections must be at least 1");
+        must((1..=1 << 20).contains(&self.handshakes), "--handshakes must be 1 to 1048576");
+        must(self.connections_per_client != Some(0), "--connections-per-client must be at least 1, or none");
         defects
     }
 }
@@ -391,7 +402,7 @@ pub fn docs_markdown() -> String {
     let mut text = String::from(
         "# Limits\n\n<!-- Made from gateway/src/limits.rs; a test compares. UPDATE_DOCS=1 cargo test -p headgate-gateway writes it. -->\n\n\
          Every limit and time limit of the gateway is a flag. Times are written `500ms`, `10s`, `1m30s`, `1h`; sizes `512`, `64KiB`, `1MiB`;\n\
-         `none` switches off `--body-bytes`, `--tunnel-idle`, `--h2-age` and `--request-timeout`. The failures are explained in\n\
+         `none` switches off `--body-bytes`, `--body-bytes-per-s`, `--tunnel-idle`, `--connections-per-client`, `--h2-age` and `--request-timeout`. The failures are explained in\n\
          [failures.md](failures.md).\n\n\
          | flag | default | what it bounds | failure |\n|---|---|---|---|\n",
     );
@@ -399,8 +410,27 @@ pub fn docs_markdown() -> String {
         let failure = row.failure.map(|failure| format!("`{failure}`")).unwrap_or_default();
         text.push_str(&format!("| `--{}` | {} | {} | {failure} |\n", row.flag(), row.default(), row.text));
     }
+    text.push_str(MEMORY_MARKDOWN);
     text
 }
+
+const MEMORY_MARKDOWN: &str = "
+## When memory gets short
+
+Four times a second the gateway measures what the system cannot take back: its own memory against `--memory`, or, where that is 0, that of its control group against `memory.max`, sockets included and what is kept of
+files left out. In a Pod that is the memory limit of the container; a limit that is changed while it runs counts at once.
+
+| of the budget | what is refused | until |
+|---|---|---|
+| 90 % | Requests that would have to wait for a cold or full backend: 503 with `Retry-After` and the reason `memory_shed`. The backend starts all the same. Requests that wait and would keep more. Buffers for reuse are freed. | below 85 % |
+| 90 % for a second and longer | Requests that wait and keep 256 KiB or more, a second later 64 KiB, then 16, then 4. | below 85 % |
+| 95 % | New connections are closed at accept, new streams of HTTP/2 get `memory_shed`, connections on which nothing happens end. | below 90 % |
+
+An allocator keeps much of what is freed. So where memory stays the same for four seconds while less is served and kept than there was, the difference counts as free (`headgate_memory_free_bytes`), until memory
+grows again; each time that it does, twice as long must pass.
+
+Requests to backends that are warm are served on. The log has a line when a level begins and when it ends; `headgate_memory_level` is 0, 1 or 2, beside `headgate_memory_bytes` and `headgate_memory_budget_bytes`.
+";
 
 #[cfg(test)]
 mod tests {

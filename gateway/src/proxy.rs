@@ -135,7 +135,11 @@ impl Given {
 pub async fn serve(core: &Rc<Core>, mut down: Down, tools: &mut Tools<'_>) -> Served {
     let mut record = begin(core, &mut down);
     let arrived = down.arrived;
-    match Plan::of(core, &down) {
+    let planned = match down.version == Version::Http2 && core.shared.memory.is_critical() {
+        true => Err(Unplanned::for_memory(core)),
+        false => Plan::of(core, &down),
+    };
+    match planned {
         Ok(plan) => {
             let mut exchange = Exchange::new(core, down, plan, record);
             let filtered = exchange.filter(core, tools).await;
@@ -367,7 +371,7 @@ impl Exchange {
             return Outcome::Failed(fault);
         }
         let mut head_came = |head: &mut ResponseHead| {
-            slot.succeeded(progress.now());
+            slot.answered(head.status, progress.now());
             plan.filter_answer(head);
             head.fields.remove_where(|name| name.starts_with(b"x-headgate-"));
         };
@@ -382,7 +386,7 @@ impl Exchange {
         let limits = &core.shared.limits;
         let outcome = relay::relay(client, &mut up, &mut tries.replay, progress, limits, deadlines, tools).await;
         if matches!(outcome, Outcome::RetryStatus | Outcome::Switched(_)) {
-            slot.succeeded(progress.now());
+            slot.answered(progress.status.get(), progress.now());
         }
         tries.sent = up.tx.is_sent();
         match outcome {
@@ -463,6 +467,12 @@ impl Down {
 }
 
 impl Unplanned {
+    /// For a new stream of HTTP/2, which is taken like a new connection of HTTP/1: not while memory is that short.
+    fn for_memory(core: &Core) -> Self {
+        let fault = Fault { retry_after: Some(core.shared.limits.retry_least), ..Failure::MemoryShed.into() };
+        Self { version: core.with_active(|active| active.version), rule: None, fault }
+    }
+
     /// Notes in the record how far it came.
     fn note(self, core: &Core, record: &mut Record) -> Fault {
         record.routes = self.version;

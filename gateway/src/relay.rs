@@ -16,7 +16,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// How a try ended.
@@ -62,6 +62,8 @@ pub struct Progress {
     /// Whether the body that was read so far can be sent again.
     replayable: Cell<bool>,
     upload_ended: Cell<bool>,
+    /// How long the client was waited for with its body so far.
+    body_waited: Cell<Duration>,
     upload: Cell<Waits>,
     download: Cell<Waits>,
 }
@@ -89,6 +91,7 @@ impl Progress {
             grpc_status: Cell::default(),
             replayable: Cell::default(),
             upload_ended: Cell::default(),
+            body_waited: Cell::default(),
             upload: Cell::default(),
             download: Cell::default(),
         }
@@ -111,10 +114,25 @@ impl Progress {
         }
     }
 
+    /// Until when the client must send more of its body, waited for since then.
+    pub fn body_due(&self, since: Instant, limits: &Limits) -> Instant {
+        let allowed = match limits.body_bytes_per_s {
+            None => return since + limits.body_idle,
+            Some(rate) => Duration::from_secs_f64(self.bytes_up.get() as f64 / f64::from(rate.max(1))),
+        };
+        let left = allowed.max(limits.body_idle).saturating_sub(self.body_waited.get());
+        since + left.min(limits.body_idle)
+    }
+
+    /// Notes that the client was waited for.
+    pub fn waited_for_body(&self, time: Duration) {
+        self.body_waited.set(self.body_waited.get() + time);
+    }
+
     fn deadline(&self, limits: &Limits, deadlines: &Deadlines<'_>) -> (Option<Instant>, Failure) {
         let wait = |waits: Waits| match waits {
             Waits::Nobody => None,
-            Waits::ClientBody(since) => Some((since + limits.body_idle, Failure::BodyTimeout)),
+            Waits::ClientBody(since) => Some((self.body_due(since, limits), Failure::BodyTimeout)),
             Waits::ClientReads(since) => Some((since + limits.write_stall, Failure::WriteStall)),
             Waits::EndpointSends(since) | Waits::EndpointReads(since) => {
                 Some((since + limits.upstream_idle, Failure::UpstreamIdle))
@@ -267,8 +285,11 @@ async fn send_body(
                 Poll::Ready(part) => part,
                 Poll::Pending => {
                     tx.flush().await.map_err(by_endpoint)?;
-                    progress.upload.set(Waits::ClientBody(progress.now()));
-                    recv.await
+                    let since = progress.now();
+                    progress.upload.set(Waits::ClientBody(since));
+                    let part = recv.await;
+                    progress.waited_for_body(progress.now().saturating_duration_since(since));
+                    part
                 }
             }
         };
@@ -404,5 +425,39 @@ impl Deadlines<'_> {
     /// The first of them.
     pub fn first(&self) -> Option<Instant> {
         earlier(earlier(self.request, self.attempt), self.bell.until())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    #[test]
+    fn a_body_must_come_as_fast_as_the_limit_says_once_it_was_waited_for() {
+        let now = Instant::now();
+        let idle = seconds(30);
+        for (rate, bytes, waited_s, left_s) in [
+            (None, 0, 1_000, 30),
+            // at first its silence alone is bounded
+            (Some(100), 0, 0, 30),
+            (Some(100), 0, 20, 10),
+            (Some(100), 3_000, 20, 10),
+            (Some(100), 3_000, 30, 0),
+            // what came fast is time to wait, but never more than may be silent
+            (Some(100), 4_000, 30, 10),
+            (Some(100), 1 << 20, 30, 30),
+            (Some(100), 3_000, 1_000, 0),
+        ] {
+            let limits = Limits { body_idle: idle, body_bytes_per_s: rate, ..Limits::default() };
+            let progress = Progress::at(now);
+            progress.bytes_up.set(bytes);
+            progress.waited_for_body(seconds(waited_s));
+            let due = progress.body_due(now, &limits);
+            assert_eq!(due, now + seconds(left_s), "{rate:?}, {bytes} bytes, {waited_s} s");
+        }
     }
 }

@@ -120,7 +120,7 @@ impl Parked {
 }
 
 impl InLine {
-    /// Enters it, with so many bytes, by routes of this version.
+    /// Enters it, with so many bytes, by routes of this version. Refused or not, the backend knows that it is needed.
     pub fn enter(
         core: &Core,
         backend: &Arc<Backend>,
@@ -129,9 +129,9 @@ impl InLine {
         kept: usize,
         asked: Instant,
     ) -> Result<Self, Refusal> {
+        let waiting = backend.enqueue(ticket, asked)?;
         let mut charge = backend.charge();
         charge.grow(kept as u64)?;
-        let waiting = backend.enqueue(ticket, asked)?;
         // who waited when newer routes became live was told so: not this one, if that was between its look at them and here
         if core.with_active(|active| active.version) != routes {
             waiting.reroute();
@@ -147,7 +147,7 @@ impl InLine {
         tools: &mut Tools<'_>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Waited, Failure>> {
-        // only to be woken when draining starts: its limit is asked for below
+        // only to be woken when draining starts or memory gets short: both are asked for below
         let _ = tools.ear.poll_rung(cx);
         let limit = earlier(Some(self.waiting.deadline()), core.bell.until());
         let is_over = tools.timer.poll_expired(cx, limit).is_ready();
@@ -162,9 +162,9 @@ impl InLine {
             return Poll::Ready(Err(Failure::ClientGone));
         }
         let more = client.retained().saturating_sub(before);
-        match self.charge.grow(more as u64) {
+        match self.charge.grow(more as u64).and_then(|()| self.charge.may_stay()) {
             Ok(()) => Poll::Pending,
-            Err(refusal) => Poll::Ready(Err(refusal.failure)),
+            Err(refusal) => Poll::Ready(Ok(Waited::Refused(refusal))),
         }
     }
 }

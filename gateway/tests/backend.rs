@@ -5,6 +5,7 @@ use headgate_gateway::{
     backend::{self, Admission, Backend, CoreId, Registry, Slot, Ticket, Waited},
     failure::Failure,
     limits::Limits,
+    memory::Reading,
 };
 use std::{
     io::{Read, Write},
@@ -355,6 +356,42 @@ fn who_keeps_nothing_more_is_not_refused_where_nothing_is_free() {
     other.grow(10).unwrap();
     assert_eq!(charge.grow(1).unwrap_err().failure, Failure::GatewayFull);
     charge.grow(0).unwrap();
+}
+
+#[test]
+fn while_memory_is_tight_nobody_waits_anew_and_nothing_grows_but_a_start_begins() {
+    let now = Instant::now();
+    let registry = Registry::new(1, Limits::default(), 1);
+    let backend = registry.get_or_insert(&spec(1).into(), now);
+    let ticket = || Ticket::new(CoreId(0), None);
+    let (mut large, mut small) = (backend.charge(), backend.charge());
+    large.grow(64 << 10).unwrap();
+    small.grow(100).unwrap();
+    let look = |percent| registry.memory().look(Reading { bytes: percent, budget: 100, load: 0 });
+
+    look(90);
+    let refused = backend.enqueue(&mut ticket(), now).unwrap_err();
+    assert_eq!((refused.failure, refused.retry_after), (Failure::MemoryShed, Some(Duration::from_secs(5))));
+    assert!(registry.board().read(now).iter().any(|demand| demand.leased), "it is needed all the same");
+    assert_eq!(small.grow(1).unwrap_err().failure, Failure::MemoryShed);
+    assert_eq!((small.bytes(), registry.budget().bytes()), (100, (64 << 10) + 100), "nothing was counted");
+    small.grow(0).unwrap();
+    assert!(large.may_stay().is_ok() && small.may_stay().is_ok());
+    for _ in 0..8 {
+        look(91);
+    }
+    assert_eq!(large.may_stay().unwrap_err().failure, Failure::MemoryShed);
+    small.may_stay().unwrap();
+
+    // who need not wait is admitted
+    publish(&registry, ready([1]), Activation::Ready);
+    assert!(matches!(backend.try_admit(&ticket(), 0, now), Admission::Slot(_)));
+    publish(&registry, Vec::new(), Activation::Ready);
+
+    look(84);
+    large.may_stay().unwrap();
+    small.grow(1).unwrap();
+    backend.enqueue(&mut ticket(), now).unwrap();
 }
 
 #[test]

@@ -59,12 +59,14 @@ impl Kept<'_> {
         *replay = Replay::charged(most, self.backend.charge());
         let limits = &core.shared.limits;
         loop {
-            let idle = Instant::now() + limits.body_idle;
+            let since = Instant::now();
+            let idle = self.progress.body_due(since, limits);
             let until = || earlier(earlier(Some(idle), self.plan.deadline), core.bell.until());
             let part = match tools.ear.hearing(tools.timer.bound(until, down.rx.recv())).await {
                 Some(part) => part?,
                 None => return Err(passed(core, self.plan).unwrap_or(Failure::BodyTimeout).into()),
             };
+            self.progress.waited_for_body(since.elapsed());
             let chunk = match part {
                 Part::Data(chunk) => chunk,
                 Part::Trailers(trailers) => break replay.end(Some(trailers)),

@@ -55,7 +55,7 @@ impl Exchange<'_> {
             let until = *until.get_or_insert_with(|| Instant::now() + self.core.shared.limits.auth_timeout);
             match self.attempt(&slot, &down.connection, until, &mut tries, tools).await {
                 Ok(reply) => {
-                    slot.succeeded(Instant::now());
+                    slot.answered(reply.head.status, Instant::now());
                     return Ok(Exchanged::Reply(reply));
                 }
                 Err(fault) => {

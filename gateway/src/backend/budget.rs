@@ -94,6 +94,9 @@ impl Charge {
             return Ok(());
         }
         let backend = &self.backend;
+        if backend.shared.memory.is_tight() {
+            return Err(backend.refusal(Failure::MemoryShed));
+        }
         let bound = backend.bytes_bound.load(Relaxed);
         let fits = |used: u64| used.checked_add(bytes).filter(|after| *after <= bound);
         let Ok(own) = backend.bytes.fetch_update(Relaxed, Relaxed, fits) else {
@@ -105,6 +108,17 @@ impl Charge {
         }
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Whether what it counts may stay, however short memory is.
+    ///
+    /// # Errors
+    /// If it is so much that its request is to end.
+    pub fn may_stay(&self) -> Result<(), Refusal> {
+        match self.bytes >= self.backend.shared.memory.ends_from() {
+            true => Err(self.backend.refusal(Failure::MemoryShed)),
+            false => Ok(()),
+        }
     }
 
     /// Counts less: what was given back.

@@ -152,9 +152,14 @@ impl Backend {
     /// Puts the request in line, at its place by arrival. It waits until its own cap or the backend's wait limit, whichever is
     /// earlier. If the backend is cold, its demand is signalled at once.
     pub fn enqueue(&self, ticket: &mut Ticket, now: Instant) -> Result<Waiting, Refusal> {
-        let budget = &self.shared.budget;
+        let Shared { budget, memory, .. } = &*self.shared;
+        let afford = |own| match () {
+            () if memory.is_tight() => Err(Failure::MemoryShed),
+            () if budget.take_request(own) => Ok(()),
+            () => Err(Failure::GatewayFull),
+        };
         let (key, limit) = self.locked(Some(now), |state| {
-            let key = state.enqueue(ticket, |own| budget.take_request(own))?;
+            let key = state.enqueue(ticket, afford)?;
             Ok((key, state.wait_limit()))
         })?;
         let deadline = ticket.cap.map_or(now + limit, |cap| cap.min(now + limit));
@@ -242,8 +247,8 @@ impl Backend {
         self.locked(None, |_| ());
     }
 
-    fn succeeded(&self, id: EndpointId, counted: bool, now: Instant) {
-        self.locked(Some(now), |state| state.succeeded(id, counted));
+    fn answered(&self, id: EndpointId, erred: bool, counted: bool, now: Instant) {
+        self.locked(Some(now), |state| state.answered(id, erred, counted));
     }
 
     fn failed(&self, id: EndpointId, how: EndpointFailure, now: Instant) {

@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// `QueueFull`, `GatewayFull`, `QueueTimeout`, `ActivationTimeout`, `ActivationFailed` or `NoEndpoints`.
+    /// `QueueFull`, `GatewayFull`, `MemoryShed`, `QueueTimeout`, `ActivationTimeout`, `ActivationFailed` or `NoEndpoints`.
     pub failure: Failure,
     /// What an operator reads: why a start failed.
     pub detail: Option<Arc<str>>,

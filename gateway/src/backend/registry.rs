@@ -1,6 +1,7 @@
 //! All backends of a gateway by name and uid. They outlive routes; never forgets one with a request in flight or in line.
 
 use super::{Backend, Board, Budget, Limits};
+use crate::memory::Memory;
 use headgate_config::{self as config, BackendName, ByName};
 use std::{
     collections::{HashMap, HashSet},
@@ -15,6 +16,7 @@ pub(super) struct Shared {
     pub cores: usize,
     pub limits: Arc<Limits>,
     pub budget: Budget,
+    pub memory: Arc<Memory>,
     pub board: Board,
     pub attention: Attention,
 }
@@ -95,6 +97,7 @@ impl Registry {
             cores,
             budget: Budget::new(limits.queue_count_total.into(), limits.queue_bytes_total),
             limits: Arc::new(limits),
+            memory: Arc::default(),
             board: Board::default(),
             attention: Attention::default(),
         };
@@ -191,6 +194,11 @@ impl Registry {
     /// What waits in the whole gateway.
     pub fn budget(&self) -> &Budget {
         &self.0.shared.budget
+    }
+
+    /// How short memory is: whoever measures it says so here.
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.0.shared.memory
     }
 
     pub(super) fn shared(&self) -> &Shared {

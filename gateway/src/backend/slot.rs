@@ -3,7 +3,7 @@
 use super::{Endpoint, endpoint::Seat};
 use std::{marker::PhantomData, rc::Rc, sync::Arc, time::Instant};
 
-/// How a try failed at its endpoint, as far as its health is concerned. An answer of the application, 5xx included, is no failure.
+/// How a try failed at its endpoint, as far as its health is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndpointFailure {
     /// Nobody listens.
@@ -14,6 +14,14 @@ pub enum EndpointFailure {
     Broken,
     /// No answer in time.
     TimedOut,
+    /// An answer by which the application says that it cannot: see [`errs`].
+    Erred,
+}
+
+/// Whether a status says that the endpoint failed, whatever was asked. One that only answers so is left out as one that does not
+/// answer; where most do, none is.
+fn errs(status: u16) -> bool {
+    matches!(status, 500 | 502..=504)
 }
 
 /// A slot: a request in flight. Dropping it gives it to the head of the line, or frees it.
@@ -42,12 +50,22 @@ impl Slot {
         &self.seat.endpoint
     }
 
-    /// The first byte of the answer came. Costs one load unless the endpoint failed lately or the backend is just starting.
+    /// The head of the answer came, with this status.
+    pub fn answered(&self, status: u16, now: Instant) {
+        self.came(errs(status), now);
+    }
+
+    /// The first byte of an answer came that has no status.
     pub fn succeeded(&self, now: Instant) {
-        if (self.seat.endpoint.is_troubled() || (self.counted && self.seat.gate.is_starting()))
+        self.came(false, now);
+    }
+
+    /// Costs one load unless it is a failure, the endpoint failed lately or the backend is just starting.
+    fn came(&self, erred: bool, now: Instant) {
+        if (erred || self.seat.endpoint.is_troubled() || (self.counted && self.seat.gate.is_starting()))
             && let Some(backend) = self.seat.backend.upgrade()
         {
-            backend.succeeded(self.seat.endpoint.id, self.counted, now);
+            backend.answered(self.seat.endpoint.id, erred, self.counted, now);
         }
     }
 

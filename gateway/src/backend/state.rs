@@ -201,8 +201,12 @@ impl State {
         }
     }
 
-    /// Puts a request in line. `afford` takes its part of what the whole gateway may hold, told how many wait here.
-    pub fn enqueue(&mut self, ticket: &mut Ticket, afford: impl FnOnce(u64) -> bool) -> Result<Key, Refusal> {
+    /// Puts a request in line. `afford` takes its part of what the whole gateway may hold, told how many wait here, or says why not.
+    pub fn enqueue(
+        &mut self,
+        ticket: &mut Ticket,
+        afford: impl FnOnce(u64) -> Result<(), Failure>,
+    ) -> Result<Key, Refusal> {
         if let Some(refusal) = self.refusal_of_all() {
             return Err(refusal);
         }
@@ -212,9 +216,7 @@ impl State {
         if queued >= self.config.queue.count.unwrap_or(self.limits.queue_count) as usize {
             return Err(self.refusal(Failure::QueueFull));
         }
-        if !afford(queued as u64) {
-            return Err(self.refusal(Failure::GatewayFull));
-        }
+        afford(queued as u64).map_err(|failure| self.refusal(failure))?;
         self.demand |= queued == 0 && self.config.scales.is_some();
         let waiter = Waiter { tried: ticket.tried.clone(), fate: Fate::Waits { waker: None, rerouted: false } };
         Ok(self.waits().line.insert(ticket.arrive(), waiter))
@@ -316,9 +318,12 @@ impl State {
         self.attention = true;
     }
 
-    /// The first byte of an answer came; `counted` if its slot was.
-    pub fn succeeded(&mut self, id: EndpointId, counted: bool) {
-        self.members.succeeded(id);
+    /// The first byte of an answer came; `erred` if it says that the endpoint failed, `counted` if its slot was.
+    pub fn answered(&mut self, id: EndpointId, erred: bool, counted: bool) {
+        match erred {
+            true => self.failed(id, EndpointFailure::Erred),
+            false => self.members.succeeded(id),
+        }
         if counted && let Some(waits) = &mut self.waits {
             waits.ramp.iter_mut().for_each(Ramp::succeeded);
             self.report_start(Some(self.now));

@@ -77,9 +77,9 @@ impl<'c> Story<'c> {
         gone: &mut impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> Result<Option<Slot>, Fault> {
         let backend = self.lead.backend.clone();
+        let mut waiting = backend.enqueue(&mut self.ticket, asked)?;
         let mut charge = backend.charge();
         charge.grow(kept as u64)?;
-        let mut waiting = backend.enqueue(&mut self.ticket, asked)?;
         let (core, timer, ear) = (self.core, &mut self.timer, &self.ear);
         loop {
             let waited = poll_fn(|cx| {

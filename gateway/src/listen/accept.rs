@@ -141,8 +141,8 @@ pub async fn accept_loop(core: Rc<Core>, listener: Rc<tokio::net::TcpListener>, 
         match listener.accept().await {
             Ok((socket, _)) => {
                 let target = core.less_loaded_of_two();
-                if !core.shared.admit_connection(target) {
-                    core.shared.telemetry.refused_connection();
+                if let Err(crowd) = core.shared.admit_connection(target) {
+                    core.shared.telemetry.refused_connection(crowd);
                     continue;
                 }
                 if target == core.id {

@@ -162,6 +162,10 @@ impl Http1 {
         if let Poll::Ready(filled) = poll_fill(&self.core, &self.io, &mut self.read, Some(&self.ear), cx) {
             return Poll::Ready(matches!(filled, Ok(1..)));
         }
+        // woken by the bell that the ear listens to
+        if self.core.shared.memory.is_critical() {
+            return Poll::Ready(false);
+        }
         self.timer.poll_expired(cx, Some(until)).map(|()| false)
     }
 

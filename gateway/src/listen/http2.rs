@@ -74,7 +74,9 @@ pub async fn serve(core: Counted, io: Io, connection: Connection, first: Vec<u8>
             let over_age = limits.h2_age.is_some_and(|age| now.duration_since(opened) > age);
             let is_quiet = Rc::strong_count(&served) == 1;
             let over_quiet = is_quiet && now.duration_since(quiet_since.get()) >= limits.keep_alive_idle;
-            if ending.is_none() && (over_age || over_quiet || ear.poll_sent_away(cx).is_ready()) {
+            let is_sent_away = ear.poll_sent_away(cx).is_ready();
+            let is_shed = is_quiet && core.shared.memory.is_critical();
+            if ending.is_none() && (over_age || over_quiet || is_sent_away || is_shed) {
                 ending = Some(Ending { said: Some(now), until: now + limits.drain_grace });
                 streams.graceful_shutdown();
             }

@@ -1,6 +1,7 @@
 //! From an accepted socket to requests: sniffs what is spoken and serves it. Never decides where a request goes.
 
 mod accept;
+mod crowd;
 mod hello;
 mod http1;
 mod http2;
@@ -10,6 +11,7 @@ pub mod tls;
 mod workers;
 
 pub use accept::{Inventory, Opened, Place, accept_loop};
+pub use crowd::{Clients, Crowd};
 pub use inherited::{Inheritance, Inherited};
 pub use proxied::Proxied;
 pub use workers::Workers;
@@ -24,6 +26,7 @@ use crate::{
     telemetry::Spoken,
     wait::Parked,
 };
+use crowd::OfClient;
 use headgate_config::{Protocol, Scheme};
 use headgate_proxy_protocol::Ends;
 use hello::Hello;
@@ -52,6 +55,8 @@ pub struct Connection {
     pub opened_for: Option<Arc<tls::OpenedFor>>,
     /// Connections to endpoints that are told of this client, and so serve nobody else.
     pub upstreams: OwnPool,
+    /// Counted for its client, where each may have so many only.
+    _of_client: Option<OfClient>,
 }
 
 impl Connection {
@@ -103,9 +108,17 @@ async fn begin(core: Counted, mut socket: TcpStream, port: u16) -> Option<Work> 
     let own = Ends { source: plain(source), destination: plain(destination) };
     let is_proxied = core.shared.proxied.ports.contains(&port);
     let ends = if is_proxied { Box::pin(proxied::ends(&core, &mut socket, port, own)).await? } else { own };
+    let of_client = match core.shared.clients.admit(ends.source.ip()) {
+        Ok(of_client) => of_client,
+        Err(crowd) => {
+            core.shared.telemetry.refused_connection(crowd);
+            return None;
+        }
+    };
     let connection = Connection {
         ends,
         port,
+        _of_client: of_client,
         public_port: destination.port(),
         scheme: Scheme::Http,
         opened_for: None,
@@ -160,8 +173,13 @@ async fn serve_tls(core: Counted, mut socket: TcpStream, connection: Connection)
         tls::Way::Requests(config, opened_for) => (config, Some(opened_for)),
         tls::Way::Ended(config) => (config, None),
     };
-    let left = limit.saturating_sub(started.elapsed());
-    let shaken = tokio::time::timeout(left, tls::shake_hands(accepted, socket, config)).await;
+    let until = tokio::time::Instant::from_std(started + limit);
+    let Ok(turn) = tokio::time::timeout_at(until, core.shared.handshakes.acquire()).await else {
+        core.shared.telemetry.refused_connection(Crowd::Handshakes);
+        return None;
+    };
+    let shaken = tokio::time::timeout_at(until, tls::shake_hands(accepted, socket, config)).await;
+    drop(turn);
     let stream = match shaken {
         Ok(Ok(stream)) => stream,
         Ok(Err(fault)) => return told(Failed { name, fault }),
@@ -191,6 +209,7 @@ async fn sniff(core: Counted, io: SharedIo, connection: Connection) -> Option<Wo
     loop {
         // what has come is read first: a request that is here already is served
         let fill = poll_fn(|cx| match io.poll_fill(cx, &mut read) {
+            Poll::Pending if core.shared.memory.is_critical() => Poll::Ready(Ok(0)),
             Poll::Pending => ear.poll_rung(cx).map(|()| Ok(0)),
             filled => filled,
         });

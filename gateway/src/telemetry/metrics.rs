@@ -4,7 +4,7 @@ use super::{
     Hub, Lane,
     counters::{BUCKETS_MS, BackendSeries, CLASSES, Count, Folded, RuleSeries, WAIT_ENDS},
 };
-use crate::{failure::Failure, meter::Flood};
+use crate::{failure::Failure, listen::Crowd, memory, meter::Flood};
 use headgate_config::BackendName;
 use prometheus_client::{
     collector::Collector,
@@ -35,10 +35,21 @@ pub struct BackendGauges {
     pub endpoints_ready: u64,
 }
 
+/// What is the case at the time of a scrape.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Of each backend.
+    pub backends: Vec<BackendGauges>,
+    /// Memory as last measured.
+    pub memory: memory::Report,
+    /// TLS handshakes under way.
+    pub handshakes: u64,
+}
+
 /// The whole text, in the OpenMetrics format.
-pub(super) fn encode(hub: &Arc<Hub>, backends: Vec<BackendGauges>) -> String {
+pub(super) fn encode(hub: &Arc<Hub>, gauges: Gauges) -> String {
     let mut registry = Registry::with_prefix("headgate");
-    registry.register_collector(Box::new(Scrape { hub: hub.clone(), backends }));
+    registry.register_collector(Box::new(Scrape { hub: hub.clone(), gauges }));
     let mut out = String::new();
     // A String takes every write.
     let _ = text::encode(&mut out, &registry);
@@ -48,13 +59,14 @@ pub(super) fn encode(hub: &Arc<Hub>, backends: Vec<BackendGauges>) -> String {
 #[derive(Debug)]
 struct Scrape {
     hub: Arc<Hub>,
-    backends: Vec<BackendGauges>,
+    gauges: Gauges,
 }
 
 impl Collector for Scrape {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut sheet = Sheet(encoder);
         self.process(&mut sheet)?;
+        self.memory(&mut sheet)?;
         self.connections(&mut sheet)?;
         self.requests(&mut sheet)?;
         self.carried(&mut sheet)?;
@@ -75,13 +87,27 @@ impl Scrape {
         sheet.counters("reloads", "Changes of the routes", reloads)
     }
 
+    fn memory(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
+        let memory = &self.gauges.memory;
+        sheet.gauge("memory_bytes", "Memory that the system cannot take back", memory.bytes)?;
+        sheet.gauge("memory_budget_bytes", "What there may be of it; 0 where nothing bounds it", memory.budget)?;
+        sheet.gauge("memory_free_bytes", "What of memory_bytes is taken to be free", memory.free)?;
+        let help = "0 normal; 1 requests that would have to wait are refused; 2 new connections too";
+        sheet.gauge("memory_level", help, u64::from(memory.level))
+    }
+
     fn connections(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
         let opened = self.sum(|core| core.opened.get());
         let closed = self.sum(|core| core.closed.get());
-        let refused = self.hub.refused_connections.load(Relaxed);
+        let by_limit = Crowd::NAMES
+            .map(|(crowd, limit)| ([("limit", limit)], self.hub.refused_connections[crowd as usize].load(Relaxed)));
+        let refused = by_limit.iter().map(|(_, count)| count).sum();
         let results = [([("result", "accepted")], opened), ([("result", "refused")], refused)];
         sheet.counters("connections", "Connections of clients", results)?;
+        let help = "Those that were closed before anything was read, by the limit that they met";
+        sheet.counters("connections_refused", help, by_limit.into_iter().filter(|(_, count)| *count > 0))?;
         sheet.gauge("connections_open", "Open connections of clients", opened.saturating_sub(closed))?;
+        sheet.gauge("handshakes_open", "TLS handshakes of clients under way", self.gauges.handshakes)?;
         let floods = Flood::NAMES
             .iter()
             .map(|(flood, name)| ([("kind", *name)], self.sum(|core| core.floods[*flood as usize].get())));
@@ -168,9 +194,9 @@ impl Scrape {
     }
 
     fn gauges(&self, sheet: &mut Sheet<'_>) -> fmt::Result {
-        let names: Vec<_> = self.backends.iter().map(|backend| backend.name.to_string()).collect();
+        let names: Vec<_> = self.gauges.backends.iter().map(|backend| backend.name.to_string()).collect();
         let mut gauge = |name, help, value: fn(&BackendGauges) -> u64| {
-            let values = names.iter().zip(&self.backends);
+            let values = names.iter().zip(&self.gauges.backends);
             sheet.gauges(name, help, values.map(|(name, backend)| ([("backend", name.as_str())], value(backend))))
         };
         gauge("backend_in_flight", "Requests that are being served", |backend| backend.in_flight)?;

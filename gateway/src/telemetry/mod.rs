@@ -8,10 +8,10 @@ mod record;
 
 pub use access_log::LogFormat;
 pub use counters::{BackendSeries, RuleSeries, WaitEnd};
-pub use metrics::BackendGauges;
+pub use metrics::{BackendGauges, Gauges};
 pub use record::{Began, Record, Spoken};
 
-use crate::{meter::Flood, sweep::Sweep};
+use crate::{listen::Crowd, meter::Flood, sweep::Sweep};
 use access_log::{Lane, Pen, Writer};
 use counters::{Folded, Histogram, PortSeries, Series};
 use explain_ring::ExplainRing;
@@ -58,7 +58,7 @@ struct Log {
 #[derive(Debug)]
 struct Hub {
     cores: Vec<Arc<CoreCounters>>,
-    refused_connections: AtomicU64,
+    refused_connections: [AtomicU64; Crowd::NAMES.len()],
     control: Mutex<Control>,
 }
 
@@ -100,7 +100,7 @@ impl Telemetry {
         let core = |lane: &Arc<Lane>| Arc::new(CoreCounters::new(lane.clone(), ring_count));
         let hub = Hub {
             cores: lanes.iter().map(core).collect(),
-            refused_connections: AtomicU64::new(0),
+            refused_connections: Default::default(),
             control: Mutex::default(),
         };
         let log = log.map(|LogSink { sink, json, bytes_max }| {
@@ -123,9 +123,9 @@ impl Telemetry {
         }
     }
 
-    /// A connection was closed at accept, since there were too many.
-    pub fn refused_connection(&self) {
-        self.hub.refused_connections.fetch_add(1, Relaxed);
+    /// A connection was closed before anything was read of it.
+    pub fn refused_connection(&self, crowd: Crowd) {
+        self.hub.refused_connections[crowd as usize].fetch_add(1, Relaxed);
     }
 
     /// Requests see a new version of the routes.
@@ -180,9 +180,15 @@ impl Telemetry {
         self.hub.cores.iter().map(of_core).sum()
     }
 
+    /// Requests that are not over, over all cores.
+    pub fn active_requests(&self) -> u64 {
+        let of_core = |core: &Arc<CoreCounters>| core.begun.get().saturating_sub(core.told.get());
+        self.hub.cores.iter().map(of_core).sum()
+    }
+
     /// What `/metrics` says (OpenMetrics text).
-    pub fn scrape(&self, backends: Vec<BackendGauges>) -> String {
-        metrics::encode(&self.hub, backends)
+    pub fn scrape(&self, gauges: Gauges) -> String {
+        metrics::encode(&self.hub, gauges)
     }
 
     /// The newest past request of an id, as the JSON line of the access log.
@@ -474,6 +480,7 @@ mod tests {
         backend.waited(WaitEnd::Served, Duration::from_millis(3));
         shard.mirrored(MirrorEnd::Sent);
         shard.flooded(Flood::Ping);
+        telemetry.refused_connection(Crowd::Memory);
         shard.carrying_began();
         let peer = "192.0.2.1".parse().unwrap();
         let mut carried = Record::carried(peer, 9000, Spoken::Tcp, "", Instant::now());
@@ -489,7 +496,7 @@ mod tests {
             endpoints: 4,
             endpoints_ready: 5,
         };
-        let text = telemetry.scrape(vec![gauges]);
+        let text = telemetry.scrape(Gauges { backends: vec![gauges], ..Gauges::default() });
         let mut shapes: Vec<String> = Vec::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (name, labels) = line.split_once(['{', ' ']).unwrap();
@@ -508,8 +515,14 @@ mod tests {
              headgate_table_version{}\n\
              headgate_table_rules{}\n\
              headgate_reloads_total{result}\n\
+             headgate_memory_bytes{}\n\
+             headgate_memory_budget_bytes{}\n\
+             headgate_memory_free_bytes{}\n\
+             headgate_memory_level{}\n\
              headgate_connections_total{result}\n\
+             headgate_connections_refused_total{limit}\n\
              headgate_connections_open{}\n\
+             headgate_handshakes_open{}\n\
              headgate_http2_floods_total{kind}\n\
              headgate_log_lines_dropped_total{}\n\
              headgate_requests_active{}\n\
@@ -550,8 +563,8 @@ mod tests {
             shard.request_began();
         }
         shards[0].connection_closed();
-        telemetry.refused_connection();
-        let text = telemetry.scrape(Vec::new());
+        telemetry.refused_connection(Crowd::Connections);
+        let text = telemetry.scrape(Gauges::default());
         let rule = "rule=\"HTTPRoute/default/hello/0\"";
         for (start, value) in [
             (format!("headgate_requests_total{{{rule},code_class=\"2xx\"}}"), "2"),
@@ -577,10 +590,10 @@ mod tests {
         told(&shard, "kept", 200, None);
         told(&shard, "gone", 200, None);
         telemetry.retain(|rule| rule.contains("kept"), |backend| backend.contains("kept"));
-        let text = telemetry.scrape(Vec::new());
+        let text = telemetry.scrape(Gauges::default());
         assert!(text.contains("default/kept") && !text.contains("gone"), "{text}");
         told(&shard, "gone", 200, None);
-        let text = telemetry.scrape(Vec::new());
+        let text = telemetry.scrape(Gauges::default());
         let start = "headgate_requests_total{rule=\"HTTPRoute/default/gone/0\",code_class=\"2xx\"} ";
         assert_eq!(line(&text, start), Some("1"));
         assert_eq!(shard.rules.borrow().series.len(), 2);
@@ -591,14 +604,14 @@ mod tests {
         let telemetry = Telemetry::new(1, None, 5).unwrap();
         let shard = telemetry.shard(0);
         told(&shard, "hello", 200, None);
-        let before = telemetry.scrape(Vec::new()).lines().count();
+        let before = telemetry.scrape(Gauges::default()).lines().count();
         for at in 0..2000 {
             let head = request("GET", &format!("h{at}.io"), &format!("/{at}"));
             let mut record = Record::begin("::1".parse().unwrap(), 80, &head, HttpVersion::Http2, Instant::now());
             record.status = 200;
             shard.tell(record);
         }
-        assert_eq!(telemetry.scrape(Vec::new()).lines().count(), before);
+        assert_eq!(telemetry.scrape(Gauges::default()).lines().count(), before);
     }
 
     #[test]
