@@ -86,7 +86,7 @@ impl Report {
             env!("CARGO_PKG_VERSION"),
             time.as_secs() / 60
         )?;
-        writeln!(out, "half load: {rate:.0} exchanges a second to the split; {posts} POSTs reached applications")?;
+        writeln!(out, "load: {rate:.0} exchanges a second to the split; {posts} POSTs reached applications")?;
         writeln!(out, "happened: {}", list(self.happened.iter().map(|(kind, count)| (kind, *count))))?;
         writeln!(out, "\n{:<10} {:>9} {:>9} {:>7} {:>7} {:>7}", "lane", "asked", "good", "refused", "cut", "left")?;
         for (lane, counts) in &self.lanes {
