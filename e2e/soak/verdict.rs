@@ -222,7 +222,7 @@ mod tests {
         let sample = |s: u64| {
             // the first third is the warm-up, and rises
             let warm = (s as f64 / (minutes as f64 * 20.0)).min(1.0) * 20.0;
-            let mib = 20.0 + warm + s as f64 / 600.0 * mib_in_ten_minutes + if s % 2 == 0 { 0.5 } else { 0.0 };
+            let mib = 20.0 + warm + s as f64 / 600.0 * mib_in_ten_minutes + if s.is_multiple_of(2) { 0.5 } else { 0.0 };
             Sample { at: Duration::from_secs(s), rss_kib: (mib * 1024.0) as u64, ..Sample::default() }
         };
         (0..=minutes * 60).map(sample).collect()
