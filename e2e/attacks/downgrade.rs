@@ -62,6 +62,7 @@ async fn what_is_malformed_is_refused_and_written_nowhere() {
         &[("", "x")],
         &[("x a", "y")],
         &[("x:a", "y")],
+        &[("x\"a", "y")],
         &[("x\r\ny", "z")],
         &[("X-A", "y")],
         &[("x\0", "y")],

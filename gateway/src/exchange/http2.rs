@@ -247,6 +247,9 @@ impl H2Response {
                 Head::Final(response) => response,
             };
             let (parts, body) = response.into_parts();
+            if has_misnamed(&parts.headers) {
+                return Err(Fault::new(Failure::UpstreamMalformed, "a field name that is no token"));
+            }
             let lengths = || parts.headers.get_all(http::header::CONTENT_LENGTH).iter().map(|v| v.as_bytes());
             self.declared = lengths().next().and_then(|v| std::str::from_utf8(v).ok()?.parse().ok());
             let bodiless = self.is_head || matches!(parts.status.as_u16(), 204 | 304);
@@ -391,6 +394,17 @@ pub fn fields_of(map: &http::HeaderMap) -> Fields {
     fields
 }
 
+/// Whether a field has a name that no HTTP/1.1 message can carry. Names of HTTP/2 were checked by `http`, which takes `"` in them too
+/// (RFC 9110 §5.6.2 does not).
+fn has_misnamed(map: &http::HeaderMap) -> bool {
+    map.keys().any(is_misnamed)
+}
+
+fn is_misnamed(name: &http::HeaderName) -> bool {
+    name.as_str().as_bytes().contains(&b'"')
+}
+
+/// What is misnamed is left out: heads are refused for it before, trailers and interim answers can do without.
 fn copy_into(map: &http::HeaderMap, fields: &mut Fields) {
     let mut crumbs = map.get_all(http::header::COOKIE).iter();
     let cookie = crumbs.next().map(|first| {
@@ -401,7 +415,7 @@ fn copy_into(map: &http::HeaderMap, fields: &mut Fields) {
         })
     });
     for (name, value) in map {
-        if name != http::header::COOKIE {
+        if name != http::header::COOKIE && !is_misnamed(name) {
             fields.push(name.as_str(), value.as_bytes().trim_ascii());
         }
     }
@@ -426,6 +440,9 @@ pub fn head_of_request(
     }
     if headers.contains_key("content_length") || headers.contains_key("transfer_encoding") {
         return Err(Fault::new(Failure::MalformedRequest, "a framing field spelled with an underscore"));
+    }
+    if has_misnamed(headers) {
+        return Err(Fault::new(Failure::MalformedRequest, "a field name that is no token"));
     }
     let method = Method::parse(request.method().as_str().as_bytes()).ok_or(Failure::MethodNotSupported)?;
     if method == Method::Connect {
