@@ -56,6 +56,8 @@ pub struct Controller {
     sent: Vec<Digest>,
     sent_keys: Vec<Digest>,
     version: u64,
+    /// Whether a version that was taken had two pieces of one name.
+    had_twins: bool,
 }
 
 impl Controller {
@@ -83,6 +85,7 @@ impl Controller {
         let gone = std::mem::take(&mut self.gone);
         if is_taken {
             self.held = self.held.with(staged, &gone);
+            self.had_twins |= self.held.has_twins();
         }
     }
 
@@ -90,6 +93,7 @@ impl Controller {
     pub fn drifted(&mut self) {
         self.settle(false);
         self.held = Set::default();
+        self.had_twins = false;
     }
 
     /// What pieces are called that the gateway holds.
@@ -102,12 +106,12 @@ impl Controller {
         self.held.keys.values().cloned().collect()
     }
 
-    /// All that it holds in the messages of one version without keys; `None` if two pieces have one name, which no controller sends.
+    /// All that it holds in the messages of one version without keys; `None` if this or one that it grew from had two pieces of one
+    /// name: no controller sends that, and which of them counts is not said.
     pub fn whole(&self) -> Option<Vec<Vec<u8>>> {
-        let names: BTreeSet<String> = self.held.pieces.values().map(name).collect();
         let pieces = self.held.pieces.values().map(|(kind, json)| part(*kind, json));
         let commit = commit(1, self.held.pieces.len() as u64, 0);
-        (names.len() == self.held.pieces.len()).then(|| pieces.chain([commit]).collect())
+        (!self.had_twins).then(|| pieces.chain([commit]).collect())
     }
 
     fn piece(&mut self, kind: u32, json: &[u8]) -> Word {
@@ -148,6 +152,11 @@ impl Controller {
 }
 
 impl Set {
+    fn has_twins(&self) -> bool {
+        let names: BTreeSet<String> = self.pieces.values().map(name).collect();
+        names.len() < self.pieces.len()
+    }
+
     fn with(&self, added: Self, gone: &BTreeSet<Digest>) -> Self {
         let mut next = self.clone();
         next.pieces.retain(|digest, _| !gone.contains(digest));
