@@ -93,7 +93,7 @@ enum Command {
     HoldPorts,
     OpenPorts(oneshot::Sender<Published>),
     Lend(oneshot::Sender<Inheritance>),
-    Yield(Instant),
+    Yield(Instant, oneshot::Sender<()>),
     Stop,
 }
 
@@ -226,11 +226,17 @@ impl Gateway {
         lent.await.unwrap_or_default()
     }
 
-    /// Another process listens on the sockets that were lent: stops accepting, ends each HTTP/1.1 connection with its next answer as
-    /// [`Gateway::leave`] does and HTTP/2 connections by GOAWAY, and takes no datagram any more; answers to those that were sent on still go back, until `until` at the most.
+    /// Another process listens on the sockets that were lent: stops accepting, at the latest when this returns, ends each HTTP/1.1
+    /// connection with its next answer as [`Gateway::leave`] does and HTTP/2 connections by GOAWAY, and takes no datagram any more;
+    /// answers to those that were sent on still go back, until `until` at the most.
     pub async fn yield_ports(&self, until: Instant) {
         self.shared.leave();
-        let _ = self.commands.send(Command::Yield(until)).await;
+        let (reply, told) = oneshot::channel();
+        // what cannot be sent drops its reply
+        let _ = self.commands.send(Command::Yield(until, reply)).await;
+        let _ = told.await;
+        // the cores do what they are told in order
+        self.responds().await;
     }
 
     /// Open connections, and clients of datagrams.
@@ -307,9 +313,10 @@ fn control(
                         let admin = admin.as_ref().and_then(admin::Admin::lend);
                         let _ = reply.send(Inheritance { sockets: subscriber.lend().await, admin });
                     }
-                    Some(Command::Yield(until)) => {
+                    Some(Command::Yield(until, reply)) => {
                         drop(admin.take());
                         subscriber.yield_ports(until);
+                        let _ = reply.send(());
                     }
                     Some(Command::Stop) | None => return,
                 },
