@@ -31,8 +31,10 @@ test: needs clusters-begin format lint unit quick clusters heavy readme docs-cur
 format:
 	cargo fmt --all --check
 
+# The second: tests that are part of no `cargo test` are no part of all targets.
 lint:
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --package headgate-e2e --test heavy --test soak --test functions --test cluster --quiet -- -D warnings
 
 # Simulations are among these: a thousand seeds for the backend, random walks for functions and the scaler.
 unit:

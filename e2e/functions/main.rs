@@ -1,6 +1,7 @@
 //! Functions in a cluster, as their users see them. Without a cluster it does nothing, and says so; README.md of `e2e/cluster` gives it one.
 //!
 //! Needed: `e2e/cluster/install NAME --set openfunction.crds=true`, then `e2e/cluster/in -n NAME cargo test -p headgate-e2e --test functions`.
+#![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
 mod cluster;
 mod policies;

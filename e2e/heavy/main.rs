@@ -1,4 +1,5 @@
 //! The stories in full size: minutes, not seconds. They show nothing that the small ones do not state.
+#![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
 #[path = "../stories/mod.rs"]
 mod stories;
