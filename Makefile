@@ -43,7 +43,7 @@ unit:
 # Examples, structure, the program as users start it, and as attackers find it.
 quick:
 	cargo build --quiet
-	cargo test -p headgate-e2e --test structure --test chart --test examples --test standalone --test attacks --quiet
+	cargo test -p headgate-e2e --test structure --test chart --test units --test examples --test standalone --test attacks --quiet
 
 # Where a machine cannot have clusters, `make test` says so first and last, and goes on without them. Where it can, Kubernetes is
 # built meanwhile; its log is target/cluster-build.log, and a failed build is tried again, and told, where it is needed.

@@ -14,7 +14,7 @@ pub enum EndpointFailure {
     Broken,
     /// No answer in time.
     TimedOut,
-    /// An answer by which the application says that it cannot: see [`errs`].
+    /// An answer by which the application says that it cannot: 500, 502, 503 or 504.
     Erred,
 }
 
