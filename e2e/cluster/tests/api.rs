@@ -1,6 +1,7 @@
 //! The API server, asked directly: for stories that ask it thousands of times. It tries nothing again.
 
 use crate::story::open;
+use headgate_e2e::Answer;
 use http::Method;
 use serde_json::Value;
 use std::{net::SocketAddr, process::Stdio, time::Duration};
@@ -55,8 +56,22 @@ impl Api {
 
     /// What comes back, or why nothing does.
     pub async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, String> {
+        let answer = self.exchange(method, path, body.map(Value::to_string).unwrap_or_default()).await?;
+        match answer.status {
+            200..=299 => serde_json::from_str(&answer.text()).map_err(|error| error.to_string()),
+            status => Err(format!("{status} {}", answer.text())),
+        }
+    }
+
+    /// Whether a watch of a list that is not empty says something within a second: a server that has just started answers before that.
+    pub async fn watches(&self, path: &str) -> bool {
+        let watch = format!("{path}?watch=true&resourceVersion=0&timeoutSeconds=1");
+        let answer = self.exchange(Method::GET, &watch, String::new()).await;
+        answer.is_ok_and(|answer| answer.status == 200 && !answer.text().is_empty())
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: String) -> Result<Answer, String> {
         let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
-        let body = body.map(Value::to_string).unwrap_or_default();
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
@@ -66,11 +81,7 @@ impl Api {
             wire.send(head + &body).await;
             wire.try_answer(false).await
         };
-        let answer = timeout(ANSWER_MOST, asked).await.map_err(|_| "no answer".to_owned())??;
-        match answer.status {
-            200..=299 => serde_json::from_str(&answer.text()).map_err(|error| error.to_string()),
-            status => Err(format!("{status} {}", answer.text())),
-        }
+        timeout(ANSWER_MOST, asked).await.map_err(|_| "no answer".to_owned())?
     }
 }
 

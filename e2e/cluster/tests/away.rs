@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// From the API server's first answer until an edit is served and said.
+/// From when the API server serves watches until an edit is served and said.
 const CONVERGED: Duration = Duration::from_secs(5);
 const EDITS: [&str; 2] = ["200 a edit 1", "200 b edit 2"];
 
@@ -70,10 +70,15 @@ async fn begin(story: &Story, namespace: &str, more: &str) -> SocketAddr {
     to
 }
 
-/// The API server answers again; from then on an edit, and a new route, are served and said within a short time.
+/// The API server answers and serves watches again, for which it makes the stores of a hundred kinds first; from then on an edit is
+/// served and said within a short time.
 async fn catches_up(story: &Story, load: &Load, namespace: &str) {
-    let path = format!("{}/shop", crate::api::routes(namespace));
+    let routes = crate::api::routes(namespace);
+    let path = format!("{routes}/shop");
     story.until("the API server answers", async || story.api.ask(http::Method::GET, &path, None).await.is_ok()).await;
+    let answers = Instant::now();
+    story.until("it serves watches", async || story.api.watches(&routes).await).await;
+    println!("the API server serves watches {:?} after its first answer", answers.elapsed());
     let back = Instant::now();
     let rules: serde_json::Value = serde_json::from_str(&split(2, &[("b", 1)])).unwrap();
     let patch = serde_json::json!({"spec": {"rules": rules}});
