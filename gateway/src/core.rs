@@ -157,6 +157,11 @@ impl Shared {
         let _ = self.posts[core].send(post);
     }
 
+    /// Tells each core.
+    pub fn post_each(&self, post: impl Fn() -> Post) {
+        (0..self.cores()).for_each(|core| self.post(core, post()));
+    }
+
     /// Whether it is about to drain, or drains.
     pub fn is_leaving(&self) -> bool {
         self.leaves.load(Relaxed)

@@ -247,7 +247,7 @@ impl Gateway {
     /// Returns once each core has shown that it goes on.
     pub async fn responds(&self) {
         let (echo, mut heard) = mpsc::unbounded_channel::<()>();
-        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Echo(echo.clone())));
+        self.shared.post_each(|| Post::Echo(echo.clone()));
         drop(echo);
         let _ = heard.recv().await;
     }
@@ -267,12 +267,12 @@ impl Gateway {
         let until = Instant::now() + grace;
         self.shared.drain();
         let answer_by = until.checked_sub(MARGIN.min(grace / 4)).unwrap_or(until);
-        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Drain(answer_by)));
+        self.shared.post_each(|| Post::Drain(answer_by));
         while self.shared.connections() > 0 && Instant::now() < until {
             tokio::time::sleep(POLL).await;
         }
         let cut = self.shared.connections();
-        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Stop));
+        self.shared.post_each(|| Post::Stop);
         let _ = self.commands.send(Command::Stop).await;
         drop(self.watched.lock().expect("nothing panics while it holds this lock").take());
         let threads = std::mem::take(&mut *self.threads.lock().expect("nothing panics while it holds this lock"));

@@ -147,7 +147,7 @@ impl Subscriber {
 
         self.shared.active.store(Arc::new(Active { version: self.version, table: compiled.table, tls, identities }));
         self.retired.push(previous);
-        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Refresh));
+        self.shared.post_each(|| Post::Refresh);
         registry.reroute();
         self.shared.telemetry.reloaded(self.version, self.snapshot.rules.len());
 
@@ -227,7 +227,7 @@ impl Subscriber {
         }
         self.closed.retain(|_, since| since.elapsed() < CLOSING_MOST);
         for place in self.inventory.take_surplus(wanted) {
-            (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Unlisten(place.0, place.1)));
+            self.shared.post_each(|| Post::Unlisten(place.0, place.1));
             self.closed.insert(place, Instant::now());
         }
         problems
@@ -236,7 +236,7 @@ impl Subscriber {
     /// Gives all listening sockets once more.
     pub async fn lend(&self) -> Vec<Inherited> {
         let (lent, mut lending) = mpsc::unbounded_channel();
-        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Lend(lent.clone())));
+        self.shared.post_each(|| Post::Lend(lent.clone()));
         drop(lent);
         let held: HashSet<Place> = self.inventory.held().map(Inherited::place).collect();
         let mut sockets = Vec::new();
@@ -255,7 +255,7 @@ impl Subscriber {
     pub fn yield_ports(&mut self, until: Instant) {
         self.ports_are = Ports::Yielded;
         self.taken.clear();
-        (0..self.shared.cores()).for_each(|core| self.shared.post(core, Post::Yield(until)));
+        self.shared.post_each(|| Post::Yield(until));
     }
 
     /// Opens ports that somebody else had when they were asked for. Call now and then: it costs a bind for each.

@@ -44,7 +44,7 @@ fn load(shared: &Shared) -> u64 {
 fn look(shared: &Shared, reading: Reading) {
     let verdict = shared.memory.look(reading);
     if verdict.is_news {
-        (0..shared.cores()).for_each(|core| shared.post(core, Post::Shed));
+        shared.post_each(|| Post::Shed);
     }
     let Verdict { before, level, .. } = verdict;
     if before == level {
