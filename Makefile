@@ -54,12 +54,13 @@ clusters-begin:
 	@if tools/needs cluster 2>target/needs-cluster; then \
 	    nice e2e/cluster/up --build-only >target/cluster-build.log 2>&1 </dev/null & \
 	else \
-	    { echo "not run: make conformance"; sed 's/^/  /' target/needs-cluster; } | tee $(NOT_RUN); \
+	    { echo "not run: make conformance, make cluster"; sed 's/^/  /' target/needs-cluster; } | tee $(NOT_RUN); \
 	fi
 
 clusters:
 	@if [ -e $(NOT_RUN) ]; then cat $(NOT_RUN); else \
 	    $(MAKE) --no-print-directory conformance REPORT=target/conformance.yaml; \
+	    $(MAKE) --no-print-directory cluster; \
 	fi
 
 cluster: ## a real Kubernetes on this machine: the chart, routes under load, outages; root, Go
