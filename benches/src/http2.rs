@@ -9,6 +9,8 @@ pub type Sender = h2::client::SendRequest<Bytes>;
 
 /// Bytes of a gRPC message.
 const MESSAGE_BYTES: u8 = 100;
+/// A gRPC method that sends back each message as it comes.
+pub const STREAM_PATH: &str = "/bench.Echo/Stream";
 
 /// A gRPC message with its prefix.
 pub fn message() -> Vec<u8> {
@@ -66,11 +68,7 @@ impl Clients {
         let senders = runtime.block_on(async {
             let mut senders = Vec::new();
             for _ in 0..connections {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
-                tokio::task::spawn_local(connection);
-                senders.extend(std::iter::repeat_n(sender, streams));
+                senders.extend(std::iter::repeat_n(connect(address).await?, streams));
             }
             Ok::<_, io::Error>(senders)
         })?;
@@ -93,6 +91,15 @@ impl Clients {
             Ok(())
         })
     }
+}
+
+/// A connection, served by a task of this runtime.
+pub async fn connect(address: SocketAddr) -> io::Result<Sender> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = h2::client::handshake(stream).await.map_err(io::Error::other)?;
+    tokio::task::spawn_local(connection);
+    Ok(sender)
 }
 
 async fn on_stream(mut sender: Sender, left: Rc<Cell<u64>>, question: Question) -> io::Result<()> {

@@ -41,7 +41,13 @@ pub fn runtime() -> io::Result<tokio::runtime::LocalRuntime> {
 
 /// The head of a GET as small clients send it.
 pub fn get(host: &str, path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: headgate-bench\r\naccept: */*\r\n\r\n").into_bytes()
+    get_with(host, path, "")
+}
+
+/// The same with further lines, each with its end.
+pub fn get_with(host: &str, path: &str, lines: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nuser-agent: headgate-bench\r\naccept: */*\r\n{lines}\r\n")
+        .into_bytes()
 }
 
 impl Clients {

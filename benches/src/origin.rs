@@ -1,12 +1,16 @@
 //! A server behind the gateway that costs as little as it can: each request gets the same answer, and one for WebSocket gets back what it sends. It looks at no body.
 
+use crate::http2::STREAM_PATH;
 use bytes::Bytes;
 use memchr::memmem;
-use std::{io, net::SocketAddr, rc::Rc};
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+
+/// Answered with how many other requests came.
+pub const COUNT_PATH: &str = "/requests-that-came";
 
 /// Where a head ends.
 const END: &[u8] = b"\r\n\r\n";
@@ -24,7 +28,8 @@ pub fn run(body_bytes: usize, is_http2: bool) -> io::Result<()> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let (first, second) = (TcpListener::bind(any).await?, TcpListener::bind(any).await?);
         println!("{} {}", first.local_addr()?.port(), second.local_addr()?.port());
-        let (answer, body): (Rc<[u8]>, _) = (answer(body_bytes).into(), Bytes::from(vec![b'x'; body_bytes]));
+        let body = Bytes::from(vec![b'x'; body_bytes]);
+        let (answer, came): (Rc<[u8]>, _) = (answer(&body).into(), Rc::default());
         loop {
             let (stream, _) = tokio::select! {
                 came = first.accept() => came?,
@@ -34,23 +39,24 @@ pub fn run(body_bytes: usize, is_http2: bool) -> io::Result<()> {
             if is_http2 {
                 tokio::task::spawn_local(serve_http2(stream, body.clone()));
             } else {
-                tokio::task::spawn_local(serve(stream, answer.clone()));
+                tokio::task::spawn_local(serve(stream, answer.clone(), Rc::clone(&came)));
             }
         }
     })
 }
 
-fn answer(body_bytes: usize) -> Vec<u8> {
+fn answer(body: &[u8]) -> Vec<u8> {
     let mut answer = format!(
         "HTTP/1.1 200 OK\r\nserver: origin\r\ndate: Thu, 01 Jan 2026 00:00:00 GMT\r\ncontent-type: text/plain\r\n\
-         content-length: {body_bytes}\r\n\r\n"
+         content-length: {}\r\n\r\n",
+        body.len()
     )
     .into_bytes();
-    answer.resize(answer.len() + body_bytes, b'x');
+    answer.extend_from_slice(body);
     answer
 }
 
-async fn serve(mut stream: TcpStream, answer: Rc<[u8]>) -> io::Result<()> {
+async fn serve(mut stream: TcpStream, answer: Rc<[u8]>, came: Rc<Cell<u64>>) -> io::Result<()> {
     let mut buffer = vec![0; 64 * 1024];
     let mut filled = 0;
     loop {
@@ -66,6 +72,7 @@ async fn serve(mut stream: TcpStream, answer: Rc<[u8]>) -> io::Result<()> {
                 stream.write_all(UPGRADE_ANSWER.as_bytes()).await?;
                 return echo(stream, buffer, done..filled).await;
             }
+            let is_count = head.get(4..).is_some_and(|rest| rest.starts_with(COUNT_PATH.as_bytes()));
             let mut body = body_bytes(head)?;
             let here = body.min((filled - done) as u64);
             done += here as usize;
@@ -78,6 +85,11 @@ async fn serve(mut stream: TcpStream, answer: Rc<[u8]>) -> io::Result<()> {
                     count => (done, filled, body) = (body as usize, count, 0),
                 }
             }
+            if is_count {
+                stream.write_all(&self::answer(came.get().to_string().as_bytes())).await?;
+                continue;
+            }
+            came.set(came.get() + 1);
             stream.write_all(&answer).await?;
         }
         buffer.copy_within(done..filled, 0);
@@ -133,22 +145,38 @@ async fn answer_http2(
     body: Bytes,
 ) -> Result<(), h2::Error> {
     let is_grpc = request.headers().get("content-type").is_some_and(|kind| kind == "application/grpc");
+    let is_stream = request.uri().path() == STREAM_PATH;
     let mut sent = request.into_body();
-    while let Some(data) = sent.data().await {
-        sent.flow_control().release_capacity(data?.len())?;
-    }
     let mut answer = http::Response::new(());
     let kind = if is_grpc { "application/grpc" } else { "text/plain" };
     answer.headers_mut().insert("content-type", http::HeaderValue::from_static(kind));
+    if is_grpc && is_stream {
+        return echo_http2(sent, answering.send_response(answer, false)?).await;
+    }
+    while let Some(data) = sent.data().await {
+        sent.flow_control().release_capacity(data?.len())?;
+    }
     let mut stream = answering.send_response(answer, false)?;
     if !is_grpc {
         return stream.send_data(body, true);
     }
     let prefix = [&[0][..], &(body.len() as u32).to_be_bytes()].concat();
     stream.send_data([&prefix[..], &body].concat().into(), false)?;
-    let mut trailers = http::HeaderMap::new();
-    trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
-    stream.send_trailers(trailers)
+    stream.send_trailers(done())
+}
+
+/// What comes goes back, whatever parts it comes in; a client that ends is told that all is well.
+async fn echo_http2(mut sent: h2::RecvStream, mut stream: h2::SendStream<Bytes>) -> Result<(), h2::Error> {
+    while let Some(data) = sent.data().await {
+        let data = data?;
+        sent.flow_control().release_capacity(data.len())?;
+        stream.send_data(data, false)?;
+    }
+    stream.send_trailers(done())
+}
+
+fn done() -> http::HeaderMap {
+    http::HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), http::HeaderValue::from_static("0"))])
 }
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! Programs that are measured, and those around them: started, asked by /proc what they cost, ended with their owner. Nothing is left behind.
 
+use crate::{
+    load::{self, Asker},
+    origin::COUNT_PATH,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -86,6 +90,13 @@ impl Origin {
         let [first, second] = ports[..] else { return Err(io::Error::other("the origin did not start")) };
         let addresses = [first, second].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         Ok(Self { _process: process, address: addresses[0], addresses })
+    }
+
+    /// How many requests came to it by HTTP/1.1.
+    pub fn asked(&self) -> io::Result<u64> {
+        let mut asker = Asker::connect(self.address)?;
+        let answer = asker.ask(&load::get("origin", COUNT_PATH))?;
+        String::from_utf8_lossy(answer.body).parse().map_err(io::Error::other)
     }
 }
 

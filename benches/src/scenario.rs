@@ -20,6 +20,10 @@ pub struct Scenario {
     pub site: fn() -> Site,
     /// What the origin speaks.
     pub upstream: Upstream,
+    /// Whether requests would be tried again. None has to be: what is measured is being ready for it.
+    pub retries: bool,
+    /// Whether somebody else gets a copy of each request.
+    pub mirrors: bool,
     /// Bytes of an answer's body.
     pub body_bytes: usize,
     /// Headgate's cost is to be at most so much of each of the nearest peers'.
@@ -45,13 +49,15 @@ const PLAIN: Scenario = Scenario {
     work: Work::Kept(64),
     site: many_hosts,
     upstream: Upstream::Http1,
+    retries: false,
+    mirrors: false,
     body_bytes: 100,
     bar: 1.0,
     is_small: false,
 };
 
 /// In the order in which they are measured and shown.
-pub const SCENARIOS: [Scenario; 17] = [
+pub const SCENARIOS: [Scenario; 21] = [
     Scenario { name: "http1", job: "HTTP/1.1, 100 B, 64 connections, saturated", bar: 0.75, is_small: true, ..PLAIN },
     Scenario {
         name: "http1-16k",
@@ -103,6 +109,14 @@ pub const SCENARIOS: [Scenario; 17] = [
         ..PLAIN
     },
     Scenario {
+        name: "grpc-stream",
+        job: "gRPC, 64 streams in both directions, messages of 100 B and back",
+        unit: "message",
+        work: Work::Streams(64),
+        upstream: Upstream::Grpc,
+        ..PLAIN
+    },
+    Scenario {
         name: "tls-full",
         job: "TLS 1.3, ECDSA, a full handshake for each request",
         work: Work::Handshakes { resumed: false },
@@ -131,9 +145,9 @@ pub const SCENARIOS: [Scenario; 17] = [
     Scenario { name: "upload", job: "request bodies of 100 MB", work: Work::Upload(LONG as u64), ..PLAIN },
     Scenario {
         name: "websocket",
-        job: "WebSocket, messages of 100 B and back, 64 connections",
+        job: "WebSocket, messages of 100 B and back, 1,000 connections",
         unit: "message",
-        work: Work::WebSocket(64),
+        work: Work::WebSocket(1_000),
         ..PLAIN
     },
     Scenario {
@@ -143,9 +157,17 @@ pub const SCENARIOS: [Scenario; 17] = [
         ..PLAIN
     },
     Scenario {
+        name: "headers",
+        job: "HTTP/1.1, 100 rules on a host that differ by the value of a header",
+        site: || Site::fields(100),
+        ..PLAIN
+    },
+    Scenario { name: "retries", job: "HTTP/1.1, 100 B, 64 connections, with retries", retries: true, ..PLAIN },
+    Scenario { name: "mirror", job: "HTTP/1.1, 100 B, 64 connections, each request mirrored", mirrors: true, ..PLAIN },
+    Scenario {
         name: "idle",
-        job: "HTTP/1.1, 64 connections beside 8,000 idle ones",
-        work: Work::BesideIdle(8_000),
+        job: "HTTP/1.1, 64 connections beside 10,000 idle ones",
+        work: Work::BesideIdle(10_000),
         ..PLAIN
     },
 ];

@@ -5,9 +5,14 @@ mod h2load;
 mod idle;
 mod paced;
 mod socket;
+mod streams;
 
 use crate::{load::Clients, peers::Running, process};
-use std::{io, net::SocketAddr, time::Instant};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 /// One kind of load.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,6 +30,8 @@ pub enum Work {
         /// With the fields and the body of a gRPC call.
         grpc: bool,
     },
+    /// gRPC messages that come back, one at a time on each of so many streams.
+    Streams(usize),
     /// A new TLS connection for each request; with the ticket of the last one if it is to be resumed.
     Handshakes {
         /// With a ticket.
@@ -53,6 +60,13 @@ pub struct Cost {
     pub per_second: f64,
 }
 
+impl Cost {
+    fn of(cpu_seconds: f64, took: Duration, count: u64) -> Self {
+        let count = count as f64;
+        Self { cpu_us: cpu_seconds * 1e6 / count, p99_ms: None, per_second: count / took.as_secs_f64() }
+    }
+}
+
 /// What is asked for, with how many units of it.
 pub struct Ask<'a> {
     /// Heads in turn.
@@ -61,6 +75,18 @@ pub struct Ask<'a> {
     pub host: &'a str,
     /// How often.
     pub count: u64,
+}
+
+impl Ask<'_> {
+    /// Units that are done before it is counted.
+    fn warm_up(&self) -> u64 {
+        (self.count / 10).max(1)
+    }
+
+    /// All units.
+    pub fn with_warm_up(&self) -> u64 {
+        self.warm_up() + self.count
+    }
 }
 
 impl Work {
@@ -72,7 +98,7 @@ impl Work {
         let ids = running.ids();
         let cpu = || process::cpu_seconds(&ids);
         let ports = running.ports;
-        let (warm, count) = ((ask.count / 10).max(1), ask.count);
+        let (warm, count) = (ask.warm_up(), ask.count);
         let mut p99_ms = None;
         let (before, begun);
         match self {
@@ -105,6 +131,16 @@ impl Work {
                 (before, begun) = (cpu()?, Instant::now());
                 h2load::ask(at, tls, grpc, count, ask.host)?;
             }
+            Self::Streams(streams) => {
+                let mut streams = streams::Streams::open(ports.h2c, streams, ask.host)?;
+                streams.ask(warm)?;
+                (before, begun) = (cpu()?, Instant::now());
+                streams.ask(count)?;
+                // what ends the streams is in no figure
+                let cost = Cost::of(cpu()? - before, begun.elapsed(), count);
+                streams.end()?;
+                return Ok(cost);
+            }
             Self::Handshakes { .. } | Self::Tls(_) | Self::Upload(_) | Self::Download(_) | Self::WebSocket(_) => {
                 let mut sockets = socket::Sockets::connect(self, ports, ask)?;
                 sockets.ask(warm)?;
@@ -112,9 +148,7 @@ impl Work {
                 sockets.ask(count)?;
             }
         }
-        let seconds = begun.elapsed().as_secs_f64();
-        let cpu_us = (cpu()? - before) * 1e6 / count as f64;
-        Ok(Cost { cpu_us, p99_ms, per_second: count as f64 / seconds })
+        Ok(Cost { p99_ms, ..Cost::of(cpu()? - before, begun.elapsed(), count) })
     }
 }
 

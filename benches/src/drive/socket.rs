@@ -79,7 +79,24 @@ impl Sockets {
                 buffer: vec![0; CHUNK],
             })
         };
-        Ok(Self { runtime: load::runtime()?, clients: (0..count).map(client).collect::<io::Result<_>>()? })
+        let mut sockets =
+            Self { runtime: load::runtime()?, clients: (0..count).map(client).collect::<io::Result<_>>()? };
+        if !matches!(work, Work::Handshakes { .. }) {
+            sockets.open()?;
+        }
+        Ok(sockets)
+    }
+
+    /// Opens what is kept, so that none of it is in a figure, however little is asked.
+    fn open(&mut self) -> io::Result<()> {
+        let Self { runtime, clients } = self;
+        runtime.block_on(load::limited(async {
+            for client in clients {
+                let head = client.heads[client.at % client.heads.len()].clone();
+                client.kept = Some(client.open(&head).await?);
+            }
+            Ok(())
+        }))
     }
 
     pub fn ask(&mut self, count: u64) -> io::Result<()> {

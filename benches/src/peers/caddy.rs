@@ -1,7 +1,7 @@
-//! Caddy by its JSON: one route for all hosts, since a thousand routes would be asked one after the other, and in it a route a path; weighted round robin, kept connections, a JSON access log.
+//! Caddy by its JSON: one route for all hosts, since a thousand routes would be asked one after the other, and in it a route a rule; weighted round robin, kept connections, a JSON access log.
 
-use super::{CORES, Job, Name, Ports, Running, Upstream, WEIGHTS};
-use crate::site::Path;
+use super::{CORES, Job, Name, Ports, RETRIES, Running, Upstream, WEIGHTS};
+use crate::site::{FIELD, Rule};
 use serde_json::{Value, json};
 use std::{fs, io, process::Command};
 
@@ -20,10 +20,10 @@ pub(super) fn start(job: &Job<'_>) -> io::Result<Running> {
 }
 
 fn config(job: &Job<'_>, ports: Ports) -> Value {
-    let paths: Vec<Value> = job.site.paths.iter().map(|path| route(path, job)).collect();
+    let rules: Vec<Value> = job.site.rules.iter().map(|rule| route(rule, job)).collect();
     let hosts: Vec<String> = job.site.names().collect();
     let routes =
-        json!([{"match": [{"host": hosts}], "handle": [{"handler": "subroute", "routes": paths}], "terminal": true}]);
+        json!([{"match": [{"host": hosts}], "handle": [{"handler": "subroute", "routes": rules}], "terminal": true}]);
     let server = |at: std::net::SocketAddr, protocols: &[&str]| {
         json!({
             "listen": [at.to_string()], "protocols": protocols, "routes": routes,
@@ -50,20 +50,25 @@ fn config(job: &Job<'_>, ports: Ports) -> Value {
     })
 }
 
-fn route(path: &Path, job: &Job<'_>) -> Value {
-    let matched = match path {
-        Path::Prefix(prefix) if prefix == "/" => json!({}),
-        Path::Prefix(prefix) => json!({"path": [prefix, format!("{prefix}/*")]}),
-        Path::Regex(regex) => json!({"path_regexp": {"pattern": format!("^{regex}$")}}),
+fn route(rule: &Rule, job: &Job<'_>) -> Value {
+    let matched = match rule {
+        Rule::Prefix(prefix) if prefix == "/" => json!({}),
+        Rule::Prefix(prefix) => json!({"path": [prefix, format!("{prefix}/*")]}),
+        Rule::Regex(regex) => json!({"path_regexp": {"pattern": format!("^{regex}$")}}),
+        Rule::Field(value) => json!({"header": {FIELD: [value]}}),
     };
     let mut transport = json!({"protocol": "http", "keep_alive": {"max_idle_conns_per_host": 512}});
     if job.upstream != Upstream::Http1 {
         transport["versions"] = json!(["h2c"]);
     }
     let upstreams: Vec<Value> = job.origins.iter().map(|origin| json!({"dial": origin.to_string()})).collect();
+    let mut balancing = json!({"selection_policy": {"policy": "weighted_round_robin", "weights": WEIGHTS}});
+    if job.retries {
+        // where no connection is made, and for a GET where none answers; it has none by status
+        balancing["retries"] = json!(RETRIES);
+    }
     let proxy = json!({
-        "handler": "reverse_proxy", "upstreams": upstreams, "transport": transport,
-        "load_balancing": {"selection_policy": {"policy": "weighted_round_robin", "weights": WEIGHTS}},
+        "handler": "reverse_proxy", "upstreams": upstreams, "transport": transport, "load_balancing": balancing,
     });
     json!({"match": [matched], "handle": [proxy], "terminal": true})
 }

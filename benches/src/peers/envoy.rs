@@ -1,7 +1,7 @@
 //! Envoy as a bootstrap file: a virtual host a domain, one cluster with weighted endpoints, breakers high enough to be no part of what is measured, a JSON access log.
 
-use super::{CONNECTIONS_MAX, CORES, Job, Name, Ports, Running, Upstream, WEIGHTS};
-use crate::site::Path;
+use super::{CONNECTIONS_MAX, CORES, Job, Name, Ports, RETRIED, RETRIES, Running, Upstream, WEIGHTS};
+use crate::site::{FIELD, Rule};
 use serde_json::{Value, json};
 use std::{
     fs, io,
@@ -36,7 +36,7 @@ fn config(job: &Job<'_>, ports: Ports) -> Value {
         });
         listeners.push(listener(job, ports.tls, Some(tls)));
     }
-    json!({"static_resources": {"listeners": listeners, "clusters": [cluster(job)]}})
+    json!({"static_resources": {"listeners": listeners, "clusters": clusters(job)}})
 }
 
 fn listener(job: &Job<'_>, at: SocketAddr, tls: Option<Value>) -> Value {
@@ -71,34 +71,51 @@ fn listener(job: &Job<'_>, at: SocketAddr, tls: Option<Value>) -> Value {
 }
 
 fn virtual_hosts(job: &Job<'_>) -> Vec<Value> {
-    let routes: Vec<Value> = job.site.paths.iter().map(route).collect();
+    let routes: Vec<Value> = job.site.rules.iter().map(|rule| route(rule, job)).collect();
     job.site.names().map(|name| json!({"name": name, "domains": [name], "routes": routes})).collect()
 }
 
-fn route(path: &Path) -> Value {
-    let matched = match path {
-        Path::Prefix(prefix) if prefix == "/" => json!({"prefix": "/"}),
-        Path::Prefix(prefix) => json!({"path_separated_prefix": prefix}),
-        Path::Regex(regex) => json!({"safe_regex": {"regex": regex}}),
+fn route(rule: &Rule, job: &Job<'_>) -> Value {
+    let matched = match rule {
+        Rule::Prefix(prefix) if prefix == "/" => json!({"prefix": "/"}),
+        Rule::Prefix(prefix) => json!({"path_separated_prefix": prefix}),
+        Rule::Regex(regex) => json!({"safe_regex": {"regex": regex}}),
+        Rule::Field(value) => {
+            json!({"prefix": "/", "headers": [{"name": FIELD, "string_match": {"exact": value}}]})
+        }
     };
-    json!({"match": matched, "route": {"cluster": "origin", "timeout": "0s"}})
+    let mut action = json!({"cluster": "origin", "timeout": "0s"});
+    if job.retries {
+        action["retry_policy"] = json!({
+            "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+            "retriable_status_codes": [RETRIED], "num_retries": RETRIES,
+        });
+    }
+    if job.mirror.is_some() {
+        action["request_mirror_policies"] = json!([{"cluster": "mirror"}]);
+    }
+    json!({"match": matched, "route": action})
 }
 
-fn cluster(job: &Job<'_>) -> Value {
-    let endpoints: Vec<Value> = job
-        .origins
+fn clusters(job: &Job<'_>) -> Vec<Value> {
+    let origins: Vec<_> = job.origins.into_iter().zip(WEIGHTS).collect();
+    let mirror = job.mirror.map(|mirror| cluster("mirror", &[(mirror, 1)], job.upstream));
+    [Some(cluster("origin", &origins, job.upstream)), mirror].into_iter().flatten().collect()
+}
+
+fn cluster(name: &str, endpoints: &[(SocketAddr, u32)], upstream: Upstream) -> Value {
+    let endpoints: Vec<Value> = endpoints
         .iter()
-        .zip(WEIGHTS)
         .map(|(origin, weight)| json!({"endpoint": {"address": address(*origin)}, "load_balancing_weight": weight}))
         .collect();
     let limit = CONNECTIONS_MAX;
-    let protocol = match job.upstream {
+    let protocol = match upstream {
         Upstream::Http1 => json!({"http_protocol_options": {}}),
         Upstream::H2c | Upstream::Grpc => json!({"http2_protocol_options": {}}),
     };
     json!({
-        "name": "origin", "type": "STATIC", "connect_timeout": "5s", "lb_policy": "ROUND_ROBIN",
-        "load_assignment": {"cluster_name": "origin", "endpoints": [{"lb_endpoints": endpoints}]},
+        "name": name, "type": "STATIC", "connect_timeout": "5s", "lb_policy": "ROUND_ROBIN",
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": endpoints}]},
         "circuit_breakers": {"thresholds": [{"max_connections": limit, "max_pending_requests": limit, "max_requests": limit}]},
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": format!("{TYPES}.upstreams.http.v3.HttpProtocolOptions"),

@@ -1,10 +1,10 @@
 //! Headgate as it is run from a folder: a Gateway, one HTTPRoute a host, a Service for each endpoint with its weight.
 
-use super::{CORES, Held, Job, Ports, Running, Upstream, WEIGHTS};
+use super::{CORES, Held, Job, Ports, RETRIED, RETRIES, Running, Upstream, WEIGHTS};
 use crate::{
     Plan, objects,
     process::{Gateway, Options},
-    site::Path,
+    site::{FIELD, Rule},
 };
 use std::{fmt::Write as _, fs, io};
 
@@ -46,7 +46,8 @@ fn gateway(job: &Job<'_>, ports: Ports) -> io::Result<String> {
             ports.tls.port()
         );
     }
-    for (name, origin) in ["stable", "canary"].into_iter().zip(job.origins) {
+    let mirror = job.mirror.map(|mirror| ("mirror", mirror));
+    for (name, origin) in ["stable", "canary"].into_iter().zip(job.origins).chain(mirror) {
         let service = match job.upstream {
             Upstream::Http1 => objects::service(name, origin),
             Upstream::H2c | Upstream::Grpc => objects::http2_service(name, origin),
@@ -61,25 +62,8 @@ fn gateway(job: &Job<'_>, ports: Ports) -> io::Result<String> {
 fn routes_of(job: &Job<'_>) -> Vec<String> {
     let names: Vec<_> = job.site.names().collect();
     let hosts_each = if names.len() <= HOSTS_OF_THEIR_OWN { 1 } else { PER_ROUTE };
-    let [stable, canary] = WEIGHTS;
-    let to = format!("[{{name: stable, port: 80, weight: {stable}}}, {{name: canary, port: 80, weight: {canary}}}]");
-    let rules: Vec<String> = job
-        .site
-        .paths
-        .chunks(PER_ROUTE)
-        .map(|paths| {
-            paths
-                .iter()
-                .map(|path| {
-                    let (kind, value) = match path {
-                        Path::Prefix(value) => ("PathPrefix", value),
-                        Path::Regex(value) => ("RegularExpression", value),
-                    };
-                    format!("  - matches: [{{path: {{type: {kind}, value: {value:?}}}}}]\n    backendRefs: {to}\n")
-                })
-                .collect()
-        })
-        .collect();
+    let rules: Vec<String> =
+        job.site.rules.chunks(PER_ROUTE).map(|rules| rules.iter().map(|rule| rule_of(rule, job)).collect()).collect();
     let mut routes = Vec::new();
     for (group, hosts) in names.chunks(hosts_each).enumerate() {
         for (part, rules) in rules.iter().enumerate() {
@@ -91,4 +75,24 @@ fn routes_of(job: &Job<'_>) -> Vec<String> {
         }
     }
     routes.chunks(100).map(<[String]>::concat).collect()
+}
+
+fn rule_of(rule: &Rule, job: &Job<'_>) -> String {
+    let matched = match rule {
+        Rule::Prefix(value) => format!("path: {{type: PathPrefix, value: {value:?}}}"),
+        Rule::Regex(value) => format!("path: {{type: RegularExpression, value: {value:?}}}"),
+        Rule::Field(value) => format!("headers: [{{name: {FIELD}, value: {value:?}}}]"),
+    };
+    let [stable, canary] = WEIGHTS;
+    let mut text = format!(
+        "  - matches: [{{{matched}}}]\n    \
+         backendRefs: [{{name: stable, port: 80, weight: {stable}}}, {{name: canary, port: 80, weight: {canary}}}]\n"
+    );
+    if job.retries {
+        let _ = writeln!(text, "    retry: {{attempts: {RETRIES}, codes: [{RETRIED}]}}");
+    }
+    if job.mirror.is_some() {
+        text.push_str("    filters: [{type: RequestMirror, requestMirror: {backendRef: {name: mirror, port: 80}}}]\n");
+    }
+    text
 }

@@ -26,6 +26,10 @@ use std::{
 pub const CORES: usize = 2;
 /// Shares of the two endpoints of the origin.
 pub const WEIGHTS: [u32; 2] = [70, 30];
+/// Tries after the first one, where a job has retries.
+const RETRIES: u32 = 2;
+/// The status that is tried again then.
+const RETRIED: u16 = 503;
 /// Client connections that each must be able to hold.
 pub const CONNECTIONS_MAX: usize = 16_384;
 /// A start that takes longer has failed.
@@ -66,8 +70,13 @@ pub enum Upstream {
 
 /// What is to be done, the same for everybody.
 pub struct Job<'a> {
-    /// Hosts and paths.
+    /// Hosts and rules.
     pub site: &'a Site,
+    /// Whether a request is tried again, [`RETRIES`] times, where no connection is made or nobody answers; by those that do so without
+    /// great cost also where the answer is [`RETRIED`].
+    pub retries: bool,
+    /// Who gets a copy of each request; its answers go nowhere.
+    pub mirror: Option<SocketAddr>,
     /// What the origin speaks.
     pub upstream: Upstream,
     /// Its two endpoints, which get [`WEIGHTS`].
@@ -159,15 +168,25 @@ impl Name {
     }
 
     /// Why it cannot be measured at this job; none if it can.
-    pub fn lacks(self, upstream: Upstream, is_tls: bool, site: &Site) -> Option<String> {
+    pub fn lacks(self, job: &Job<'_>) -> Option<String> {
         if self != Self::Headgate && process::find(self.program()).is_none() {
             return Some(format!("{} is not installed", self.shown()));
         }
-        let has_regexes = site.paths.iter().any(|path| matches!(path, site::Path::Regex(_)));
+        let has_other_rules = job.site.rules.iter().any(|rule| !matches!(rule, site::Rule::Prefix(_)));
         match self {
-            Self::Nginx if upstream == Upstream::H2c => Some("nginx speaks HTTP/2 to backends for gRPC only"),
-            Self::Pingora if is_tls => Some("TLS of pingora with rustls is called experimental by its makers"),
-            Self::Pingora if has_regexes => Some("the minimal program matches prefixes only"),
+            Self::Nginx if job.upstream == Upstream::H2c => Some("nginx speaks HTTP/2 to backends for gRPC only"),
+            Self::Haproxy if job.mirror.is_some() => {
+                Some("HAProxy mirrors only by an agent, which is a program beside it")
+            }
+            Self::Caddy if job.mirror.is_some() => Some("Caddy's standard modules do not mirror"),
+            Self::Pingora if job.mirror.is_some() => {
+                Some("the minimal program does not mirror, and pingora-proxy has nothing that does")
+            }
+            Self::Pingora if job.retries => Some("the minimal program has no retries"),
+            Self::Pingora if job.certificate.is_some() => {
+                Some("TLS of pingora with rustls is called experimental by its makers")
+            }
+            Self::Pingora if has_other_rules => Some("the minimal program matches prefixes only"),
             _ => None,
         }
         .map(str::to_owned)

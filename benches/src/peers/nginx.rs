@@ -1,7 +1,7 @@
 //! nginx as its documentation says: a server block a host, prefix locations, an upstream with weights and kept connections, a buffered log.
 
-use super::{CONNECTIONS_MAX, CORES, Job, Name, Ports, Running, Upstream, WEIGHTS};
-use crate::site::Path;
+use super::{CONNECTIONS_MAX, CORES, Job, Name, Ports, RETRIED, RETRIES, Running, Upstream, WEIGHTS};
+use crate::site::{FIELD, Rule};
 use std::{fmt::Write as _, fs, io, process::Command};
 
 pub(super) fn start(job: &Job<'_>) -> io::Result<Running> {
@@ -26,13 +26,18 @@ fn config(job: &Job<'_>, ports: Ports) -> String {
          access_log {folder}/access.log all buffer=64k flush=1s;\nclient_body_temp_path {folder}/body;\nproxy_temp_path {folder}/proxy;\nfastcgi_temp_path {folder}/fastcgi;\n\
          uwsgi_temp_path {folder}/uwsgi;\nscgi_temp_path {folder}/scgi;\n\
          upstream origin {{ server {stable} weight={stable_weight}; server {canary} weight={canary_weight}; keepalive 256; keepalive_requests 100000000; }}\n\
-         map $http_upgrade $connection_to_origin {{ default upgrade; '' ''; }}\n{}{}\
+         map $http_upgrade $connection_to_origin {{ default upgrade; '' ''; }}\n{}{}{}{}\
          server {{ {} return 404; }}\n",
         passing(job.upstream),
         tls(job),
+        tries(job),
+        by_field(job),
         listen.replace(';', " default_server;"),
     );
-    let locations: String = job.site.paths.iter().map(|path| location(path, job.upstream)).collect();
+    if let Some(mirror) = job.mirror {
+        let _ = writeln!(text, "upstream mirror {{ server {mirror}; keepalive 256; keepalive_requests 100000000; }}");
+    }
+    let locations = locations(job);
     for name in job.site.names() {
         let _ = writeln!(text, "server {{ {listen} server_name {name}; {locations}}}");
     }
@@ -48,15 +53,49 @@ fn listen(job: &Job<'_>, ports: Ports) -> String {
     text
 }
 
-fn location(path: &Path, upstream: Upstream) -> String {
-    let to = match upstream {
+fn locations(job: &Job<'_>) -> String {
+    let mut text: String = job.site.rules.iter().filter_map(|rule| location(rule, job)).collect();
+    if !by_field(job).is_empty() {
+        text.push_str("location / { if ($to = '') { return 404; } proxy_pass http://$to; } ");
+    }
+    if job.mirror.is_some() {
+        text.push_str("location = /mirror { internal; proxy_pass http://mirror$request_uri; } ");
+    }
+    text
+}
+
+fn location(rule: &Rule, job: &Job<'_>) -> Option<String> {
+    let to = match job.upstream {
         Upstream::Grpc => "grpc_pass grpc://origin;",
         Upstream::Http1 | Upstream::H2c => "proxy_pass http://origin;",
     };
-    match path {
-        Path::Prefix(prefix) => format!("location {prefix} {{ {to} }} "),
-        Path::Regex(regex) => format!("location ~ \"^{regex}$\" {{ {to} }} "),
+    let mirror = if job.mirror.is_some() { "mirror /mirror; " } else { "" };
+    match rule {
+        Rule::Prefix(prefix) => Some(format!("location {prefix} {{ {mirror}{to} }} ")),
+        Rule::Regex(regex) => Some(format!("location ~ \"^{regex}$\" {{ {mirror}{to} }} ")),
+        Rule::Field(_) => None,
     }
+}
+
+/// Where a request goes by a field: a map.
+fn by_field(job: &Job<'_>) -> String {
+    let values = job.site.rules.iter().filter_map(|rule| match rule {
+        Rule::Field(value) => Some(format!("{value} origin; ")),
+        Rule::Prefix(_) | Rule::Regex(_) => None,
+    });
+    let values: String = values.collect();
+    if values.is_empty() {
+        return values;
+    }
+    format!("map $http_{} $to {{ default ''; {values}}}\n", FIELD.replace('-', "_"))
+}
+
+/// Another try is a default of nginx where no connection is made or none answers; here it is for the status too.
+fn tries(job: &Job<'_>) -> String {
+    if !job.retries {
+        return String::new();
+    }
+    format!("proxy_next_upstream error timeout http_{RETRIED};\nproxy_next_upstream_tries {};\n", RETRIES + 1)
 }
 
 /// Fields for the origin; bodies pass through, as they do elsewhere.

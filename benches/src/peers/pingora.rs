@@ -1,7 +1,7 @@
 //! pingora-proxy in the least program that does the job, `benches/pingora`, a workspace of its own. It matches prefixes only, and ends no TLS: its rustls is called experimental by its makers.
 
 use super::{CORES, Job, Name, Ports, Running, Upstream, WEIGHTS};
-use crate::site::Path;
+use crate::site::Rule;
 use std::{fmt::Write as _, fs, io, process::Command};
 
 pub(super) fn start(job: &Job<'_>) -> io::Result<Running> {
@@ -19,8 +19,8 @@ pub(super) fn start(job: &Job<'_>) -> io::Result<Running> {
 fn routes(job: &Job<'_>) -> String {
     let mut text = String::new();
     for name in job.site.names() {
-        for path in &job.site.paths {
-            if let Path::Prefix(prefix) = path {
+        for rule in &job.site.rules {
+            if let Rule::Prefix(prefix) = rule {
                 let _ = writeln!(text, "{name} {prefix}");
             }
         }

@@ -1,7 +1,7 @@
-//! Traefik by its file provider: a router a host and path, one service with weighted servers, a buffered JSON access log. Its TLS port has routers of its own.
+//! Traefik by its file provider: a router a host and rule, one service with weighted servers, a buffered JSON access log. Its TLS port has routers of its own.
 
-use super::{CORES, Job, Name, Ports, Running, Upstream, WEIGHTS};
-use crate::site::Path;
+use super::{CORES, Job, Name, Ports, RETRIES, Running, Upstream, WEIGHTS};
+use crate::site::{FIELD, Rule};
 use serde_json::{Map, Value, json};
 use std::{fs, io, process::Command};
 
@@ -27,19 +27,22 @@ pub(super) fn start(job: &Job<'_>) -> io::Result<Running> {
 
 fn routing(job: &Job<'_>) -> Value {
     let mut routers = Map::new();
+    let service = if job.mirror.is_some() { "mirrored" } else { "origin" };
+    let middlewares: &[&str] = if job.retries { &["retry"] } else { &[] };
     for (host, name) in job.site.names().enumerate() {
-        for (at, path) in job.site.paths.iter().enumerate() {
-            let matched = match path {
-                Path::Prefix(prefix) => format!("PathPrefix(`{prefix}`)"),
-                Path::Regex(regex) => format!("PathRegexp(`^{regex}$`)"),
+        for (at, rule) in job.site.rules.iter().enumerate() {
+            let matched = match rule {
+                Rule::Prefix(prefix) => format!("PathPrefix(`{prefix}`)"),
+                Rule::Regex(regex) => format!("PathRegexp(`^{regex}$`)"),
+                Rule::Field(value) => format!("Header(`{FIELD}`, `{value}`)"),
             };
             let rule = format!("Host(`{name}`) && {matched}");
-            routers.insert(
-                format!("plain-{host}-{at}"),
-                json!({"entryPoints": ["plain"], "rule": rule, "service": "origin"}),
-            );
+            let router =
+                |entry| json!({"entryPoints": [entry], "rule": rule, "service": service, "middlewares": middlewares});
+            routers.insert(format!("plain-{host}-{at}"), router("plain"));
             if job.certificate.is_some() {
-                let router = json!({"entryPoints": ["tls"], "rule": rule, "service": "origin", "tls": {}});
+                let mut router = router("tls");
+                router["tls"] = json!({});
                 routers.insert(format!("tls-{host}-{at}"), router);
             }
         }
@@ -51,13 +54,25 @@ fn routing(job: &Job<'_>) -> Value {
         .zip(WEIGHTS)
         .map(|(origin, weight)| json!({"url": format!("{scheme}://{origin}"), "weight": weight}))
         .collect();
+    let balanced = |servers: Vec<Value>| json!({"loadBalancer": {"servers": servers, "serversTransport": "kept"}});
+    let mut services = json!({"origin": balanced(servers)});
+    if let Some(mirror) = job.mirror {
+        services["mirror"] = balanced(vec![json!({"url": format!("{scheme}://{mirror}")})]);
+        services["mirrored"] =
+            json!({"mirroring": {"service": "origin", "mirrors": [{"name": "mirror", "percent": 100}]}});
+    }
     let mut routing = json!({
         "http": {
             "routers": routers,
-            "services": {"origin": {"loadBalancer": {"servers": servers, "serversTransport": "kept"}}},
+            "services": services,
             "serversTransports": {"kept": {"maxIdleConnsPerHost": 512}},
         },
     });
+    if job.retries {
+        // it counts the first try too; told statuses as well, it costs four times as much
+        let retry = json!({"attempts": RETRIES + 1});
+        routing["http"]["middlewares"] = json!({"retry": {"retry": retry}});
+    }
     if let Some(certificate) = job.certificate {
         let files = json!({"certFile": certificate.chain, "keyFile": certificate.key});
         routing["tls"] = json!({"certificates": [files], "stores": {"default": {"defaultCertificate": files}}});

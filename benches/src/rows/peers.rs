@@ -10,7 +10,12 @@ use crate::{
     report::{Beside, Row},
     scenario::{SCENARIOS, Scenario},
 };
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 /// Of the bootstrap: the same draws each time.
 const SEED: u64 = 7;
@@ -18,6 +23,10 @@ const SEED: u64 = 7;
 const SECONDS: f64 = 0.45;
 /// Those far behind are measured in one of so many rounds: what they cost in time, the others need for their intervals.
 const FAR_EVERY: usize = 3;
+/// The least share of the requests that has to be mirrored where all are to be: whoever has too many under way may drop some.
+const MIRRORED: f64 = 0.95;
+/// Copies that take longer do not come.
+const COPIES_COME: Duration = Duration::from_secs(5);
 
 /// Every job that is wanted.
 pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
@@ -66,44 +75,81 @@ fn measure_one(plan: &Plan, scenario: &Scenario, certificate: &Certificate, fold
         Upstream::Http1 => Origin::start(scenario.body_bytes)?,
         Upstream::H2c | Upstream::Grpc => Origin::start_http2(scenario.body_bytes)?,
     };
+    let mirror = if scenario.mirrors { Some(Origin::start(scenario.body_bytes)?) } else { None };
     let site = (scenario.site)();
     let (heads, host) = (site.heads(), objects::host(0));
     let start = |name: Name| {
         let job = Job {
             site: &site,
+            retries: scenario.retries,
+            mirror: mirror.as_ref().map(|mirror| mirror.address),
             upstream: scenario.upstream,
             origins: origin.addresses,
             certificate: scenario.is_tls().then_some(certificate),
             folder: &folder.join(name.shown()),
         };
+        if let Some(why) = name.lacks(&job) {
+            return Err(io::Error::other(why));
+        }
         name.start(plan, &job).map(|running| Entrant { name, running, count: 0, costs: BTreeMap::new() })
     };
     let mut entrants = vec![start(Name::Headgate)?];
     let mut missing = Vec::new();
     for peer in PEERS {
-        let started = match peer.lacks(scenario.upstream, scenario.is_tls(), &site) {
-            Some(why) => Err(io::Error::other(why)),
-            None => start(peer),
-        };
-        match started {
+        match start(peer) {
             Ok(entrant) => entrants.push(entrant),
             Err(error) => missing.push((peer, error.to_string())),
         }
     }
-    let mut work = scenario.work;
-    if let Work::Paced(_) = work {
-        work = Work::Paced(third_of_saturation(plan, &mut entrants, &heads, &host)?);
+    let mut load = Load { work: scenario.work, heads: &heads, host: &host, mirror: mirror.as_ref() };
+    if let Work::Paced(_) = load.work {
+        load.work = Work::Paced(third_of_saturation(plan, &mut entrants, &load)?);
     }
-    measure_rounds(plan, work, &mut entrants, &mut missing, (&heads, &host))?;
-    Ok(rows(scenario, work, &entrants, &missing))
+    measure_rounds(plan, &load, &mut entrants, &mut missing)?;
+    Ok(rows(scenario, load.work, &entrants, &missing))
+}
+
+/// What each is asked.
+struct Load<'a> {
+    work: Work,
+    heads: &'a [Vec<u8>],
+    host: &'a str,
+    /// Who is to get a copy of each request.
+    mirror: Option<&'a Origin>,
+}
+
+impl Load<'_> {
+    /// What a unit costs somebody.
+    ///
+    /// # Errors
+    /// If anything is not answered as it should be, or what is to be mirrored is not: then there would be less work in the figure.
+    fn cost(&self, running: &Running, count: u64) -> io::Result<Cost> {
+        let ask = Ask { heads: self.heads, host: self.host, count };
+        let Some(mirror) = self.mirror else { return self.work.cost(running, &ask) };
+        let before = mirror.asked()?;
+        let cost = self.work.cost(running, &ask)?;
+        let wanted = (ask.with_warm_up() as f64 * MIRRORED) as u64;
+        let until = Instant::now() + COPIES_COME;
+        loop {
+            match mirror.asked()? - before {
+                copies if copies >= wanted => return Ok(cost),
+                _ if Instant::now() < until => std::thread::sleep(Duration::from_millis(5)),
+                copies => {
+                    let all = ask.with_warm_up();
+                    return Err(io::Error::other(format!("only {copies} of {all} requests were mirrored")));
+                }
+            }
+        }
+    }
 }
 
 /// A third of what the slowest of Headgate and its nearest peers can, in requests a second.
-fn third_of_saturation(plan: &Plan, entrants: &mut [Entrant], heads: &[Vec<u8>], host: &str) -> io::Result<f64> {
+fn third_of_saturation(plan: &Plan, entrants: &mut [Entrant], load: &Load<'_>) -> io::Result<f64> {
     let mut slowest = f64::INFINITY;
+    let load = Load { work: Work::Kept(64), ..*load };
     for entrant in entrants.iter().filter(|entrant| is_near(entrant.name)) {
-        let ask = Ask { heads, host, count: plan.count(20_000, 1_000) as u64 };
-        slowest = slowest.min(Work::Kept(64).cost(&entrant.running, &ask)?.per_second);
+        let cost = load.cost(&entrant.running, plan.count(20_000, 1_000) as u64)?;
+        slowest = slowest.min(cost.per_second);
     }
     Ok(slowest / 3.0)
 }
@@ -115,10 +161,9 @@ fn is_near(name: Name) -> bool {
 /// All in turn, in each second round the other way round, so that a machine that slows down favours nobody. Whoever fails leaves, and why is told.
 fn measure_rounds(
     plan: &Plan,
-    work: Work,
+    load: &Load<'_>,
     entrants: &mut Vec<Entrant>,
     missing: &mut Vec<(Name, String)>,
-    (heads, host): (&[Vec<u8>], &str),
 ) -> io::Result<()> {
     let rounds = plan.count(12, 2);
     for round in 0..=rounds {
@@ -132,9 +177,9 @@ fn measure_rounds(
                 continue;
             }
             // round 0 finds out how many fill the time
-            let count = if round == 0 { first_count(work) } else { entrant.count };
-            match work.cost(&entrant.running, &Ask { heads, host, count }) {
-                Ok(cost) if round == 0 => entrant.count = count_for(plan, work, cost),
+            let count = if round == 0 { first_count(load.work) } else { entrant.count };
+            match load.cost(&entrant.running, count) {
+                Ok(cost) if round == 0 => entrant.count = count_for(plan, load.work, cost),
                 Ok(cost) => drop(entrant.costs.insert(round, cost)),
                 Err(error) if entrant.name == Name::Headgate => return Err(error),
                 Err(error) => failed.push((entrant.name, error.to_string())),

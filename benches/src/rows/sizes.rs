@@ -66,6 +66,14 @@ fn compare(plan: &Plan, what: &str, sites: [Site; 2], goal: f64) -> io::Result<R
 
 fn start(plan: &Plan, site: &Site, origin: &Origin, folder: &Path, name: &str) -> io::Result<Running> {
     let folder = folder.join(name);
-    let job = Job { site, upstream: Upstream::Http1, origins: origin.addresses, certificate: None, folder: &folder };
+    let job = Job {
+        site,
+        retries: false,
+        mirror: None,
+        upstream: Upstream::Http1,
+        origins: origin.addresses,
+        certificate: None,
+        folder: &folder,
+    };
     Name::Headgate.start(plan, &job)
 }
