@@ -1,4 +1,4 @@
-//! Cold dispatch: from the application's listen() to the arrival of the request that was held for it, over many starts.
+//! Cold starts: from the application's listen() to the arrival of the request that was held for it, over many starts one after the other; and what clients wait when many functions are woken at once.
 
 use crate::{
     Plan, load,
@@ -8,18 +8,25 @@ use crate::{
     process::{Gateway, Options},
     report::Row,
 };
-use std::io;
+use std::{io, net::SocketAddr, path::Path, time::Instant};
+use tokio::net::TcpStream;
+
+/// Both.
+pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
+    let mut rows = dispatch(plan)?;
+    rows.extend(at_once(plan)?);
+    Ok(rows)
+}
 
 /// Each start is of another function, so that none waits for an earlier one to stop.
-pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
+fn dispatch(plan: &Plan) -> io::Result<Vec<Row>> {
     let starts = plan.count(300, 20);
     let folder = tempfile::tempdir()?;
     let program = std::env::current_exe()?;
-    let program = program.to_str().ok_or_else(|| io::Error::other("the path of this program is no text"))?;
     let settings = [("idle", "500ms"), ("window", "500ms"), ("grace", "1s")];
-    objects::write_functions(folder.path(), starts, &[program, "app", "--listen-after-ms", "50"], &settings)?;
-    let gateway =
-        Gateway::start(&Options { program: plan.headgate()?, folder: folder.path().into(), ..Options::default() })?;
+    let command = [text(&program)?, "app", "--listen-after-ms", "50"];
+    objects::write_functions(folder.path(), starts, &command, &settings)?;
+    let gateway = start(plan, folder.path())?;
     let mut asker = Asker::connect(gateway.address)?;
     let mut ms = Vec::with_capacity(starts);
     for at in 0..starts {
@@ -36,4 +43,60 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
         Row::new("cold dispatch after listen(), p50", percentile(&ms, 0.5), "ms", 1.0).note(note.clone()),
         Row::new("cold dispatch after listen(), p99", percentile(&ms, 0.99), "ms", 5.0).note(note),
     ])
+}
+
+/// All functions are cold in each turn, and each is asked once, all at the same moment.
+fn at_once(plan: &Plan) -> io::Result<Vec<Row>> {
+    let (functions, turns) = (plan.count(100, 20), plan.count(5, 1));
+    let folder = tempfile::tempdir()?;
+    let program = plan.headgate()?;
+    let command = [text(&program)?, "echo", "--text", "awake"];
+    objects::write_functions(folder.path(), functions, &command, &[("grace", "1s")])?;
+    let (mut ms, mut last) = (Vec::new(), Vec::new());
+    for _ in 0..turns {
+        let gateway = start(plan, folder.path())?;
+        let turn = wake(gateway.address, functions)?;
+        last.push(percentile(&turn, 1.0));
+        ms.extend(turn);
+    }
+    let what = format!("{functions} cold functions woken at once");
+    let note = format!("from the request to the answer, {turns} times; each function is a process of `headgate echo`");
+    let row = |share: &str, value| Row::new(format!("{what}, {share}"), value, "ms", None).note(note.clone());
+    Ok(vec![
+        row("p50", percentile(&ms, 0.5)),
+        row("p99", percentile(&ms, 0.99)),
+        row("the last", percentile(&last, 0.5)),
+    ])
+}
+
+/// Milliseconds until each answered. Connections are there before.
+fn wake(at: SocketAddr, functions: usize) -> io::Result<Vec<f64>> {
+    load::runtime()?.block_on(load::limited(async {
+        let mut streams = Vec::with_capacity(functions);
+        for _ in 0..functions {
+            streams.push(TcpStream::connect(at).await?);
+        }
+        let begun = Instant::now();
+        let asking = streams.into_iter().enumerate().map(|(function, mut stream)| {
+            let head = load::get(&objects::function_host(function), "/");
+            tokio::task::spawn_local(async move {
+                load::exchange(&mut stream, &head, &mut [0; 4096]).await?;
+                Ok::<_, io::Error>(begun.elapsed().as_secs_f64() * 1_000.0)
+            })
+        });
+        let asking: Vec<_> = asking.collect();
+        let mut ms = Vec::with_capacity(functions);
+        for one in asking {
+            ms.push(one.await.map_err(io::Error::other)??);
+        }
+        Ok(ms)
+    }))
+}
+
+fn start(plan: &Plan, folder: &Path) -> io::Result<Gateway> {
+    Gateway::start(&Options { program: plan.headgate()?, folder: folder.into(), ..Options::default() })
+}
+
+fn text(program: &Path) -> io::Result<&str> {
+    program.to_str().ok_or_else(|| io::Error::other(format!("the path of {} is no text", program.display())))
 }
