@@ -95,7 +95,9 @@ All do the same job on the same machine in turn, round after round, each second 
 kept connections on both sides, X-Forwarded-For, an access log in a file. Two threads serve in each. Each figure is Headgate's divided by the peer's in the same round: the median of all\n\
 rounds, and the interval that it lies in with 95 % confidence (bootstrap). Below 1 Headgate costs less.\n\n\
 **ahead**: the whole interval is below 1. **behind**: all of it is above 1. **even**: neither. A goal is met when the whole interval is at or below it.\n\
-Configurations of the peers are in `benches/src/peers/`; their makers are welcome to correct them. What they keep by default (statistics of Envoy, say) is on, as Headgate's metrics are.\n\n";
+Configurations of the peers are in `benches/src/peers/`; their makers are welcome to correct them. What they keep by default (statistics of Envoy, say) is on, as Headgate's metrics are.\n\n\
+The buffer for functions that start has no peer here: Knative's activator (knative.dev/serving 0.42.2) can be built within minutes, but it learns of revisions and their endpoints from an\n\
+API server and speaks with an autoscaler beside it, so that without a cluster it holds nothing.\n\n";
 
 fn beside_peers(text: &mut String, jobs: &[Job<'_>]) {
     let _ = writeln!(text, "![Ratios to each peer with their intervals]({PLOT})\n");
