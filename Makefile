@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench bench-parts fuzz
-.PHONY: cluster conformance clusters-begin clusters image image-test sbom bench-cluster suites soak deny
+.PHONY: cluster conformance clusters-begin clusters image image-test sbom bench-cluster bench-cores suites soak deny
 # Measured times are among the tests: one after the other, whatever -j says.
 .NOTPARALLEL:
 
@@ -142,6 +142,11 @@ bench-cluster: needs ## the program in a real Kubernetes on this machine; root, 
 	cargo build --profile dist --package headgate --package headgate-bench
 	HEADGATE=target/dist/headgate e2e/cluster/fresh e2e/cluster/in target/dist/headgate-bench cluster
 	target/dist/headgate-bench page
+
+# Beside the threads there have to be processors for clients and origins: 48 for all of it. It claims nothing and writes no page.
+bench-cores: needs ## requests a second and CPU time of a request by 1 to 16 threads, where there are processors; writes benches/results
+	cargo build --profile dist --package headgate --package headgate-bench
+	target/dist/headgate-bench cores
 
 bench-parts: needs ## benchmarks of matching and of translation
 	cargo bench --package headgate-routing --package headgate-bench --benches

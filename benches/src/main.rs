@@ -54,7 +54,7 @@ struct Cli {
 enum Command {
     /// Every row.
     All,
-    /// From an application's listen() to the arrival of the first held request.
+    /// From an application's listen() to the arrival of the first held request; what clients wait when many functions are woken at once.
     Cold,
     /// Memory of a request that waits.
     Parked,
@@ -78,6 +78,8 @@ enum Command {
     Peers,
     /// From a created route to its first 200 in a cluster, memory and writes there.
     Cluster,
+    /// Requests a second and CPU time of a request by how many threads serve; not part of `all`.
+    Cores,
     /// Writes docs/benchmarks.md and its plot from the newest results.
     Page,
     /// The application of `cold` and `parked`.
@@ -144,7 +146,7 @@ impl Plan {
 
 type Measure = fn(&Plan) -> io::Result<Vec<Row>>;
 
-const MEASURES: [(Command, Measure); 11] = [
+const MEASURES: [(Command, Measure); 12] = [
     (Command::Cold, rows::cold::measure),
     (Command::Parked, rows::parked::measure),
     (Command::Load, rows::load::measure),
@@ -156,6 +158,7 @@ const MEASURES: [(Command, Measure); 11] = [
     (Command::Sizes, rows::sizes::measure),
     (Command::Peers, rows::peers::measure),
     (Command::Cluster, rows::cluster::measure),
+    (Command::Cores, rows::cores::measure),
 ];
 
 fn main() -> ExitCode {
@@ -187,7 +190,7 @@ fn measure(wanted: &Command, plan: &Plan) -> io::Result<()> {
     let mut failed = 0;
     let is_job = plan.only.as_deref().is_some_and(scenario::is_name);
     let is_wanted = |command: &Command| {
-        let is_only = plan.wants(command.name()) || is_job && *command == Command::Peers;
+        let is_only = plan.wants(command.name()) && *command != Command::Cores || is_job && *command == Command::Peers;
         *command == *wanted || *wanted == Command::All && is_only
     };
     if let Some(only) =
@@ -228,6 +231,7 @@ impl Command {
             Self::Sizes => "sizes",
             Self::Peers => "peers",
             Self::Cluster => "cluster",
+            Self::Cores => "cores",
             Self::Page => "page",
             Self::App { .. } => "app",
             Self::Origin { .. } => "origin",

@@ -81,6 +81,14 @@ pub fn split_route(origin: SocketAddr) -> String {
     service("stable", origin) + &service("canary", origin) + &route("fn-0", &host(0), rule)
 }
 
+/// One route whose requests go to all of these in equal shares.
+pub fn spread_route(origins: &[SocketAddr]) -> String {
+    let name = |at: usize| format!("origin-{at}");
+    let services: String = origins.iter().enumerate().map(|(at, origin)| service(&name(at), *origin)).collect();
+    let arms: Vec<_> = (0..origins.len()).map(|at| format!("{{name: {}, port: 80}}", name(at))).collect();
+    services + &route("fn-0", &host(0), &format!("  - backendRefs: [{}]\n", arms.join(", ")))
+}
+
 /// Hosts and paths of the comparison with others.
 pub const PEER_HOSTS: usize = 1_000;
 /// Each host has these prefixes.

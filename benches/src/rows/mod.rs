@@ -3,6 +3,7 @@
 pub mod allocations;
 pub mod cluster;
 pub mod cold;
+pub mod cores;
 pub mod instructions;
 pub mod load;
 pub mod parked;
