@@ -10,7 +10,7 @@ use crate::{
     proxy::Down,
 };
 use headgate_config::{
-    ArmTarget, BackendName, CertificateName, ColdArm, ExternalAuth, Filter, Listener, PathMatch, Version,
+    ArmTarget, BackendName, CertificateName, ColdArm, ExternalAuth, Filter, Listener, Version,
 };
 use headgate_message::{Method, PackedHead, RequestHead, ResponseHead};
 use headgate_routing::{self as routing, CompiledRule, Failed, FilterBackend, Table};
@@ -264,9 +264,8 @@ fn find(table: &Table<Arc<Backend>>, connection: &Connection, head: &RequestHead
     }
     match table.route(connection.port, head) {
         routing::Outcome::Found(found) => {
-            let prefix = matches!(found.rule.config().matches[found.matched].path, PathMatch::Prefix(_));
             let shows = found.listener.backend_certificate.is_some().then(|| found.listener.clone());
-            Ok(Taken { rule: found.rule.clone(), prefix: prefix.then_some(found.prefix), shows })
+            Ok(Taken { rule: found.rule.clone(), prefix: found.prefix, shows })
         }
         routing::Outcome::NoListener => Err(Fault::new(Failure::NoListener, head.host().to_owned())),
         routing::Outcome::NoHost { .. } => Err(Fault::new(Failure::NoRoute, no_host(head.host()))),

@@ -63,8 +63,8 @@ const WIDE: u32 = u32::MAX;
 
 /// What a look-up finds.
 pub(crate) enum Hit<'t> {
-    /// The rule's number, the index of its match, and the length in bytes of what it takes of the path.
-    Rule { rule: u32, at: usize, taken: usize },
+    /// The rule's number, the index of its match, the length in bytes of what it takes of the path, and whether that is a prefix.
+    Rule { rule: u32, at: usize, taken: usize, is_prefix: bool },
     /// No rule; the nearest to one failed in this part.
     Failed(Failed<'t>),
     /// No rule of this listener says this host.
@@ -122,7 +122,7 @@ impl<'t, B> Search<'t, '_, B> {
         let paths = &self.index.paths;
         if host.has_exact
             && let Some(group) = paths.get(2 * host.number, path)
-            && let Some(hit) = self.group(*group, path.len())
+            && let Some(hit) = self.group(*group, path.len(), false)
         {
             return Some(hit);
         }
@@ -135,20 +135,20 @@ impl<'t, B> Search<'t, '_, B> {
             let ends = path.len() == len || path.get(len) == Some(&b'/');
             if ends
                 && let Some(group) = paths.get(2 * host.number + 1, &path[..len])
-                && let Some(hit) = self.group(*group, len)
+                && let Some(hit) = self.group(*group, len, true)
             {
                 return Some(hit);
             }
         }
         // The path of `OPTIONS *` is `*`, which is below no prefix.
-        path.starts_with(b"/").then(|| self.group(host.root, 0)).flatten()
+        path.starts_with(b"/").then(|| self.group(host.root, 0, true)).flatten()
     }
 
     /// The first of a group that holds: it is sorted by `Rank`.
-    fn group(&mut self, group: Group, taken: usize) -> Option<Hit<'t>> {
+    fn group(&mut self, group: Group, taken: usize, is_prefix: bool) -> Option<Hit<'t>> {
         let candidates = group.of(&self.index.candidates);
         let held = candidates.iter().find(|candidate| self.holds(candidate))?;
-        Some(Hit::Rule { rule: held.rule, at: held.at as usize, taken })
+        Some(Hit::Rule { rule: held.rule, at: held.at as usize, taken, is_prefix })
     }
 
     fn expressions(&mut self, group: Group) -> Option<Hit<'t>> {
@@ -156,7 +156,7 @@ impl<'t, B> Search<'t, '_, B> {
             let rule = &self.rules[candidate.rule as usize];
             rule.path_is_match(candidate.at as usize, self.path) && self.holds(candidate)
         })?;
-        Some(Hit::Rule { rule: held.rule, at: held.at as usize, taken: self.path.len() })
+        Some(Hit::Rule { rule: held.rule, at: held.at as usize, taken: self.path.len(), is_prefix: false })
     }
 
     /// Whether all but the path holds.

@@ -21,8 +21,36 @@ pub struct CompiledRule<B> {
     config: Arc<Rule>,
     arms: Box<[CompiledArm<B>]>,
     weights: Weights,
+    has: Has,
     // boxed: most rules have none of it
     rare: Option<Box<Rare<B>>>,
+}
+
+/// What the configuration has. Most rules have nothing of it, and then the request path does not look there: each look is a line of memory
+/// that no cache has where very many rules are served in turn.
+#[derive(Debug)]
+struct Has {
+    filters: bool,
+    arm_filters: bool,
+    timeouts: bool,
+    retry: bool,
+    cold: ColdArm,
+}
+
+impl Has {
+    fn of(config: &Rule) -> Self {
+        let (arm_filters, cold) = match &config.action {
+            Action::Forward(split) => (split.arms.iter().any(|arm| !arm.filters.is_empty()), split.cold),
+            Action::Invalid(_) => (false, ColdArm::default()),
+        };
+        Self {
+            filters: !config.filters.is_empty(),
+            arm_filters,
+            timeouts: config.timeouts != Timeouts::default(),
+            retry: config.retry.is_some(),
+            cold,
+        }
+    }
 }
 
 /// What few rules have.
@@ -128,7 +156,7 @@ impl<B> CompiledRule<B> {
 
     /// Applied in order, whatever arm is chosen.
     pub fn filters(&self) -> &[Filter] {
-        &self.config.filters
+        if self.has.filters { &self.config.filters } else { &[] }
     }
 
     /// The backends that `filters` name.
@@ -138,20 +166,17 @@ impl<B> CompiledRule<B> {
 
     /// Limits of time.
     pub fn timeouts(&self) -> Timeouts {
-        self.config.timeouts
+        if self.has.timeouts { self.config.timeouts } else { Timeouts::default() }
     }
 
     /// Tries after the first.
     pub fn retry(&self) -> Option<&Retry> {
-        self.config.retry.as_deref()
+        if self.has.retry { self.config.retry.as_deref() } else { None }
     }
 
     /// What happens if the chosen arm is cold.
     pub fn cold(&self) -> ColdArm {
-        match &self.config.action {
-            Action::Forward(split) => split.cold,
-            Action::Invalid(_) => ColdArm::default(),
-        }
+        self.has.cold
     }
 
     /// The arms.
@@ -161,7 +186,8 @@ impl<B> CompiledRule<B> {
 
     /// Applied after `filters` to what goes to an arm.
     pub fn arm_filters(&self, arm: usize) -> &[Filter] {
-        self.config_arms().get(arm).map_or(&[], |arm| &arm.filters)
+        let arms = if self.has.arm_filters { self.config_arms() } else { &[] };
+        arms.get(arm).map_or(&[], |arm| &arm.filters)
     }
 
     /// The name of the backend of an arm, where it has one.
@@ -328,6 +354,7 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
             config: Arc::clone(config),
             arms,
             weights,
+            has: Has::of(config),
             rare: Rare { expressions, invalid, filter_backends, problems }.kept(),
         }
     }

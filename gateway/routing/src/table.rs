@@ -69,8 +69,8 @@ pub struct Found<'t, B> {
     /// The index of its match.
     pub matched: usize,
     /// The length in bytes of the matched prefix of the canonical path, without a trailing slash (0 for `/`): what follows is
-    /// empty or starts with `/`. An exact path and an expression match the whole.
-    pub prefix: usize,
+    /// empty or starts with `/`. `None` where an exact path or an expression matched, which take the whole.
+    pub prefix: Option<usize>,
     /// The listener.
     pub listener: &'t Arc<Listener>,
 }
@@ -223,8 +223,9 @@ impl<B> Table<B> {
             return Outcome::NoListener;
         }
         match self.index.find(&self.rules, number, head) {
-            Hit::Rule { rule, at, taken } => {
-                Outcome::Found(Found { rule: &self.rules[rule as usize], matched: at, prefix: taken, listener })
+            Hit::Rule { rule, at, taken, is_prefix } => {
+                let prefix = is_prefix.then_some(taken);
+                Outcome::Found(Found { rule: &self.rules[rule as usize], matched: at, prefix, listener })
             }
             Hit::Failed(failed) => Outcome::NoMatch { listener, failed },
             Hit::NoHost => Outcome::NoHost { listener },

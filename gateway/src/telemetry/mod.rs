@@ -15,13 +15,15 @@ use crate::{listen::Crowd, meter::Flood, sweep::Sweep};
 use access_log::{Lane, Pen, Writer};
 use counters::{Folded, Histogram, PortSeries, Series};
 use explain_ring::ExplainRing;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use headgate_config::{BackendName, RuleName, Version};
 use metrics::CoreFixed;
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt::Display,
-    hash::Hash,
+    hash::BuildHasher,
     io::Write,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -376,37 +378,59 @@ impl Shard {
     }
 }
 
+/// A name of an object, found by where its texts stand: the texts of many names are many lines of memory, which no cache has.
+trait Placed: Clone + Eq + Display {
+    fn hash(&self, by: &RandomState) -> u64;
+}
+
+impl Placed for RuleName {
+    fn hash(&self, by: &RandomState) -> u64 {
+        by.hash_one((self.namespace.place(), self.route.place(), self.index, self.kind))
+    }
+}
+
+impl Placed for BackendName {
+    fn hash(&self, by: &RandomState) -> u64 {
+        by.hash_one((self.namespace.place(), self.service.place(), self.uid.place(), self.port, self.transport))
+    }
+}
+
 /// The series that a core has seen, by name. Names come from objects, never from requests.
 #[derive(Debug)]
 struct Seen<N, S> {
-    series: HashMap<N, Arc<S>, foldhash::fast::RandomState>,
+    by: RandomState,
+    series: HashTable<(N, Arc<S>)>,
     sweep: Sweep,
 }
 
 impl<N, S> Default for Seen<N, S> {
     fn default() -> Self {
-        Self { series: HashMap::default(), sweep: Sweep::default() }
+        Self { by: RandomState::default(), series: HashTable::new(), sweep: Sweep::default() }
     }
 }
 
-impl<N, S> Seen<N, S>
-where
-    N: Clone + Eq + Hash + Display,
-    S: Series,
-{
+impl<N: Placed, S: Series> Seen<N, S> {
     fn series(&mut self, name: &N, listed: &Mutex<Vec<Arc<S>>>) -> Arc<S> {
-        if let Some(series) = self.series.get(name).filter(|series| series.listed().load(Relaxed)) {
+        let Self { by, series: known, sweep } = self;
+        let hash = name.hash(by);
+        let found = known.find_mut(hash, |(other, _)| other == name);
+        if let Some((_, series)) = &found
+            && series.listed().load(Relaxed)
+        {
             return series.clone();
         }
-        let known = &mut self.series;
-        self.sweep.before_adding(known.len(), || {
-            known.retain(|_, series| series.listed().load(Relaxed));
+        let new = Arc::new(S::new(name.to_string()));
+        lock(listed).push(new.clone());
+        if let Some((_, series)) = found {
+            *series = new.clone();
+            return new;
+        }
+        sweep.before_adding(known.len(), || {
+            known.retain(|(_, series)| series.listed().load(Relaxed));
             known.len()
         });
-        let series = Arc::new(S::new(name.to_string()));
-        lock(listed).push(series.clone());
-        self.series.insert(name.clone(), series.clone());
-        series
+        known.insert_unique(hash, (name.clone(), new.clone()), |(other, _)| other.hash(by));
+        new
     }
 }
 
