@@ -9,9 +9,7 @@ use crate::{
     listen::Connection,
     proxy::Down,
 };
-use headgate_config::{
-    ArmTarget, BackendName, CertificateName, ColdArm, ExternalAuth, Filter, Listener, Version,
-};
+use headgate_config::{ArmTarget, BackendName, CertificateName, ColdArm, ExternalAuth, Filter, Listener, Version};
 use headgate_message::{Method, PackedHead, RequestHead, ResponseHead};
 use headgate_routing::{self as routing, CompiledRule, Failed, FilterBackend, Table};
 use std::{

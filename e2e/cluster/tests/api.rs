@@ -3,7 +3,7 @@
 use crate::story::open;
 use headgate_e2e::Answer;
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{net::SocketAddr, process::Stdio, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -63,6 +63,15 @@ impl Api {
         }
     }
 
+    /// The text that comes back with 200.
+    pub async fn read(&self, path: &str) -> Result<String, String> {
+        let answer = self.exchange(Method::GET, path, String::new()).await?;
+        match answer.status {
+            200 => Ok(answer.text()),
+            status => Err(format!("{status} {}", answer.text())),
+        }
+    }
+
     /// Whether a watch of a list that is not empty says something within a second: a server that has just started answers before that.
     pub async fn watches(&self, path: &str) -> bool {
         let watch = format!("{path}?watch=true&resourceVersion=0&timeoutSeconds=1");
@@ -88,4 +97,22 @@ impl Api {
 /// Where the HTTPRoutes of a namespace stand.
 pub fn routes(namespace: &str) -> String {
     format!("/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes")
+}
+
+/// Has etcd forget all versions but the newest, as it does by itself in time.
+pub async fn forget_history() {
+    let newest =
+        etcd("range", json!({"key": "AA=="})).await["header"]["revision"].as_str().expect("a revision").to_owned();
+    etcd("compaction", json!({"revision": newest, "physical": true})).await;
+}
+
+/// What etcd's gateway for JSON answers.
+async fn etcd(verb: &str, asked: Value) -> Value {
+    let body = asked.to_string();
+    let head = format!("POST /v3/kv/{verb} HTTP/1.1\r\nHost: etcd\r\nContent-Length: {}\r\n\r\n", body.len());
+    let mut wire = open(SocketAddr::from(([127, 0, 0, 1], 2379))).await.expect("etcd is there");
+    wire.send(head + &body).await;
+    let answer = wire.try_answer(false).await.expect("etcd answers");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    serde_json::from_str(&answer.text()).unwrap()
 }

@@ -20,6 +20,7 @@ mod parts;
 mod pods;
 mod same;
 mod story;
+mod troubles;
 mod two;
 mod upgrade;
 mod writes;

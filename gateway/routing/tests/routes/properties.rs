@@ -256,7 +256,13 @@ fn told(table: &Table<BackendName>, port: u16, head: &RequestHead) -> String {
     match table.route(port, head) {
         Outcome::Found(found) => {
             let targets: Vec<_> = found.rule.arms().iter().map(|arm| arm.target()).collect();
-            format!("{} {} {:?} {targets:?} {:?}", found.rule.name(), found.matched, found.prefix, found.rule.timeouts())
+            format!(
+                "{} {} {:?} {targets:?} {:?}",
+                found.rule.name(),
+                found.matched,
+                found.prefix,
+                found.rule.timeouts()
+            )
         }
         other => format!("{other:?}"),
     }
