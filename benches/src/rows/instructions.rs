@@ -21,8 +21,7 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
     let folder = tempfile::tempdir()?;
     let origins = Origins::start()?;
     let count = plan.count(5_000, 500) as u64;
-    let note =
-        format!("{AT_ONCE} requests at once, 1 core, no access log, {count} requests; control threads are in it");
+    let note = format!("{AT_ONCE} requests at once, 1 core, no access log, {count} requests");
     let mut rows = Vec::new();
     for path in &WARM_PATHS {
         let measured = path.instructions(plan, folder.path(), &origins, count)?;
