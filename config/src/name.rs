@@ -56,6 +56,8 @@ pub enum RouteKind {
     TCPRoute,
     /// `gateway.networking.k8s.io` UDPRoute.
     UDPRoute,
+    /// `networking.k8s.io` Ingress, whose rules are those of HTTPRoutes.
+    Ingress,
 }
 
 impl RouteKind {
@@ -67,18 +69,19 @@ impl RouteKind {
             Self::TLSRoute => "TLSRoute",
             Self::TCPRoute => "TCPRoute",
             Self::UDPRoute => "UDPRoute",
+            Self::Ingress => "Ingress",
         }
     }
 
     /// Whether its rules take requests; the others take connections or datagrams, of which nothing but a server name is read.
     pub const fn is_http(self) -> bool {
-        matches!(self, Self::HTTPRoute | Self::GRPCRoute)
+        matches!(self, Self::HTTPRoute | Self::GRPCRoute | Self::Ingress)
     }
 
     /// What carries what its rules take.
     pub const fn transport(self) -> Transport {
         match self {
-            Self::HTTPRoute | Self::GRPCRoute | Self::TLSRoute | Self::TCPRoute => Transport::Tcp,
+            Self::HTTPRoute | Self::GRPCRoute | Self::TLSRoute | Self::TCPRoute | Self::Ingress => Transport::Tcp,
             Self::UDPRoute => Transport::Udp,
         }
     }

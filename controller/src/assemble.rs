@@ -3,20 +3,21 @@
 use crate::sources::{
     decode::Content,
     directory::{Loaded, SourceObject, SourceObjects},
-    findings::{Finding, Severity},
+    findings::Finding,
 };
 use headgate_functions::{
     Defaults, Expansion, Input, Observed, Revision, Subject, expand,
-    kinds::{Function, NamespacedName, Object as FunctionObject, OfGateway},
+    kinds::{Domain, FUNCTION_GROUP, Function, NamespacedName, Object as FunctionObject, OfGateway},
+    path_mode,
 };
 use headgate_translate::{
     ObjectProblem, Objects, Settings, Translation, Translator, builtin_gateway,
-    kinds::ObjectRef,
-    schema::{self, Problem},
+    kinds::{INGRESS_GROUP, ObjectRef},
+    schema::Problem,
 };
 use imbl::ordmap::DiffItem;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -99,7 +100,7 @@ impl Assembler {
     /// Assembles what `loaded` holds; `now_ms` is in milliseconds since 1970.
     pub fn assemble(&mut self, loaded: &Loaded, known: &Known, now_ms: u64) -> Assembly {
         self.take_in(loaded);
-        let (functions, gateways) = split(loaded);
+        let Written { functions, gateways, domains } = Written::of(loaded);
         let input = Input {
             functions: &functions,
             gateways: &gateways,
@@ -112,8 +113,11 @@ impl Assembler {
         let expansion = expand(&input);
         let mut objects = self.written.clone();
         expansion.merge_into(&mut objects);
+        let domain = path_mode::first_domain(domains.iter().copied());
+        let by_path = domain.map(|domain| by_path(domain, &functions, &mut objects)).unwrap_or_default();
         let translation = self.translator.translate(&objects).clone();
-        let findings = self.place(loaded, &expansion, &translation);
+        let mut findings = self.place(loaded, &expansion, &translation);
+        findings.extend(domain.into_iter().flat_map(|domain| of_domain(loaded, domain, &by_path, &translation)));
         Assembly { functions, expansion, translation, findings }
     }
 
@@ -152,23 +156,59 @@ impl Assembler {
     }
 }
 
-fn split(loaded: &Loaded) -> (Vec<Function>, Vec<OfGateway>) {
-    let (mut functions, mut gateways) = (Vec::new(), Vec::new());
-    for object in loaded.openfunction() {
-        match object {
-            FunctionObject::Function(function) => functions.push(function.as_ref().clone()),
-            FunctionObject::Gateway(gateway) => gateways.push(gateway.as_ref().clone()),
-        }
-    }
-    (functions, gateways)
+/// What is written of OpenFunction.
+#[derive(Default)]
+struct Written<'l> {
+    functions: Vec<Function>,
+    gateways: Vec<OfGateway>,
+    domains: Vec<&'l Domain>,
 }
 
-fn find(loaded: &Loaded, object: &SourceObject, problem: &Problem) -> Finding {
-    let severity = match problem.severity {
-        schema::Severity::Error => Severity::Error,
-        schema::Severity::Warning => Severity::Warning,
-    };
-    loaded.locate(object, severity, &problem.path.to_string(), &problem.message, &problem.remedy)
+impl<'l> Written<'l> {
+    fn of(loaded: &'l Loaded) -> Self {
+        let mut written = Self::default();
+        for object in loaded.openfunction() {
+            match object {
+                FunctionObject::Function(function) => written.functions.push(function.as_ref().clone()),
+                FunctionObject::Gateway(gateway) => written.gateways.push(gateway.as_ref().clone()),
+                FunctionObject::Domain(domain) => written.domains.push(domain),
+            }
+        }
+        written
+    }
+}
+
+/// Adds the Ingresses of the functions that HTTP calls, and gives them. One that a person wrote is not replaced.
+fn by_path(domain: &Domain, functions: &[Function], objects: &mut Objects) -> BTreeSet<ObjectRef> {
+    let mut made = BTreeSet::new();
+    for function in functions.iter().filter(|function| function.http().is_some()) {
+        let ingress = path_mode::ingress(domain, &function.meta.namespace, &function.meta.name, None);
+        let key = ingress.meta.key();
+        if !objects.ingresses.contains_key(&key) {
+            made.insert(ObjectRef::new(INGRESS_GROUP, "Ingress", &key.0, &key.1));
+            objects.ingresses.insert(key, Arc::new(ingress));
+        }
+    }
+    made
+}
+
+/// The problems of such Ingresses, each once, where they stand in the Domain.
+fn of_domain(loaded: &Loaded, domain: &Domain, made: &BTreeSet<ObjectRef>, translation: &Translation) -> Vec<Finding> {
+    let name = ObjectRef::new(FUNCTION_GROUP, "Domain", &domain.meta.namespace, &domain.meta.name);
+    let Some(object) = loaded.objects.get(&name) else { return Vec::new() };
+    let mut findings = Vec::new();
+    for told in translation.problems.iter().filter(|told| made.contains(&told.object)) {
+        let problem = Problem { path: path_mode::written_at(&told.problem.path), ..told.problem.clone() };
+        let finding = find(loaded, object, &problem);
+        if !findings.contains(&finding) {
+            findings.push(finding);
+        }
+    }
+    findings
+}
+
+pub(crate) fn find(loaded: &Loaded, object: &SourceObject, problem: &Problem) -> Finding {
+    loaded.locate(object, problem.severity.into(), &problem.path.to_string(), &problem.message, &problem.remedy)
 }
 
 fn reference(subject: &Subject) -> ObjectRef {

@@ -3,6 +3,7 @@
 pub mod assemble;
 pub mod cluster;
 pub mod listing;
+pub mod migrate;
 pub mod report;
 pub mod runtimes;
 pub mod scaling;

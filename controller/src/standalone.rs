@@ -142,7 +142,10 @@ impl Standalone {
     }
 
     fn routes(&self) -> String {
-        count(self.loaded.objects.keys().filter(|name| name.kind.ends_with("Route")).count(), "route")
+        count(
+            self.loaded.objects.keys().filter(|name| name.kind.ends_with("Route") || name.kind == "Ingress").count(),
+            "route",
+        )
     }
 
     fn later_findings(&self) -> usize {

@@ -10,6 +10,7 @@ mod drain;
 mod filters;
 mod forwarded;
 mod handover;
+mod ingress;
 mod protocols;
 mod proxied;
 mod reload;

@@ -133,6 +133,30 @@ fn rights_name_what_they_are_for() {
     }
 }
 
+/// Whether any rule of the controller's rights is of Ingresses, and with which verbs.
+fn rights_of_ingresses(objects: &[Value]) -> Option<&Value> {
+    let rules = find(objects, "ClusterRole")["rules"].as_array().unwrap();
+    rules.iter().find(|rule| rule["apiGroups"][0] == "networking.k8s.io")
+}
+
+#[test]
+fn ingresses_are_read_only_when_asked_for_and_never_written() {
+    let Some(objects) = expand(&[]) else { return };
+    assert!(rights_of_ingresses(&objects).is_none());
+    assert!(objects.iter().all(|object| object["kind"] != "IngressClass"));
+    let values = ["ingress.enabled=true", "ingress.gateway.namespace=infra", "ingress.gateway.name=web"];
+    let objects = expand(&values).unwrap();
+    assert_eq!(rights_of_ingresses(&objects).unwrap()["verbs"], serde_json::json!(["get", "list", "watch"]));
+    let class = &find(&objects, "IngressClass")["spec"];
+    assert_eq!((&class["parameters"]["namespace"], &class["parameters"]["name"]), (&"infra".into(), &"web".into()));
+    let container = &find(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
+    assert!(used(&container["args"]).contains(&"--ingress"));
+    // without a Gateway people write their classes themselves
+    let objects = expand(&["ingress.enabled=true"]).unwrap();
+    assert!(rights_of_ingresses(&objects).is_some());
+    assert!(objects.iter().all(|object| object["kind"] != "IngressClass"));
+}
+
 #[test]
 fn one_controller_has_no_budget_and_parameters_of_the_class_are_an_object() {
     let values = ["controller.replicas=1", "gatewayClass.parameters.replicas=2", "gatewayClass.name=edge"];
@@ -237,7 +261,7 @@ fn used(arguments: &Value) -> Vec<&str> {
 
 #[test]
 fn the_controller_knows_the_flags_that_the_chart_gives_it() {
-    let (Some(objects), Some(flags)) = (expand(&[]), flags("controller")) else { return };
+    let (Some(objects), Some(flags)) = (expand(&["ingress.enabled=true"]), flags("controller")) else { return };
     let container = &find(&objects, "Deployment")["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["args"][0], "controller");
     for flag in used(&container["args"]) {

@@ -63,7 +63,7 @@ impl Model {
     /// A sentence, if a kind cannot be listed: what would follow without it would be wrong.
     pub async fn read(reach: Reach) -> Result<Self, String> {
         let ground = ground(&reach.controllers().await.unwrap_or_default());
-        let looked = reach.look(None, is_read).await;
+        let looked = reach.look(None, |kind| is_read(kind) && (ground.ingress || !kind.is_asked_for)).await;
         let unread = crate::commands::status::unread(&looked);
         if !unread.is_empty() {
             return Err(unread.join("; "));

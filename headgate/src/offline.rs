@@ -55,6 +55,17 @@ impl Source {
         }
     }
 
+    /// Reads it, as it is now.
+    pub fn load(&self) -> Loaded {
+        match self {
+            Self::Paths(paths) => {
+                let look = Look { now: SystemTime::now(), touched: Touched::Anything, patient: false };
+                load(paths, &Loaded::default(), &look)
+            }
+            Self::Text(text) => load_text(Self::text_name(), text),
+        }
+    }
+
     /// Its name in findings, where it has only one.
     pub fn text_name() -> &'static Path {
         Path::new("-")
@@ -64,14 +75,9 @@ impl Source {
 impl Offline {
     /// Reads and assembles, as a machine without a cluster would.
     pub fn read(source: &Source, domain: &str) -> Self {
-        let now = SystemTime::now();
-        let loaded = match source {
-            Source::Paths(paths) => {
-                load(paths, &Loaded::default(), &Look { now, touched: Touched::Anything, patient: false })
-            }
-            Source::Text(text) => load_text(Source::text_name(), text),
-        };
-        let now_ms = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_millis() as u64;
+        let loaded = source.load();
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+        let now_ms = since.as_millis() as u64;
         let assembly = assemble(&loaded, &Known::default(), &Ground::standalone(domain, PORT), now_ms);
         Self { loaded, assembly }
     }

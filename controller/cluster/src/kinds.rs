@@ -1,6 +1,6 @@
 //! Which kinds are watched, and how each is read. Data only.
 
-use headgate_translate::kinds::{GATEWAY_GROUP, ObjectRef};
+use headgate_translate::kinds::{GATEWAY_GROUP, INGRESS_GROUP, ObjectRef};
 use kube::api::ApiResource;
 
 /// What our own objects carry (label selector).
@@ -41,6 +41,8 @@ pub struct Kind {
     pub is_custom: bool,
     /// Whether its status is written here.
     pub is_told: bool,
+    /// Whether it is watched only where an operator asks for it, who then gives the right.
+    pub is_asked_for: bool,
 }
 
 impl Kind {
@@ -56,7 +58,7 @@ impl Kind {
 
     /// Whether its objects are in namespaces.
     pub fn is_namespaced(&self) -> bool {
-        !matches!(self.kind, "GatewayClass" | "Namespace" | "CustomResourceDefinition")
+        !matches!(self.kind, "GatewayClass" | "IngressClass" | "Namespace" | "CustomResourceDefinition")
     }
 
     /// How it is addressed in the best of its versions.
@@ -82,7 +84,7 @@ const fn custom(
     plural: &'static str,
     versions: &'static [&'static str],
 ) -> Kind {
-    Kind { group, kind, plural, versions, reading: Reading::Whole, is_custom: true, is_told: true }
+    Kind { group, kind, plural, versions, reading: Reading::Whole, is_custom: true, is_told: true, is_asked_for: false }
 }
 
 const fn untold(kind: Kind) -> Kind {
@@ -90,7 +92,11 @@ const fn untold(kind: Kind) -> Kind {
 }
 
 const fn builtin(group: &'static str, kind: &'static str, plural: &'static str, reading: Reading) -> Kind {
-    Kind { group, kind, plural, versions: &["v1"], reading, is_custom: false, is_told: false }
+    Kind { group, kind, plural, versions: &["v1"], reading, is_custom: false, is_told: false, is_asked_for: false }
+}
+
+const fn asked_for(kind: Kind) -> Kind {
+    Kind { is_asked_for: true, ..kind }
 }
 
 /// The kinds, each once for each way of reading.
@@ -109,6 +115,8 @@ pub const KINDS: &[Kind] = &[
     custom("networking.openfunction.io", "Gateway", "gateways", &["v1alpha1"]),
     untold(custom("headgate.dev", "GatewayParameters", "gatewayparameters", &["v1alpha1"])),
     custom("headgate.dev", "ScalingPolicy", "scalingpolicies", &["v1alpha1"]),
+    asked_for(builtin(INGRESS_GROUP, "Ingress", "ingresses", Reading::Whole)),
+    asked_for(builtin(INGRESS_GROUP, "IngressClass", "ingressclasses", Reading::Whole)),
     builtin("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", Reading::Metadata),
     builtin("", "Namespace", "namespaces", Reading::Whole),
     builtin("", "Service", "services", Reading::Whole),

@@ -29,7 +29,7 @@ const BATCH_MOST: usize = 10_000;
 pub enum Health {
     /// It has not been listed yet.
     Syncing,
-    /// Its definition is not installed.
+    /// Its definition is not installed, or nobody asked for it.
     Missing,
     /// All is known.
     Synced,
@@ -126,18 +126,19 @@ pub struct Watches {
 }
 
 impl Watches {
-    /// Starts watching; ends when it is dropped.
-    pub fn start(client: Client) -> Self {
+    /// Starts watching the kinds that it `wants`, of which there seems to be nothing otherwise; ends when it is dropped.
+    pub fn start(client: Client, wants: impl Fn(&Kind) -> bool) -> Self {
         let (news, inbox) = mpsc::channel(NEWS_MOST);
         let (refer, referred) = watch::channel(Arc::default());
         let context = Context { client, news, defined: watch::Sender::default(), referred };
         let mut tasks = JoinSet::new();
-        for at in 0..KINDS.len() {
+        for (at, _) in KINDS.iter().enumerate().filter(|(_, kind)| wants(kind)) {
             tasks.spawn(follow::follow(context.clone(), at));
         }
+        let unwanted = |kind| Watched { health: Health::Missing, is_known: true, ..Watched::new(kind) };
         Self {
             inbox,
-            watched: KINDS.iter().map(Watched::new).collect(),
+            watched: KINDS.iter().map(|kind| if wants(kind) { Watched::new(kind) } else { unwanted(kind) }).collect(),
             refer,
             kept: Vec::new(),
             is_first: true,

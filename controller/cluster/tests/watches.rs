@@ -133,7 +133,7 @@ fn is_remove(name: &ObjectRef) -> impl Fn(&ObjectChange) -> bool {
 async fn first_all_there_is_in_one_batch_and_then_each_change() {
     let Some(ground) = Ground::new("watch-changes").await else { return };
     let route = ground.route("route", "a.example").await;
-    let mut watches = Watches::start(ground.client.clone());
+    let mut watches = Watches::start(ground.client.clone(), |_| true);
     let first = tokio::time::timeout(LIMIT, watches.next()).await.expect("all is listed");
     let found = first.iter().find_map(|change| upserted(change, &route)).expect("the route is among them");
     assert!(matches!(found.content, ClusterContent::Known(_)) && !found.uid.is_empty() && found.generation == 1);
@@ -157,7 +157,7 @@ async fn secrets_are_read_while_they_are_referred_to() {
     let secret = ground.secret("tls", "one").await;
     let unreferred = ground.secret("other", "secret").await;
     let missing = ground.named("", "Secret", "missing");
-    let mut watches = Watches::start(ground.client.clone());
+    let mut watches = Watches::start(ground.client.clone(), |_| true);
     let first = tokio::time::timeout(LIMIT, watches.next()).await.expect("all is listed");
     assert!(!first.iter().any(|change| is_upsert(&secret)(change) || is_upsert(&unreferred)(change)));
 
@@ -186,7 +186,7 @@ async fn a_definition_may_come_late_and_takes_its_objects_with_it() {
         println!("skipped: {name} is installed already");
         return;
     }
-    let mut watches = Watches::start(ground.client.clone());
+    let mut watches = Watches::start(ground.client.clone(), |_| true);
     tokio::time::timeout(LIMIT, watches.next()).await.expect("what is not installed is not waited for");
     let body = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": name},
         "spec": {"group": GROUP, "scope": "Namespaced", "names": {"kind": "Gateway", "plural": "gateways"},
@@ -262,7 +262,7 @@ async fn while_the_api_server_is_away_nothing_goes_and_what_happened_meanwhile_c
     let folder = PathBuf::from(std::env::var_os("KUBECONFIG").expect("checked")).with_file_name("pids");
     let (kept, gone) = (ground.route("kept", "a.example").await, ground.route("gone", "b.example").await);
     let secret = ground.secret("tls", "one").await;
-    let mut watches = Watches::start(ground.client.clone());
+    let mut watches = Watches::start(ground.client.clone(), |_| true);
     tokio::time::timeout(LIMIT, watches.next()).await.expect("all is listed");
     watches.refer(BTreeSet::from([secret.clone()]), LIMIT).await;
 

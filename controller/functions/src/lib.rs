@@ -9,6 +9,7 @@ mod context;
 mod expand;
 pub mod kinds;
 mod name_template;
+pub mod path_mode;
 mod places;
 mod plan;
 mod pod;

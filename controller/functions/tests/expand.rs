@@ -27,7 +27,7 @@ fn function(name: &str, spec: Value) -> Function {
     });
     match object(&value) {
         Object::Function(function) => *function,
-        Object::Gateway(_) => panic!("a function"),
+        Object::Gateway(_) | Object::Domain(_) => panic!("a function"),
     }
 }
 

@@ -58,6 +58,8 @@ pub struct Ground {
     pub provision: headgate_provision::Settings,
     /// For functions; `None` where another installation in the cluster serves them, and nothing of them is looked at.
     pub functions: Option<headgate_functions::Defaults>,
+    /// Whether Ingresses are watched.
+    pub ingress: bool,
 }
 
 /// What is to be done.

@@ -74,6 +74,7 @@ pub(super) fn cluster() -> Cluster {
         settings: Settings::default(),
         provision: headgate_provision::Settings::default(),
         functions: Some(headgate_functions::Defaults::default()),
+        ingress: false,
     })
 }
 

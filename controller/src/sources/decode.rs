@@ -103,6 +103,7 @@ fn reference(object: &functions::Object) -> ObjectRef {
     let (group, kind) = match object {
         functions::Object::Function(_) => (functions::FUNCTION_GROUP, "Function"),
         functions::Object::Gateway(_) => (functions::OF_GATEWAY_GROUP, "Gateway"),
+        functions::Object::Domain(_) => (functions::FUNCTION_GROUP, "Domain"),
     };
     let name = object.reference();
     ObjectRef::new(group, kind, &name.namespace, &name.name)

@@ -55,6 +55,9 @@ impl Changed {
         for (kind, key) in keys(&before.grpc_routes, &now.grpc_routes).map(|key| (RouteKind::GRPCRoute, key)) {
             changed.routes.insert((kind, key.clone()));
         }
+        for key in keys(&before.served_ingresses, &now.served_ingresses) {
+            changed.routes.insert((RouteKind::Ingress, key.clone()));
+        }
         changed.routes.extend(keys(&before.transport_routes, &now.transport_routes).cloned());
         keys(&before.services, &now.services).for_each(|key| changed.services.add(key));
         keys(&before.traits, &now.traits).for_each(|key| changed.services.add(key));
@@ -132,7 +135,9 @@ impl Changed {
                 (parent.is_gateway() && self.gateways.contains(&parent.key(own)))
                     || (parent.is_listener_set() && self.sets.contains(&parent.key(own)))
             };
-            !(self.gateways.is_empty() && self.sets.is_empty()) && route.parents().iter().any(changed)
+            // which parents an Ingress has is decided by what Gateways there are
+            let any = route.kind() == RouteKind::Ingress;
+            !(self.gateways.is_empty() && self.sets.is_empty()) && (any || route.parents().iter().any(changed))
         };
         let names =
             |service: (&str, &str)| (self.grants && service.0 != own.as_str()) || self.services.contains(service);
@@ -152,6 +157,7 @@ fn find<'o>(objects: &'o Objects, kind: RouteKind, key: &Key) -> Option<Route<'o
         RouteKind::TLSRoute | RouteKind::TCPRoute | RouteKind::UDPRoute => {
             objects.transport_routes.get(&(kind, key.clone())).map(|route| Route::Transport(kind, route))
         }
+        RouteKind::Ingress => objects.served_ingresses.get(key).map(|ingress| Route::Ingress(ingress, 0)),
     }
 }
 
@@ -159,7 +165,11 @@ fn all(objects: &Objects) -> impl Iterator<Item = ((RouteKind, Key), Route<'_>)>
     let http = objects.http_routes.iter().map(|(key, route)| ((RouteKind::HTTPRoute, key.clone()), Route::Http(route)));
     let grpc = objects.grpc_routes.iter().map(|(key, route)| ((RouteKind::GRPCRoute, key.clone()), Route::Grpc(route)));
     let transport = objects.transport_routes.iter();
-    http.chain(grpc).chain(transport.map(|(name, route)| (name.clone(), Route::Transport(name.0, route))))
+    let ingresses = objects.served_ingresses.iter();
+    let ingresses = ingresses.map(|(key, ingress)| ((RouteKind::Ingress, key.clone()), Route::Ingress(ingress, 0)));
+    http.chain(grpc)
+        .chain(ingresses)
+        .chain(transport.map(|(name, route)| (name.clone(), Route::Transport(name.0, route))))
 }
 
 /// The keys at which two maps differ.

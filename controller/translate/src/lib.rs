@@ -14,6 +14,7 @@ pub mod features;
 mod filters;
 pub mod form;
 mod gateways;
+pub mod ingress;
 pub mod kinds;
 mod listener_sets;
 mod listeners;
@@ -32,5 +33,7 @@ mod translator;
 pub use endpoints::endpoints_of;
 pub use objects::{AliasArm, Key, Objects, ServiceTraits};
 pub use parameters::{PARAMETERS_GROUP, PARAMETERS_KIND};
-pub use translate::{DEFAULT_CONTROLLER_NAME, ObjectProblem, Settings, Translation, builtin_gateway, translate};
+pub use translate::{
+    DEFAULT_CONTROLLER_NAME, INGRESS_CONTROLLER_NAME, ObjectProblem, Settings, Translation, builtin_gateway, translate,
+};
 pub use translator::Translator;

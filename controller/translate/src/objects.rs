@@ -2,10 +2,13 @@
 
 use crate::kinds::{
     BackendTLSPolicy, ConfigMap, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HEADGATE_GROUP,
-    HTTPRoute, ListenerSet, Namespace, Object, ObjectRef, ReferenceGrant, ScalingPolicy, Secret, Service,
-    TransportRoute,
+    HTTPRoute, INGRESS_GROUP, Ingress, IngressClass, ListenerSet, Namespace, Object, ObjectRef, ReferenceGrant,
+    ScalingPolicy, Secret, Service, TransportRoute,
 };
-use crate::parameters::{PARAMETERS_GROUP, PARAMETERS_KIND};
+use crate::{
+    ingress::ServedIngress,
+    parameters::{PARAMETERS_GROUP, PARAMETERS_KIND},
+};
 use headgate_config::{ColdArm, Probe, QueueBounds, RouteKind, Text, Wait};
 use imbl::OrdMap;
 use std::sync::Arc;
@@ -26,11 +29,15 @@ pub struct Objects {
     pub reference_grants: OrdMap<Key, Arc<ReferenceGrant>>,
     pub backend_tls_policies: OrdMap<Key, Arc<BackendTLSPolicy>>,
     pub scaling_policies: OrdMap<Key, Arc<ScalingPolicy>>,
+    pub ingresses: OrdMap<Key, Arc<Ingress>>,
+    pub ingress_classes: OrdMap<Key, Arc<IngressClass>>,
     pub services: OrdMap<Key, Arc<Service>>,
     pub endpoint_slices: OrdMap<Key, Arc<EndpointSlice>>,
     pub secrets: OrdMap<Key, Arc<Secret>>,
     pub config_maps: OrdMap<Key, Arc<ConfigMap>>,
     pub namespaces: OrdMap<Key, Arc<Namespace>>,
+    /// What becomes of Ingresses; made by [`crate::Translator`] and by nobody else.
+    pub(crate) served_ingresses: OrdMap<Key, Arc<ServedIngress>>,
     /// Parameters of Gateways and classes: what is wrong with each, if anything is.
     pub parameters: OrdMap<ObjectRef, Option<String>>,
     /// Secrets whose newest version is of no use: why. What `secrets` has of one is the version before.
@@ -86,6 +93,8 @@ impl Objects {
             Object::ReferenceGrant(object) => drop(self.reference_grants.insert(key, object)),
             Object::BackendTLSPolicy(object) => drop(self.backend_tls_policies.insert(key, object)),
             Object::ScalingPolicy(object) => drop(self.scaling_policies.insert(key, object)),
+            Object::Ingress(object) => drop(self.ingresses.insert(key, object)),
+            Object::IngressClass(object) => drop(self.ingress_classes.insert(key, object)),
             Object::Service(object) => drop(self.services.insert(key, object)),
             Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, object)),
             Object::Secret(object) => drop(self.secrets.insert(key, object)),
@@ -111,6 +120,8 @@ impl Objects {
             (GATEWAY_GROUP, "BackendTLSPolicy") => self.backend_tls_policies.remove(key).is_some(),
             (HEADGATE_GROUP, "ScalingPolicy") => self.scaling_policies.remove(key).is_some(),
             (PARAMETERS_GROUP, PARAMETERS_KIND) => self.parameters.remove(object).is_some(),
+            (INGRESS_GROUP, "Ingress") => self.ingresses.remove(key).is_some(),
+            (INGRESS_GROUP, "IngressClass") => self.ingress_classes.remove(key).is_some(),
             ("", "Service") => self.services.remove(key).is_some(),
             ("discovery.k8s.io", "EndpointSlice") => self.endpoint_slices.remove(key).is_some(),
             ("", "Secret") => {
@@ -144,6 +155,8 @@ impl Objects {
             + self.reference_grants.len()
             + self.backend_tls_policies.len()
             + self.scaling_policies.len()
+            + self.ingresses.len()
+            + self.ingress_classes.len()
             + self.services.len()
             + self.endpoint_slices.len()
             + self.secrets.len()

@@ -7,6 +7,7 @@ use crate::{
     backends::Backends,
     conditions::{Condition, ConditionType, Finding, ParentStatus, Reason, RouteStatus},
     gateways::Gateways,
+    ingress::ServedIngress,
     kinds::{GATEWAY_GROUP, ParentRef},
     listeners::GatewayView,
     lookup::Lookup,
@@ -58,8 +59,27 @@ struct Parent {
     note: &'static str,
 }
 
-/// What becomes of a route.
+/// What becomes of a route; of an Ingress, what becomes of all its routes.
 pub(crate) fn outcome(route: Route<'_>, around: Around<'_, '_>) -> Outcome {
+    let Route::Ingress(ingress, _) = route else { return of_one(route, around) };
+    let object = route.reference();
+    let own = ingress.problems.iter().map(|problem| ObjectProblem { object: object.clone(), problem: problem.clone() });
+    let mut whole = Outcome { problems: own.collect(), ..Outcome::default() };
+    for part in (0..ingress.routes.len()).map(|at| of_one(Route::Ingress(ingress, at), around)) {
+        whole.rules.extend(part.rules);
+        let new = part.problems.into_iter().filter(|problem| !whole.problems.contains(problem));
+        let new: Vec<ObjectProblem> = new.collect();
+        whole.problems.extend(new);
+        if let Some((status, told)) = part.told {
+            // an Ingress is no route that a listener counts, and has no conditions
+            let (_, all) = whole.told.get_or_insert_with(|| (status, Told::default()));
+            all.services.extend(told.services);
+        }
+    }
+    whole
+}
+
+fn of_one(route: Route<'_>, around: Around<'_, '_>) -> Outcome {
     let mut work = Work { route, around, problems: Vec::new() };
     let parents = work.parents();
     if parents.is_empty() {
@@ -89,6 +109,9 @@ impl Work<'_, '_> {
     /// The parents of the route that are ours, and what became of each.
     fn parents(&mut self) -> Vec<Parent> {
         let (route, around) = (self.route, self.around);
+        if let Route::Ingress(ingress, at) = route {
+            return self.parents_of_ingress(ingress, at);
+        }
         let mut parents = Vec::new();
         for (index, reference) in route.parents().iter().enumerate() {
             let at = FieldPath::of("spec.parentRefs").index(index);
@@ -120,6 +143,37 @@ impl Work<'_, '_> {
                 None => self.warn_of_orphan(at),
             }
         }
+        parents
+    }
+
+    /// The Gateways on which a route of an Ingress is served: the one that its class names, or all.
+    fn parents_of_ingress(&mut self, ingress: &ServedIngress, at: usize) -> Vec<Parent> {
+        let (around, mut parents, mut refused) = (self.around, Vec::new(), None);
+        let part = &ingress.routes[at];
+        for (gateway, view) in around.gateways.views.iter().enumerate() {
+            let (namespace, name) = view.gateway.meta.key();
+            if ingress.gateway.as_ref().is_some_and(|named| *named != (namespace.clone(), name.clone())) {
+                continue;
+            }
+            let reference = ParentRef::gateway(&namespace, &name);
+            for set in std::iter::once(None).chain((0..view.sets.len()).map(Some)) {
+                let path = FieldPath::of("spec");
+                match attach(around.lookup, self.route.candidate(), &reference, view, set, &path) {
+                    Ok(mut attached) => {
+                        attached.retain(|(index, _)| part.scheme.fits(&view.listeners[*index].spec.protocol));
+                        let result = Ok(attached);
+                        parents.push(Parent { reference: reference.clone(), gateway, result, note: "" });
+                    }
+                    Err(finding) => drop(refused.get_or_insert(finding.message)),
+                }
+            }
+        }
+        let protocols = parents.iter().filter_map(|parent| Some((parent.gateway, parent.result.as_ref().ok()?)));
+        let protocols = protocols.flat_map(|(gateway, attached)| {
+            attached.iter().map(move |(index, _)| &around.gateways.views[gateway].listeners[*index].spec.protocol)
+        });
+        let problem = ingress.served_badly(part, protocols, refused.as_deref());
+        problem.into_iter().for_each(|problem| self.warn(problem));
         parents
     }
 
@@ -172,8 +226,11 @@ impl Work<'_, '_> {
 
     fn tell(&mut self, findings: &[Finding]) {
         let object = self.route.reference();
-        let told = findings.iter().map(|finding| ObjectProblem { object: object.clone(), problem: finding.problem() });
-        self.problems.extend(told);
+        for finding in findings {
+            let mut problem = finding.problem();
+            problem.path = self.route.written_at(&problem.path);
+            self.problems.push(ObjectProblem { object: object.clone(), problem });
+        }
     }
 
     fn told(&self, parents: &[Parent], resolved: &Resolved, places: &Places) -> (RouteStatus, Told) {

@@ -5,6 +5,7 @@ use crate::{
     backends::{Backends, Referrer, weigh},
     conditions::{ConditionType, Finding, Reason},
     filters,
+    ingress::ServedIngress,
     kinds::{
         self, BackendRef, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, TransportRoute, WeightedBackend,
     },
@@ -21,6 +22,14 @@ pub(crate) enum Route<'a> {
     Http(&'a HTTPRoute),
     Grpc(&'a GRPCRoute),
     Transport(RouteKind, &'a TransportRoute),
+    /// One of the routes that an Ingress becomes, by its index.
+    Ingress(&'a ServedIngress, usize),
+}
+
+/// How a route of a kind is called.
+pub(crate) fn reference(kind: RouteKind, namespace: &str, name: &str) -> ObjectRef {
+    let group = if kind == RouteKind::Ingress { kinds::INGRESS_GROUP } else { kinds::GATEWAY_GROUP };
+    ObjectRef::new(group, kind.as_str(), namespace, name)
 }
 
 /// The rules of a route without their attachments, and what is wrong with them.
@@ -39,6 +48,7 @@ impl<'a> Route<'a> {
             Self::Http(route) => &route.meta,
             Self::Grpc(route) => &route.meta,
             Self::Transport(_, route) => &route.meta,
+            Self::Ingress(ingress, _) => &ingress.meta,
         }
     }
 
@@ -48,6 +58,7 @@ impl<'a> Route<'a> {
             Self::Http(_) => RouteKind::HTTPRoute,
             Self::Grpc(_) => RouteKind::GRPCRoute,
             Self::Transport(kind, _) => kind,
+            Self::Ingress(..) => RouteKind::Ingress,
         }
     }
 
@@ -57,23 +68,56 @@ impl<'a> Route<'a> {
             Self::Http(route) => &route.parents,
             Self::Grpc(route) => &route.parents,
             Self::Transport(_, route) => &route.parents,
+            Self::Ingress(..) => &[],
         }
     }
 
     /// What decides where it attaches.
     pub fn candidate(self) -> Candidate<'a> {
         let hostnames = match self {
-            Self::Http(route) => &route.hostnames,
+            Self::Http(route) => route.hostnames.as_slice(),
             Self::Grpc(route) => &route.hostnames,
             Self::Transport(_, route) => &route.hostnames,
+            Self::Ingress(ingress, at) => ingress.routes.get(at).map_or([].as_slice(), |part| &part.route.hostnames),
         };
-        Candidate { kind: self.kind(), meta: self.meta(), hostnames }
+        let kind = match self.kind() {
+            RouteKind::Ingress => RouteKind::HTTPRoute,
+            kind => kind,
+        };
+        Candidate { kind, meta: self.meta(), hostnames }
+    }
+
+    /// Where in the object that a person wrote a field of the route comes from.
+    pub fn written_at(self, path: &FieldPath) -> FieldPath {
+        match self {
+            Self::Ingress(ingress, at) => {
+                ingress.routes.get(at).map_or_else(|| path.clone(), |part| part.written_at(path))
+            }
+            _ => path.clone(),
+        }
+    }
+
+    /// How many rules of the same object come before its own.
+    fn first_index(self) -> usize {
+        match self {
+            Self::Ingress(ingress, at) => ingress.routes.iter().take(at).map(|part| part.route.rules.len()).sum(),
+            _ => 0,
+        }
+    }
+
+    /// The rules of an HTTPRoute, written or derived.
+    fn http_rules(self) -> &'a [kinds::HTTPRule] {
+        match self {
+            Self::Http(route) => &route.rules,
+            Self::Ingress(ingress, at) => ingress.routes.get(at).map_or([].as_slice(), |part| &part.route.rules),
+            Self::Grpc(_) | Self::Transport(..) => &[],
+        }
     }
 
     /// How it is called.
     pub fn reference(self) -> ObjectRef {
         let meta = self.meta();
-        ObjectRef::new(kinds::GATEWAY_GROUP, self.kind().as_str(), &meta.namespace, &meta.name)
+        reference(self.kind(), &meta.namespace, &meta.name)
     }
 
     /// The Services that its rules name, each as namespace and name.
@@ -88,12 +132,18 @@ impl<'a> Route<'a> {
             let own = backends.iter().flat_map(move |one| filtered(&one.filters).chain([&one.backend]));
             filtered(filters).chain(own)
         };
-        let (http, grpc, transport) = match self {
-            Self::Http(route) => (route.rules.as_slice(), [].as_slice(), [].as_slice()),
-            Self::Grpc(route) => ([].as_slice(), route.rules.as_slice(), [].as_slice()),
-            Self::Transport(_, route) => ([].as_slice(), [].as_slice(), route.rules.as_slice()),
+        let (grpc, transport) = match self {
+            Self::Http(_) | Self::Ingress(..) => ([].as_slice(), [].as_slice()),
+            Self::Grpc(route) => (route.rules.as_slice(), [].as_slice()),
+            Self::Transport(_, route) => ([].as_slice(), route.rules.as_slice()),
         };
-        let http = http.iter().map(|rule: &kinds::HTTPRule| (rule.filters.as_slice(), rule.backends.as_slice()));
+        let parts = match self {
+            Self::Ingress(ingress, _) => ingress.routes.as_slice(),
+            _ => &[],
+        };
+        let own = if parts.is_empty() { self.http_rules() } else { &[] };
+        let http = own.iter().chain(parts.iter().flat_map(|part| &part.route.rules));
+        let http = http.map(|rule: &kinds::HTTPRule| (rule.filters.as_slice(), rule.backends.as_slice()));
         let grpc = grpc.iter().map(|rule: &kinds::GRPCRule| (rule.filters.as_slice(), rule.backends.as_slice()));
         let transport = transport.iter().map(|rule: &kinds::TransportRule| ([].as_slice(), rule.backends.as_slice()));
         http.chain(grpc).chain(transport).flat_map(of_rule).filter_map(named)
@@ -117,7 +167,7 @@ impl<'a> Route<'a> {
     /// What all kinds say of a rule, in one shape.
     fn drafts(self) -> Vec<Draft<'a>> {
         match self {
-            Self::Http(route) => route.rules.iter().map(Draft::of_http).collect(),
+            Self::Http(_) | Self::Ingress(..) => self.http_rules().iter().map(Draft::of_http).collect(),
             Self::Grpc(route) => route.rules.iter().map(Draft::of_grpc).collect(),
             Self::Transport(_, route) => route.rules.iter().map(Draft::of_transport).collect(),
         }
@@ -213,7 +263,7 @@ impl<'w> RuleWork<'w, '_, '_> {
             None => Action::Forward(split),
         };
         let meta = self.route.meta();
-        let index = u32::try_from(self.index).unwrap_or(u32::MAX);
+        let index = u32::try_from(self.route.first_index() + self.index).unwrap_or(u32::MAX);
         Some(Rule {
             name: RuleName {
                 kind: self.route.kind(),

@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// `controllerName` of an installation that was given no other.
 pub const DEFAULT_CONTROLLER_NAME: &str = "headgate.dev/gateway-controller";
 
+/// `controller` of the IngressClasses that are ours.
+pub const INGRESS_CONTROLLER_NAME: &str = "headgate.dev/ingress-controller";
+
 /// What an operator decides.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -23,7 +26,7 @@ pub struct Settings {
     /// Serves where no Gateway object exists at all; see `builtin_gateway`.
     pub builtin_gateway: Option<Gateway>,
     /// Without a cluster: routes that name no Gateway, or one that does not exist, attach to the built-in Gateway, and Gateways whose
-    /// class does not exist are ours.
+    /// class does not exist are ours. So are Ingresses of no class and of class `headgate`, on all Gateways.
     pub adopt_orphans: bool,
     /// All Gateways are served by one process, so that their listeners share its ports: of two that cannot be told apart the one of
     /// the older Gateway serves.

@@ -8,11 +8,13 @@ use crate::{
     conditions::{ClassStatus, Condition, ConditionType, Finding, Reason, Status},
     endpoints::endpoints,
     gateways::{Gateways, Seen, gateway_status},
+    ingress::serve,
     kinds::{GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, PolicyTarget},
     listeners::GatewayView,
     lookup::{Lookup, Slices},
     outcome::{Around, Outcome, Told, outcome},
     parameters,
+    route::reference,
     scaling::Scaling,
     schema::{FieldPath, Problem},
 };
@@ -98,6 +100,8 @@ impl Translator {
 
     /// Translates objects. Fast where they share most of their maps with those before, as clones do.
     pub fn translate(&mut self, objects: &Objects) -> &Translation {
+        let served = serve(objects, &self.objects, &self.settings);
+        let objects = &Objects { served_ingresses: served, ..objects.clone() };
         let before = mem::replace(&mut self.objects, objects.clone());
         let mut changed = Changed::between(&before, objects, &mut self.slices);
         let Self { settings, slices, policies, scaling, seen, memory, .. } = self;
@@ -137,8 +141,10 @@ impl Translator {
 impl Memory {
     /// Puts what became of a route in place of what was.
     fn take(&mut self, name: RouteName, outcome: Outcome, touched: &mut Touched) {
-        let object = ObjectRef::new(GATEWAY_GROUP, name.0.as_str(), &name.1.0, &name.1.1);
+        let object = reference(name.0, &name.1.0, &name.1.1);
         let (status, told) = outcome.told.unzip();
+        // an Ingress has no conditions
+        let status = status.filter(|_| name.0 != RouteKind::Ingress);
         keep_or_set(&mut self.done.conditions, object, status.map(Status::Route));
         self.take_told(&name, told);
         self.take_rules(&name, outcome.rules, touched);

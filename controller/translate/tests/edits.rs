@@ -109,6 +109,9 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
             (GROUP, "BackendTLSPolicy"),
             ("headgate.dev", "ScalingPolicy"),
             ("headgate.dev", "ScalingPolicy"),
+            ("networking.k8s.io", "Ingress"),
+            ("networking.k8s.io", "Ingress"),
+            ("networking.k8s.io", "IngressClass"),
             ("", "Service"),
             ("", "Service"),
             ("", "Service"),
@@ -122,7 +125,7 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
         ],
     );
     let name = match kind {
-        "GatewayClass" => pick(dice, &["ours", "theirs"]),
+        "GatewayClass" | "IngressClass" => pick(dice, &["ours", "theirs"]),
         "Namespace" => namespace,
         _ => pick(dice, &["one", "two", "three"]),
     };
@@ -134,7 +137,7 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
         "aliases" if gone => drop(objects.aliases.remove(&key)),
         "aliases" => drop(objects.aliases.insert(key, aliases(dice))),
         kind if gone => {
-            let namespace = if ["GatewayClass", "Namespace"].contains(&kind) { "" } else { namespace };
+            let namespace = if ["GatewayClass", "IngressClass", "Namespace"].contains(&kind) { "" } else { namespace };
             objects.remove(&ObjectRef::new(group, kind, namespace, name));
         }
         kind => {
@@ -218,6 +221,19 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
             value["spec"] = json!({"controllerName": controller});
             value
         }
+        "IngressClass" => {
+            let mut value = api("networking.k8s.io", "v1", kind, name, "");
+            let controller = if name == "ours" { "headgate.dev/ingress-controller" } else { "x.io/y" };
+            value["spec"] = json!({"controller": controller});
+            if !one_in(3, dice) {
+                let (namespace, name) = (pick(dice, &["a", "b"]), pick(dice, &["one", "two"]));
+                value["spec"]["parameters"] = json!({
+                    "apiGroup": GROUP, "kind": "Gateway", "scope": "Namespace", "namespace": namespace, "name": name,
+                });
+            }
+            value
+        }
+        "Ingress" => ingress(name, namespace, dice),
         "ReferenceGrant" => {
             let mut value = api(GROUP, "v1beta1", kind, name, namespace);
             let from = pick(dice, &["HTTPRoute", "GRPCRoute", "Gateway", "ListenerSet"]);
@@ -314,6 +330,40 @@ fn route(kind: &str, name: &str, namespace: &str, spec: &Value) -> Value {
 fn service(name: &str, namespace: &str, ports: &Value) -> Value {
     let mut value = api("", "v1", "Service", name, namespace);
     value["spec"] = json!({"ports": ports});
+    value
+}
+
+fn ingress(name: &str, namespace: &str, dice: &mut Rng) -> Value {
+    let mut value = api("networking.k8s.io", "v1", "Ingress", name, namespace);
+    let path = |dice: &mut Rng| {
+        let port = if dice.bool() { json!({"name": "http"}) } else { json!({"number": pick(dice, &[80, 81])}) };
+        let service = json!({"name": pick(dice, &["one", "two", "three"]), "port": port});
+        let path = pick(dice, &["/", "/x", "/x(/|$)(.*)"]);
+        json!({"path": path, "pathType": pick(dice, &["Prefix", "Exact"]), "backend": {"service": service}})
+    };
+    let rule = |dice: &mut Rng| {
+        let mut rule = json!({"http": {"paths": [path(dice)]}});
+        if dice.bool() {
+            rule["host"] = json!(pick(dice, &["a.io", "b.io", "*.io"]));
+        }
+        rule
+    };
+    let rules: Vec<Value> = (0..dice.usize(1..3)).map(|_| rule(dice)).collect();
+    value["spec"] = json!({"rules": rules});
+    if !one_in(4, dice) {
+        value["spec"]["ingressClassName"] = json!(pick(dice, &["ours", "ours", "headgate", "theirs"]));
+    }
+    if one_in(3, dice) {
+        value["spec"]["tls"] = json!([{"hosts": [pick(dice, &["a.io", "b.io"])], "secretName": "one"}]);
+    }
+    let annotations = [
+        json!({}),
+        json!({"nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": "10"}),
+        json!({"nginx.ingress.kubernetes.io/rewrite-target": "/$2"}),
+        json!({"nginx.ingress.kubernetes.io/ssl-redirect": "true"}),
+        json!({"nginx.ingress.kubernetes.io/auth-url": "http://a/"}),
+    ];
+    value["metadata"]["annotations"] = annotations[dice.usize(..annotations.len())].clone();
     value
 }
 

@@ -68,6 +68,10 @@ pub struct Args {
     /// Whether functions are served: by one installation of a cluster only.
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, value_name = "BOOL")]
     functions: bool,
+    /// Whether Ingresses are served whose IngressClass names the controller headgate.dev/ingress-controller, and a Gateway in its
+    /// parameters.
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, value_name = "BOOL")]
+    ingress: bool,
     /// Domain of functions that have no hostname of their own.
     #[arg(long, default_value = "example.com")]
     domain: String,
@@ -136,7 +140,7 @@ async fn controller(
         .map_err(|error| format!("--stream-address {}: {error}", args.stream_address))?;
     let authenticate = authenticator(Tokens::new(client.clone()), accounts.clone());
     let mut serving = tokio::spawn(headgate_stream::serve(listener, tls.clone(), authenticate, publisher.clone()));
-    let mut watches = Watches::start(client.clone());
+    let mut watches = Watches::start(client.clone(), |kind| args.ingress || !kind.is_asked_for);
     let (scaling, mut written) = Scaling::new(client.clone(), publisher.clone(), &args.controller_name);
     let mut machine = Machine {
         scaling,
@@ -353,7 +357,12 @@ pub fn ground(args: &Args, trusted: &str) -> Ground {
         make_gateways: false,
         ..Defaults::default()
     };
-    Ground { settings, provision: provision(args, trusted), functions: args.functions.then_some(functions) }
+    Ground {
+        settings,
+        provision: provision(args, trusted),
+        functions: args.functions.then_some(functions),
+        ingress: args.ingress,
+    }
 }
 
 fn provision(args: &Args, trusted: &str) -> headgate_provision::Settings {

@@ -8,6 +8,7 @@ pub mod echo;
 pub mod explain;
 pub mod gateway;
 pub mod init;
+pub mod migrate;
 pub mod routes;
 pub mod run;
 pub mod status;

@@ -3,7 +3,7 @@
 use crate::program::headgate;
 use std::{collections::BTreeSet, fs, path::Path};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "run",
     "controller",
     "gateway",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 12] = [
     "explain",
     "status",
     "diff",
+    "migrate",
     "echo",
     "completion",
     "version",

@@ -8,6 +8,7 @@ mod gateway;
 mod help;
 mod init;
 mod live;
+mod migrate;
 mod program;
 mod routes;
 

@@ -1,11 +1,13 @@
 //! The kinds of OpenFunction, read from JSON as its API server and webhooks read them, and as forgiving as its users need. Never a client, never a status of anybody else.
 
+mod domain;
 mod function;
 mod of_gateway;
 mod parts;
 mod read_function;
 mod workload;
 
+pub use domain::Domain;
 pub use function::{
     Component, Container, DaprRef, DaprTrigger, Engine, EnvValue, EnvVar, Function, Hooks, HttpTrigger, NamespacedName,
     Output, Route, Scale, Serving, Tracing, TracingProvider, Triggers,
@@ -25,6 +27,8 @@ pub enum Object {
     Function(Box<Function>),
     /// `networking.openfunction.io/v1alpha1` Gateway.
     Gateway(Box<OfGateway>),
+    /// `core.openfunction.io` Domain, v1alpha2 or v1beta1: of OpenFunction 0.5 and 0.6.
+    Domain(Box<Domain>),
 }
 
 /// What a value is.
@@ -69,6 +73,9 @@ pub fn decode(value: &Value) -> Result<Decoded, Vec<Problem>> {
         ("networking.openfunction.io/v1alpha1", "Gateway") => {
             Object::Gateway(Box::new(of_gateway::read(value, &report)))
         }
+        ("core.openfunction.io/v1alpha2" | "core.openfunction.io/v1beta1", "Domain") => {
+            Object::Domain(Box::new(domain::read(value, &report)))
+        }
         _ => return Ok(Decoded::UnknownKind { api_version, kind }),
     };
     if report.has_errors() { Err(report.into_problems()) } else { Ok(Decoded::Known(object, report.into_problems())) }
@@ -80,6 +87,9 @@ impl Object {
         match self {
             Self::Function(function) => function.reference(),
             Self::Gateway(gateway) => gateway.reference(),
+            Self::Domain(domain) => {
+                NamespacedName::new(domain.meta.namespace.to_string(), domain.meta.name.to_string())
+            }
         }
     }
 }

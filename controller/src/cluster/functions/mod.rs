@@ -186,6 +186,8 @@ impl Functions {
                         self.touch_all();
                     }
                 }
+                // of versions of OpenFunction that serve nothing in a cluster any more
+                FunctionObject::Domain(_) => {}
             },
             ClusterContent::Unreadable if is_function(&object.name) => self.write(object, None),
             ClusterContent::Known(Content::Kubernetes(content)) => self.kubernetes(object, content),

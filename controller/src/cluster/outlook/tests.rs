@@ -43,6 +43,7 @@ fn of(values: &[Value]) -> Outlook {
         settings: Settings::default(),
         provision: headgate_provision::Settings::default(),
         functions: Some(headgate_functions::Defaults::default()),
+        ingress: false,
     };
     let objects: Vec<_> = values.iter().filter_map(|value| Some(Arc::new(read(value.clone(), None)?))).collect();
     outlook(ground, &objects, read, 0)

@@ -3,9 +3,9 @@
 use crate::{
     form::Form,
     kinds::{
-        BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, ListenerSet,
-        Namespace, ObjectMeta, ObjectRef, ReferenceGrant, ScalingPolicy, Secret, Service, TransportRoute, read_meta,
-        reference::GATEWAY_GROUP, scaling_policy::HEADGATE_GROUP,
+        BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, INGRESS_GROUP,
+        Ingress, IngressClass, ListenerSet, Namespace, ObjectMeta, ObjectRef, ReferenceGrant, ScalingPolicy, Secret,
+        Service, TransportRoute, read_meta, reference::GATEWAY_GROUP, scaling_policy::HEADGATE_GROUP,
     },
     schema::{Fields, Problem, Reader, Report},
 };
@@ -27,6 +27,8 @@ pub enum Object {
     ReferenceGrant(Arc<ReferenceGrant>),
     BackendTLSPolicy(Arc<BackendTLSPolicy>),
     ScalingPolicy(Arc<ScalingPolicy>),
+    Ingress(Arc<Ingress>),
+    IngressClass(Arc<IngressClass>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
@@ -133,6 +135,14 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::ScalingPolicy(ScalingPolicy::read(top, meta).into())
         }
+        "Ingress" if group == INGRESS_GROUP && served(&["v1"]) => {
+            let meta = read_meta(top, true, Form::SUBDOMAIN);
+            Object::Ingress(Ingress::read(top, meta).into())
+        }
+        "IngressClass" if group == INGRESS_GROUP && served(&["v1"]) => {
+            let meta = read_meta(top, false, Form::SUBDOMAIN);
+            Object::IngressClass(IngressClass::read(top, meta).into())
+        }
         "EndpointSlice" if api_version == "discovery.k8s.io/v1" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::EndpointSlice(EndpointSlice::read(top, meta).into())
@@ -177,6 +187,8 @@ impl Object {
             Self::ReferenceGrant(object) => &object.meta,
             Self::BackendTLSPolicy(object) => &object.meta,
             Self::ScalingPolicy(object) => &object.meta,
+            Self::Ingress(object) => &object.meta,
+            Self::IngressClass(object) => &object.meta,
             Self::Service(object) => &object.meta,
             Self::EndpointSlice(object) => &object.meta,
             Self::Secret(object) => &object.meta,
@@ -199,6 +211,8 @@ impl Object {
             Self::ReferenceGrant(_) => (GATEWAY_GROUP, "ReferenceGrant"),
             Self::BackendTLSPolicy(_) => (GATEWAY_GROUP, "BackendTLSPolicy"),
             Self::ScalingPolicy(_) => (HEADGATE_GROUP, "ScalingPolicy"),
+            Self::Ingress(_) => (INGRESS_GROUP, "Ingress"),
+            Self::IngressClass(_) => (INGRESS_GROUP, "IngressClass"),
             Self::Service(_) => ("", "Service"),
             Self::EndpointSlice(_) => ("discovery.k8s.io", "EndpointSlice"),
             Self::Secret(_) => ("", "Secret"),

@@ -6,6 +6,7 @@ mod decode;
 mod filter;
 mod gateway;
 mod grant;
+mod ingress;
 mod listener_set;
 mod meta;
 mod reference;
@@ -29,6 +30,10 @@ pub use gateway::{
     GatewayClass, Infrastructure, Listener, ListenerTls, Protocol, RouteGroupKind, TlsMode, ValidationMode,
 };
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant};
+pub use ingress::{
+    CLASS_ANNOTATION, INGRESS_GROUP, Ingress, IngressBackend, IngressClass, IngressPath, IngressPort, IngressRule,
+    IngressTls, PathType,
+};
 pub use listener_set::ListenerSet;
 pub use meta::{ObjectMeta, ObjectRef};
 pub use reference::{
