@@ -3,7 +3,7 @@ SHELL := /usr/bin/env bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help needs build check test format lint unit quick heavy simulation readme docs-current docs bench bench-parts fuzz
-.PHONY: cluster conformance clusters-begin clusters image image-test sbom bench-cluster bench-cores suites soak deny
+.PHONY: cluster conformance clusters-begin clusters public-begin public image image-test sbom bench-cluster bench-cores suites soak deny
 # Measured times are among the tests: one after the other, whatever -j says.
 .NOTPARALLEL:
 
@@ -25,7 +25,7 @@ build: needs ## the program, target/release/headgate
 
 check: needs format lint unit quick ## format, lints, unit tests, a quick run end to end
 
-test: needs clusters-begin format lint unit quick clusters heavy readme docs-current ## everything; what CI runs
+test: needs clusters-begin public-begin format lint unit quick public clusters heavy readme docs-current ## everything; what CI runs
 	@if [ -e $(NOT_RUN) ]; then cat $(NOT_RUN); fi
 
 format:
@@ -81,7 +81,18 @@ conformance: ## the official tests of Gateway API in a real Kubernetes; root, Go
 heavy:
 	cargo build --quiet
 	cargo test -p headgate-e2e --test heavy --quiet
-	cargo run --quiet --package headgate-bench -- guard # in the debug build that is there anyway
+	"$${CARGO_TARGET_DIR:-target}/debug/headgate-bench" guard # as it was built with all else: alone it would be built anew with other features of libraries
+
+# Those that take seconds, and whose verdict no busy machine changes, are a part of `make test`. Where a machine cannot have them, it says so first, and where they would run.
+PUBLIC = h2spec grpc websocket
+public-begin:
+	@tools/needs suites 2>target/needs-suites || { echo "not run: public suites ($(PUBLIC))"; sed 's/^/  /' target/needs-suites; }
+
+public:
+	@if [ -s target/needs-suites ]; then echo "not run: public suites ($(PUBLIC))"; sed 's/^/  /' target/needs-suites; else \
+	    e2e/suites/install; \
+	    e2e/suites/run $(PUBLIC); \
+	fi
 
 suites: ## public suites of HTTP/2, gRPC, WebSocket, TLS and slow clients; Go, Python, and root for the rest
 	@tools/needs suites

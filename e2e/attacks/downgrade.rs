@@ -37,6 +37,7 @@ async fn what_is_malformed_is_refused_and_written_nowhere() {
         &[(":path", &inject)],
         &[(":path", "/a b")],
         &[(":path", "x")],
+        &[(":path", "?a=1")],
         &[(":path", "")],
         &[(":path", "/\r")],
         &[(":path", "/\0")],
