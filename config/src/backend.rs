@@ -1,6 +1,6 @@
 //! Backends and their endpoints: what the data plane must know to admit, queue and connect. Never a Kubernetes object.
 
-use crate::BackendName;
+use crate::{BackendName, Text};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -27,10 +27,14 @@ pub struct Backend {
     pub queue: QueueBounds,
     /// The scale target that its demand counts for (`namespace/name`); `None` for a backend that cannot start from zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scales: Option<String>,
+    pub scales: Option<Text>,
     /// How long a request may wait for it.
     #[serde(default)]
     pub wait: Wait,
+    /// How many of its requests may be tries after the first; `None` is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // boxed: as `tls`
+    pub retries: Option<Box<RetryBudget>>,
 }
 
 /// What is spoken to an endpoint (`appProtocol` of the Service port).
@@ -91,6 +95,21 @@ pub struct QueueBounds {
     /// Bytes that they may keep, heads and spooled bodies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+}
+
+/// How many of a backend's requests may be tries after the first (`retryConstraint` of XBackendTrafficPolicy, GEP-3388). Counted by each
+/// gateway for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RetryBudget {
+    /// Percent of the requests of an interval, 0 to 100.
+    pub percent: u32,
+    /// That interval, in milliseconds.
+    pub interval_ms: u64,
+    /// So many are allowed whatever the percentage, in the time of `least_interval_ms`.
+    pub least_count: u32,
+    /// See `least_count`, in milliseconds.
+    pub least_interval_ms: u64,
 }
 
 /// How long a request may wait for a cold or full backend, in milliseconds; `None` is the gateway's default.

@@ -1,6 +1,6 @@
 //! Filters as data: each is one step that a rule applies. What they do stands in `gateway/src/filters`; never here.
 
-use crate::{ArmTarget, BackendName};
+use crate::{ArmTarget, BackendName, Session};
 use serde::{Deserialize, Serialize};
 
 /// One step.
@@ -27,6 +27,9 @@ pub enum Filter {
     /// Asks another service whether a request may pass.
     // boxed: rare, and it would make every filter larger
     ExternalAuth(Box<ExternalAuth>),
+    /// Keeps a client at the endpoint that served it, within the chosen arm.
+    // boxed: as before
+    Session(Box<Session>),
     /// A filter that this version does not know: the rule answers 500 and says which.
     Unsupported(String),
 }
@@ -45,6 +48,7 @@ impl Filter {
             | Self::Redirect(_)
             | Self::Rewrite(_)
             | Self::Cors(_)
+            | Self::Session(_)
             | Self::Unsupported(_) => None,
         }
     }

@@ -12,12 +12,13 @@ mod listener;
 mod name;
 mod rank;
 mod rule;
+mod session;
 mod snapshot;
 mod text;
 
 pub use backend::{
     Activation, Backend, BackendProtocol, BackendTls, ColdArm, Endpoint, Endpoints, Probe, ProxyProtocol, QueueBounds,
-    Trust, Wait,
+    RetryBudget, Trust, Wait,
 };
 pub use by_name::{ByName, Named};
 pub use demand::{Demand, EndpointCount};
@@ -31,5 +32,6 @@ pub use rank::{HostRank, PathRank, Rank, Seniority};
 pub use rule::{
     Action, Arm, ArmTarget, Attachment, Host, Match, PathMatch, Retry, Rule, Split, Timeouts, ValueMatch, ValueTest,
 };
+pub use session::{Carrier, Session};
 pub use snapshot::{Change, Removes, Snapshot, Version};
 pub use text::Text;

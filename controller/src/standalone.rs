@@ -379,8 +379,9 @@ fn add_unreached(snapshot: &mut Snapshot, assembly: &Assembly) {
                 proxy_protocol: None,
                 concurrency: revision.template.concurrency,
                 queue: QueueBounds::default(),
-                scales: Some(target_name(&function.namespace, &revision.name)),
+                scales: Some(target_name(&function.namespace, &revision.name).into()),
                 wait: Wait::default(),
+                retries: None,
             }));
         }
     }

@@ -11,6 +11,7 @@ mod filters;
 mod forwarded;
 mod handover;
 mod ingress;
+mod persistence;
 mod protocols;
 mod proxied;
 mod reload;

@@ -205,6 +205,8 @@ failures! {
         "the endpoint's answer ended before its end", "see the application's log; the client's connection or stream was aborted, so that it sees it too";
     UpgradeFailed = Upstream "upgrade_failed" 502 Never "http_upgrade_failed" grpc 14:
         "the endpoint switched protocols without being asked, or to another one", "see what the application answers to the upgrade";
+    RetryBudgetSpent = Gateway "retry_budget_spent" 503 Later "destination_unavailable" grpc 14:
+        "the try failed, and the retry budget of the backend allows no other", "see why the endpoints fail, as the detail says; raise budget or minRetryRate of the XBackendTrafficPolicy";
 
     // Time.
     RequestTimeout = Gateway "request_timeout" 504 Never "http_response_timeout" grpc 4:
@@ -407,7 +409,7 @@ pub(crate) mod tests {
              gateway_full memory_shed queue_timeout arm_cold activation_timeout activation_failed no_endpoints \
              draining connect_refused connect_unreachable connect_timeout upstream_tls upstream_trust upstream_reset \
              upstream_closed_early upstream_malformed upstream_head_too_large upstream_truncated upgrade_failed \
-             request_timeout attempt_timeout upstream_idle internal"
+             retry_budget_spent request_timeout attempt_timeout upstream_idle internal"
         );
     }
 

@@ -30,6 +30,7 @@ mod proxy;
 pub mod question;
 mod relay;
 mod replay;
+mod session;
 mod subscribe;
 mod sweep;
 pub mod telemetry;

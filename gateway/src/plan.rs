@@ -1,18 +1,23 @@
 //! Where a request goes: the rule that takes it, the arm of its split, and what filters make of it before anything is sent. The one load of the routes.
 
 use crate::{
-    backend::Backend,
+    backend::{Backend, EndpointId},
+    clock,
     core::Core,
     exchange::Fault,
     failure::Failure,
-    filters::{self, Applied, Context, Edit, NOTHING_APPLIED, Verdict},
+    filters::{self, Answerer, Applied, Context, Edit, NOTHING_APPLIED, Verdict},
     listen::Connection,
     proxy::Down,
+    session::Key,
 };
-use headgate_config::{ArmTarget, BackendName, CertificateName, ColdArm, ExternalAuth, Filter, Listener, Version};
+use headgate_config::{
+    ArmTarget, BackendName, CertificateName, ColdArm, ExternalAuth, Filter, Listener, Session, Version,
+};
 use headgate_message::{Method, PackedHead, RequestHead, ResponseHead};
 use headgate_routing::{self as routing, CompiledRule, Failed, FilterBackend, Table};
 use std::{
+    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -211,6 +216,32 @@ impl Plan {
         self.applied().answer_edits.iter().for_each(|edit| edit.apply(&mut head.fields));
     }
 
+    /// The endpoint of its backend that the client is kept at, if that is in service.
+    pub fn pinned(&self, backend: &Backend, now: Instant) -> Option<EndpointId> {
+        let brought = self.applied.as_ref()?.session.as_ref()?;
+        let key = Key::of(&backend.config().name);
+        let term = filters::session_term(self.session()?, unix_s(now));
+        backend.find(|addresses| brought.pins.find(&key, term, addresses))
+    }
+
+    /// Tells the client at which endpoint it was served, where it is to be kept there.
+    pub fn tell_session(&self, head: &mut ResponseHead, endpoint: SocketAddr, now: Instant) {
+        if let Some(brought) = self.applied.as_ref().and_then(|applied| applied.session.as_ref())
+            && let (Some(session), Ok(backend)) = (self.session(), self.backend())
+        {
+            let config = backend.config();
+            let answerer = Answerer { backend: &config.name, endpoint, now: unix_s(now) };
+            filters::tell_session(session, brought, &answerer, &mut head.fields);
+        }
+    }
+
+    fn session(&self) -> Option<&Session> {
+        self.rule.filters().iter().chain(self.arm_filters()).find_map(|filter| match filter {
+            Filter::Session(session) => Some(&**session),
+            _ => None,
+        })
+    }
+
     /// Applies what concerns answers of our own.
     pub fn filter_own_answer(&self, head: &mut ResponseHead) {
         filters::apply_own_answer(self.rule.filters(), self.applied(), head);
@@ -236,6 +267,10 @@ impl Plan {
         }
         Some(Box::new(original))
     }
+}
+
+fn unix_s(moment: Instant) -> u32 {
+    u32::try_from(clock::unix_ms(moment) / 1000).unwrap_or(u32::MAX)
 }
 
 fn asks(filters: &[Filter]) -> bool {

@@ -300,11 +300,17 @@ impl Exchange {
                     return Ok(Told::Answered);
                 }
                 Outcome::Switched(_) => return Ok(Told::Tunnelled),
-                Outcome::RetryStatus => drop(self.tries.spend()),
+                Outcome::RetryStatus => {
+                    self.tries.spend();
+                    self.spend_budget(core, || format!("it answered {}", self.progress.status.get()))?;
+                }
                 Outcome::Failed(fault) => {
                     tell_health(&slot, &fault);
                     if self.down.tx.is_started() || !self.tries.may_follow(&fault) {
                         return Err(fault);
+                    }
+                    if !self.tries.renews {
+                        self.spend_budget(core, || fault.failure.name().to_owned())?;
                     }
                 }
             }
@@ -315,10 +321,25 @@ impl Exchange {
         }
     }
 
+    /// Whether the backend's budget allows another try. `failed`: why one is needed.
+    fn spend_budget(&self, core: &Core, failed: impl FnOnce() -> String) -> Result<(), Fault> {
+        if self.plan.backend()?.spend_retry(Instant::now()) {
+            return Ok(());
+        }
+        let fault = Fault::new(Failure::RetryBudgetSpent, failed());
+        Err(Fault { retry_after: Some(core.shared.limits.retry_least), ..fault })
+    }
+
     /// A slot, if there is one at once.
     fn admit(&mut self, core: &Core, now: Instant) -> Result<Option<Slot>, Fault> {
         let backend = self.plan.backend()?;
         self.record.backend = Some(core.shard.backend(&backend.config().name));
+        if self.record.attempts == 0 {
+            backend.begin_tries(now);
+        }
+        if let Some(endpoint) = self.plan.pinned(backend, now) {
+            self.ticket.bind(endpoint);
+        }
         match backend.try_admit(&self.ticket, core.roll(), now) {
             Admission::Slot(slot) => Ok(Some(slot)),
             Admission::MustWait => Ok(None),
@@ -373,6 +394,7 @@ impl Exchange {
         let mut head_came = |head: &mut ResponseHead| {
             slot.answered(head.status, progress.now());
             plan.filter_answer(head);
+            plan.tell_session(head, slot.endpoint().address, progress.now());
             head.fields.remove_where(|name| name.starts_with(b"x-headgate-"));
         };
         let client = Client {
@@ -392,7 +414,10 @@ impl Exchange {
         match outcome {
             Outcome::Failed(Fault { failure: Failure::AttemptTimeout | Failure::UpstreamIdle, .. }) => up.condemn(),
             Outcome::Complete { upload_ended } => up.finish(core, upload_ended, progress.now()),
-            Outcome::Switched(head) => return Box::pin(tunnel_through(core, down, up, head, tools, progress)).await,
+            Outcome::Switched(mut head) => {
+                plan.tell_session(&mut head, slot.endpoint().address, progress.now());
+                return Box::pin(tunnel_through(core, down, up, head, tools, progress)).await;
+            }
             _ => {}
         }
         outcome

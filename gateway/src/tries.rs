@@ -27,6 +27,8 @@ pub struct Tries {
     pub reused: bool,
     /// See `reused`.
     pub sent: bool,
+    /// Whether the try that may follow is for a connection that had been closed while it was idle: that is nobody's failure.
+    pub renews: bool,
 }
 
 impl Tries {
@@ -46,6 +48,7 @@ impl Tries {
             backoff: retry.and_then(|retry| retry.backoff_ms).map_or(limits.retry_backoff, Duration::from_millis),
             reused: false,
             sent: false,
+            renews: false,
         }
     }
 
@@ -60,6 +63,7 @@ impl Tries {
             backoff: core.shared.limits.retry_backoff,
             reused: false,
             sent: false,
+            renews: false,
         }
     }
 
@@ -77,18 +81,23 @@ impl Tries {
 
     /// Whether another try may follow a failure: by the failure's row, and never twice to an application unless the method allows it.
     pub fn may_follow(&mut self, fault: &Fault) -> bool {
+        self.renews = false;
         if !self.replay.is_possible() {
             return false;
         }
         if fault.unseen {
-            return self.spend_free() || self.spend();
+            self.renews = self.spend_free();
+            return self.renews || self.spend();
         }
         let is_safe = !self.sent || self.idempotent;
         match fault.failure.row().retry {
             Retry::Never | Retry::Later => false,
             Retry::OtherEndpoint => self.spend_free() || self.spend(),
             // Closed while idle: the endpoint never saw the request.
-            Retry::IfUnsent if self.reused && is_safe => self.spend_free() || self.spend(),
+            Retry::IfUnsent if self.reused && is_safe => {
+                self.renews = self.spend_free();
+                self.renews || self.spend()
+            }
             Retry::IfUnsent => is_safe && self.spend(),
         }
     }

@@ -2,7 +2,7 @@
 
 use headgate_config::{self as config, Activation, BackendName, Probe};
 use headgate_gateway::{
-    backend::{self, Admission, Backend, CoreId, Registry, Slot, Ticket, Waited},
+    backend::{self, Admission, Backend, CoreId, EndpointId, Registry, Slot, Ticket, Waited},
     failure::Failure,
     limits::Limits,
     memory::Reading,
@@ -36,6 +36,7 @@ fn spec(concurrency: u32) -> config::Backend {
         queue: config::QueueBounds::default(),
         scales: Some("default/hello-v1".into()),
         wait: config::Wait::default(),
+        retries: None,
     }
 }
 
@@ -88,6 +89,74 @@ fn one_that_came_too_late_for_new_routes_can_be_told_alone() {
     publish(&registry, ready([1]), Activation::Ready);
     other.reroute();
     assert!(matches!(other.poll_slot(&mut cx, Instant::now()), Poll::Ready(Waited::Slot(_))));
+}
+
+fn bound(endpoint: EndpointId) -> Ticket {
+    let mut ticket = Ticket::new(CoreId(0), None);
+    ticket.bind(endpoint);
+    ticket
+}
+
+fn port(slot: &Slot) -> u16 {
+    slot.endpoint().address.port()
+}
+
+/// The endpoint at a port.
+fn at(backend: &Backend, wanted: u16) -> EndpointId {
+    backend
+        .find(|addresses| addresses.map(|address| address.port()).position(|port| port == wanted))
+        .expect("it is in service")
+}
+
+#[test]
+fn who_is_bound_to_an_endpoint_gets_it_whatever_the_load_until_it_is_gone_or_fails() {
+    let registry = Registry::new(1, Limits::default(), 1);
+    let backend = registry.get_or_insert(&spec(0).into(), Instant::now());
+    publish(&registry, ready([1, 2, 3]), Activation::Ready);
+    let two = at(&backend, 2);
+    let ask = |ticket: &Ticket, dice: u64| match backend.try_admit(ticket, dice, Instant::now()) {
+        Admission::Slot(slot) => slot,
+        other => panic!("{other:?}"),
+    };
+    let mut dice = fastrand::Rng::with_seed(1);
+    let held: Vec<Slot> = (0..50).map(|_| ask(&bound(two), dice.u64(..))).collect();
+    assert!(held.iter().all(|slot| port(slot) == 2));
+    let mut tried = bound(two);
+    tried.exclude(two);
+    tried.bind(two);
+    assert!((0..20).all(|_| port(&ask(&tried, dice.u64(..))) != 2), "tried in vain");
+    publish(&registry, ready([1, 3]), Activation::Ready);
+    assert!((0..20).all(|_| port(&ask(&bound(two), dice.u64(..))) != 2), "gone");
+}
+
+#[test]
+fn who_is_bound_to_a_full_endpoint_waits_for_it_and_lets_others_pass_to_free_ones() {
+    let registry = Registry::new(1, Limits::default(), 1);
+    let backend = registry.get_or_insert(&spec(1).into(), Instant::now());
+    publish(&registry, ready([1, 2]), Activation::Ready);
+    let now = Instant::now();
+    let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+    let Admission::Slot(first) = backend.try_admit(&Ticket::new(CoreId(0), None), 0, now) else { panic!("free") };
+    let full = first.endpoint().id;
+    let mut bound = bound(full);
+    assert!(matches!(backend.try_admit(&bound, 0, now), Admission::MustWait), "the other one is not for it");
+    let mut waiting = backend.enqueue(&mut bound, now).expect("the bound is far");
+    assert!(waiting.poll_slot(&mut cx, now).is_pending());
+    let mut other = backend.enqueue(&mut Ticket::new(CoreId(0), None), now).expect("the bound is far");
+    let Poll::Ready(Waited::Slot(second)) = other.poll_slot(&mut cx, now) else { panic!("it may have the free one") };
+    assert_ne!(second.endpoint().id, full);
+    drop(first);
+    let Poll::Ready(Waited::Slot(kept)) = waiting.poll_slot(&mut cx, now) else { panic!("its endpoint is free") };
+    assert_eq!(kept.endpoint().id, full);
+    // one whose endpoint goes while it waits gets another
+    let mut late = self::bound(full);
+    let mut waiting = backend.enqueue(&mut late, now).expect("the bound is far");
+    drop(second);
+    assert!(waiting.poll_slot(&mut cx, now).is_pending());
+    let left = if port(&kept) == 1 { 2 } else { 1 };
+    publish(&registry, ready([left]), Activation::Ready);
+    let Poll::Ready(Waited::Slot(moved)) = waiting.poll_slot(&mut cx, now) else { panic!("its endpoint is gone") };
+    assert_eq!(port(&moved), left);
 }
 
 fn runtime() -> tokio::runtime::Runtime {

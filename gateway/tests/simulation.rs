@@ -396,6 +396,7 @@ fn spec(concurrency: u32) -> config::Backend {
         queue: config::QueueBounds::default(),
         scales: Some("default/hello-v1".into()),
         wait: config::Wait::default(),
+        retries: None,
     }
 }
 

@@ -260,6 +260,7 @@ mod tests {
             queue: QueueBounds::default(),
             scales: None,
             wait: Wait::default(),
+            retries: None,
         }))
     }
 

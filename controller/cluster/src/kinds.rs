@@ -1,6 +1,6 @@
 //! Which kinds are watched, and how each is read. Data only.
 
-use headgate_translate::kinds::{GATEWAY_GROUP, INGRESS_GROUP, ObjectRef};
+use headgate_translate::kinds::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, INGRESS_GROUP, ObjectRef};
 use kube::api::ApiResource;
 
 /// What our own objects carry (label selector).
@@ -117,6 +117,7 @@ pub const KINDS: &[Kind] = &[
     custom("headgate.dev", "ScalingPolicy", "scalingpolicies", &["v1alpha1"]),
     asked_for(builtin(INGRESS_GROUP, "Ingress", "ingresses", Reading::Whole)),
     asked_for(builtin(INGRESS_GROUP, "IngressClass", "ingressclasses", Reading::Whole)),
+    custom(EXPERIMENTAL_GROUP, "XBackendTrafficPolicy", "xbackendtrafficpolicies", &["v1alpha1"]),
     builtin("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", Reading::Metadata),
     builtin("", "Namespace", "namespaces", Reading::Whole),
     builtin("", "Service", "services", Reading::Whole),

@@ -7,14 +7,16 @@ use crate::{
     kinds::{BackendRef, ObjectRef, PROXY_PROTOCOL_ANNOTATION, Service, ServicePort},
     lookup::Lookup,
     schema::FieldPath,
+    traffic::Traffic,
 };
-use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind, Text, Transport};
+use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind, Session, Text, Transport};
 
 /// Resolves references.
 #[derive(Clone, Copy)]
 pub(crate) struct Backends<'l, 'a> {
     lookup: &'l Lookup<'a>,
     policies: &'l Policies,
+    traffic: &'l Traffic,
     cluster_domain: &'l str,
 }
 
@@ -39,8 +41,8 @@ pub(crate) type Share = (ArmTarget, u32);
 
 impl<'l, 'a> Backends<'l, 'a> {
     /// Resolves them among these.
-    pub fn new(lookup: &'l Lookup<'a>, policies: &'l Policies, cluster_domain: &'l str) -> Self {
-        Self { lookup, policies, cluster_domain }
+    pub fn new(lookup: &'l Lookup<'a>, policies: &'l Policies, traffic: &'l Traffic, cluster_domain: &'l str) -> Self {
+        Self { lookup, policies, traffic, cluster_domain }
     }
 
     /// Where a reference leads: one target, or those of an alias.
@@ -163,9 +165,18 @@ impl<'l, 'a> Backends<'l, 'a> {
             proxy_protocol: service.proxy_protocol.clone().and_then(Result::ok).filter(|_| name.transport.is_tcp()),
             concurrency: traits.concurrency,
             queue: traits.queue,
-            scales: traits.scales,
+            scales: traits.scales.map(Text::from),
             wait: traits.wait,
+            retries: self.traffic.budget(&key).map(Box::new),
         })
+    }
+
+    /// How a policy keeps clients of an arm at an endpoint.
+    pub fn session(&self, target: &ArmTarget) -> Option<&'l Session> {
+        match target {
+            ArmTarget::Backend(name) => self.traffic.session(&(name.namespace.clone(), name.service.clone())),
+            ArmTarget::Invalid(_) => None,
+        }
     }
 
     fn service(&self, key: &Key, at: &FieldPath) -> Result<&'a Service, Finding> {

@@ -27,6 +27,8 @@ mod parameters;
 mod route;
 mod scaling;
 pub mod schema;
+mod sessions;
+mod traffic;
 mod translate;
 mod translator;
 

@@ -1,9 +1,9 @@
 //! Everything that the sources know now. A clone costs nothing, for it shares what is equal; never a copy of an object.
 
 use crate::kinds::{
-    BackendTLSPolicy, ConfigMap, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HEADGATE_GROUP,
-    HTTPRoute, INGRESS_GROUP, Ingress, IngressClass, ListenerSet, Namespace, Object, ObjectRef, ReferenceGrant,
-    ScalingPolicy, Secret, Service, TransportRoute,
+    BackendTLSPolicy, ConfigMap, EXPERIMENTAL_GROUP, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass,
+    HEADGATE_GROUP, HTTPRoute, INGRESS_GROUP, Ingress, IngressClass, ListenerSet, Namespace, Object, ObjectRef,
+    ReferenceGrant, ScalingPolicy, Secret, Service, TrafficPolicy, TransportRoute,
 };
 use crate::{
     ingress::ServedIngress,
@@ -31,6 +31,7 @@ pub struct Objects {
     pub scaling_policies: OrdMap<Key, Arc<ScalingPolicy>>,
     pub ingresses: OrdMap<Key, Arc<Ingress>>,
     pub ingress_classes: OrdMap<Key, Arc<IngressClass>>,
+    pub traffic_policies: OrdMap<Key, Arc<TrafficPolicy>>,
     pub services: OrdMap<Key, Arc<Service>>,
     pub endpoint_slices: OrdMap<Key, Arc<EndpointSlice>>,
     pub secrets: OrdMap<Key, Arc<Secret>>,
@@ -95,6 +96,7 @@ impl Objects {
             Object::ScalingPolicy(object) => drop(self.scaling_policies.insert(key, object)),
             Object::Ingress(object) => drop(self.ingresses.insert(key, object)),
             Object::IngressClass(object) => drop(self.ingress_classes.insert(key, object)),
+            Object::TrafficPolicy(object) => drop(self.traffic_policies.insert(key, object)),
             Object::Service(object) => drop(self.services.insert(key, object)),
             Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, object)),
             Object::Secret(object) => drop(self.secrets.insert(key, object)),
@@ -119,6 +121,7 @@ impl Objects {
             (GATEWAY_GROUP, "ReferenceGrant") => self.reference_grants.remove(key).is_some(),
             (GATEWAY_GROUP, "BackendTLSPolicy") => self.backend_tls_policies.remove(key).is_some(),
             (HEADGATE_GROUP, "ScalingPolicy") => self.scaling_policies.remove(key).is_some(),
+            (EXPERIMENTAL_GROUP, "XBackendTrafficPolicy") => self.traffic_policies.remove(key).is_some(),
             (PARAMETERS_GROUP, PARAMETERS_KIND) => self.parameters.remove(object).is_some(),
             (INGRESS_GROUP, "Ingress") => self.ingresses.remove(key).is_some(),
             (INGRESS_GROUP, "IngressClass") => self.ingress_classes.remove(key).is_some(),
@@ -157,6 +160,7 @@ impl Objects {
             + self.scaling_policies.len()
             + self.ingresses.len()
             + self.ingress_classes.len()
+            + self.traffic_policies.len()
             + self.services.len()
             + self.endpoint_slices.len()
             + self.secrets.len()

@@ -14,6 +14,7 @@ use crate::{
     route::{Resolved, Route},
     scaling::Scaling,
     schema::{FieldPath, Problem},
+    traffic::Traffic,
 };
 use headgate_config::{Attachment, Host, Rule};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,14 @@ pub(crate) struct Around<'w, 'a> {
     pub gateways: &'w Gateways<'a>,
     pub policies: &'w Policies,
     pub scaling: &'w Scaling,
+    pub traffic: &'w Traffic,
+}
+
+impl<'w, 'a> Around<'w, 'a> {
+    /// Where references lead.
+    pub fn backends(self) -> Backends<'w, 'a> {
+        Backends::new(self.lookup, self.policies, self.traffic, &self.settings.cluster_domain)
+    }
 }
 
 /// What became of a route.
@@ -85,7 +94,7 @@ fn of_one(route: Route<'_>, around: Around<'_, '_>) -> Outcome {
     if parents.is_empty() {
         return Outcome { problems: work.problems, ..Outcome::default() };
     }
-    let resolved = route.resolve(&Backends::new(around.lookup, around.policies, &around.settings.cluster_domain));
+    let resolved = route.resolve(&around.backends());
     let mut places = Places::new();
     for parent in &parents {
         match &parent.result {
@@ -288,6 +297,9 @@ fn route_conditions(parent: &Parent, resolved: &Resolved, generation: i64) -> Ve
     if let Some(first) = findings.iter().find(partial) {
         let message = format!("Dropped Rule: {}", first.text());
         conditions.push(Condition::wrong(ConditionType::PartiallyInvalid, first.reason, message, generation));
+    } else if findings.iter().any(|finding| finding.kind == ConditionType::PartiallyInvalid) {
+        // served, without what cannot be done
+        conditions.push(Condition::of(ConditionType::PartiallyInvalid, Reason::Accepted, findings, generation));
     }
     conditions
 }

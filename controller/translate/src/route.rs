@@ -3,17 +3,19 @@
 use crate::{
     attachment::Candidate,
     backends::{Backends, Referrer, weigh},
-    conditions::{ConditionType, Finding, Reason},
+    conditions::{ConditionType, Finding},
     filters,
     ingress::ServedIngress,
     kinds::{
-        self, BackendRef, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, TransportRoute, WeightedBackend,
+        self, BackendRef, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, SessionPersistence, TransportRoute,
+        WeightedBackend,
     },
     matches,
     schema::FieldPath,
+    sessions,
 };
 use headgate_config::{
-    Action, Arm, ArmTarget, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Split, Text, Timeouts,
+    Action, Arm, ArmTarget, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Session, Split, Text, Timeouts,
 };
 
 /// A route of any kind.
@@ -182,7 +184,7 @@ struct Draft<'a> {
     backends: &'a [WeightedBackend],
     timeouts: Timeouts,
     retry: Option<Retry>,
-    session: bool,
+    session: Option<&'a SessionPersistence>,
 }
 
 enum AnyMatch<'a> {
@@ -204,7 +206,7 @@ impl<'a> Draft<'a> {
             backends: &rule.backends,
             timeouts: Timeouts { request_ms: rule.timeouts.request_ms, attempt_ms: rule.timeouts.backend_request_ms },
             retry,
-            session: rule.session.is_some(),
+            session: rule.session.as_ref(),
         }
     }
 
@@ -216,7 +218,7 @@ impl<'a> Draft<'a> {
             backends: &rule.backends,
             timeouts: Timeouts::default(),
             retry: None,
-            session: rule.session.is_some(),
+            session: rule.session.as_ref(),
         }
     }
 
@@ -229,7 +231,7 @@ impl<'a> Draft<'a> {
             backends: &rule.backends,
             timeouts: Timeouts::default(),
             retry: None,
-            session: false,
+            session: None,
         }
     }
 }
@@ -250,14 +252,14 @@ impl<'w> RuleWork<'w, '_, '_> {
         if matches.is_empty() {
             return None;
         }
-        if draft.session {
-            let message = "session persistence is not supported; requests are balanced as if it were not written";
-            let path = at.key("sessionPersistence");
-            let finding = Finding::new(ConditionType::PartiallyInvalid, Reason::UnsupportedValue, path, message);
-            self.findings.push(finding.remedy("leave it out"));
+        let session = draft.session.and_then(|spec| self.session(spec, &at.key("sessionPersistence")));
+        let mut filters = self.filters(draft.filters, &at.key("filters"));
+        let mut split = self.split(draft.backends, &at.key("backendRefs"));
+        match session {
+            // before all others, which may edit the token away
+            Some(session) => filters.insert(0, Filter::Session(Box::new(session))),
+            None => self.add_sessions(&mut split.arms),
         }
-        let filters = self.filters(draft.filters, &at.key("filters"));
-        let split = self.split(draft.backends, &at.key("backendRefs"));
         let action = match undecided {
             Some(reason) => Action::Invalid(reason),
             None => Action::Forward(split),
@@ -286,6 +288,25 @@ impl<'w> RuleWork<'w, '_, '_> {
             timeouts: draft.timeouts,
             retry: draft.retry.map(Box::new),
         })
+    }
+
+    /// How the rule keeps clients at an endpoint.
+    fn session(&mut self, spec: &SessionPersistence, at: &FieldPath) -> Option<Session> {
+        let meta = self.route.meta();
+        let of = format!("{}/{}/{}/{}", self.route.kind().as_str(), meta.namespace, meta.name, self.index);
+        sessions::session(spec, &of, at, ConditionType::PartiallyInvalid, &mut self.findings)
+    }
+
+    /// What policies say of the arms' Services, where the rule itself says nothing.
+    fn add_sessions(&self, arms: &mut [Arm]) {
+        if !self.route.kind().is_http() {
+            return;
+        }
+        for arm in arms {
+            if let Some(session) = self.backends.session(&arm.target) {
+                arm.filters.insert(0, Filter::Session(Box::new(session.clone())));
+            }
+        }
     }
 
     /// The matches that can be decided, and why others cannot.

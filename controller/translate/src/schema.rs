@@ -118,6 +118,11 @@ impl Report {
         Self { problems: RefCell::default(), admitted: true }
     }
 
+    /// Whether the object is one of those.
+    pub fn is_admitted(&self) -> bool {
+        self.admitted
+    }
+
     /// Adds one.
     pub fn add(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);

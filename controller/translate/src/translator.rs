@@ -3,13 +3,12 @@
 use crate::{
     Key, ObjectProblem, Objects, Settings, Translation,
     backend_tls::Policies,
-    backends::Backends,
     changed::Changed,
     conditions::{ClassStatus, Condition, ConditionType, Finding, Reason, Status},
     endpoints::endpoints,
     gateways::{Gateways, Seen, gateway_status},
     ingress::serve,
-    kinds::{GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, PolicyTarget},
+    kinds::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, PolicyTarget},
     listeners::GatewayView,
     lookup::{Lookup, Slices},
     outcome::{Around, Outcome, Told, outcome},
@@ -17,6 +16,7 @@ use crate::{
     route::reference,
     scaling::Scaling,
     schema::{FieldPath, Problem},
+    traffic::Traffic,
 };
 use headgate_config::{BackendName, ByName, Filter, Named, RouteKind, Rule, RuleName, Text};
 use imbl::OrdMap;
@@ -38,6 +38,7 @@ pub struct Translator {
     slices: Slices,
     policies: Policies,
     scaling: Scaling,
+    traffic: Traffic,
     /// What routes saw of our Gateways.
     seen: BTreeMap<Key, Seen>,
     memory: Memory,
@@ -83,6 +84,7 @@ impl Translator {
             slices: Slices::default(),
             policies: Policies::default(),
             scaling: Scaling::default(),
+            traffic: Traffic::default(),
             seen: BTreeMap::new(),
             memory: Memory::default(),
         }
@@ -104,11 +106,16 @@ impl Translator {
         let objects = &Objects { served_ingresses: served, ..objects.clone() };
         let before = mem::replace(&mut self.objects, objects.clone());
         let mut changed = Changed::between(&before, objects, &mut self.slices);
-        let Self { settings, slices, policies, scaling, seen, memory, .. } = self;
+        let Self { settings, slices, policies, scaling, traffic, seen, memory, .. } = self;
         if Scaling::depends_on_difference(&before, objects) {
             let new = Scaling::new(objects, settings.scales_services);
             changed.policies(new.differing(scaling));
             *scaling = new;
+        }
+        if Traffic::depends_on_difference(&before, objects) {
+            let new = Traffic::new(objects);
+            changed.policies(new.differing(traffic));
+            *traffic = new;
         }
         let lookup = Lookup::new(objects, slices, scaling);
         if Policies::depend_on_difference(&before, objects) {
@@ -122,7 +129,7 @@ impl Translator {
         changed.gateways(&mem::replace(seen, now_seen.clone()), &now_seen, builtin.as_ref());
         changed.aliases(&before.aliases, &objects.aliases);
 
-        let around = Around { settings, lookup: &lookup, gateways: &gateways, policies, scaling };
+        let around = Around { settings, lookup: &lookup, gateways: &gateways, policies, scaling, traffic };
         let mut touched = Touched::new();
         for (name, route) in changed.routes(objects) {
             let outcome = route.map(|route| outcome(route, around)).unwrap_or_default();
@@ -207,8 +214,7 @@ impl Memory {
     fn settle(&mut self, name: &BackendName, new_uses: (isize, isize), around: Around<'_, '_>) {
         let is_known = self.done.snapshot.backends.contains_key(name);
         let (used, grpc) = self.uses.add(name, is_known, new_uses);
-        let backends = Backends::new(around.lookup, around.policies, &around.settings.cluster_domain);
-        let made = used.then(|| backends.make(name, grpc)).flatten();
+        let made = used.then(|| around.backends().make(name, grpc)).flatten();
         let found = made.is_some().then(|| endpoints(around.lookup, name)).flatten();
         let alone = made.is_some() && found.is_none() && around.settings.adopt_orphans;
         let problem = alone.then(|| without_endpoints(around.lookup, name)).flatten();
@@ -229,6 +235,7 @@ impl Memory {
         few.gateways(&mut self.done, &self.attached);
         few.policies(&self.told);
         few.scaling(&self.told);
+        few.traffic(&self.told);
         self.done.scaling.clone_from(around.scaling.in_force());
         self.back_problems = keep_known(&self.back_problems, few.problems);
         let said = if around.settings.conditions { few.said } else { BTreeMap::new() };
@@ -358,6 +365,19 @@ impl Few<'_, '_> {
             let gateways = reaching(told, &policy.meta.namespace, &policy.targets);
             let status = self.around.scaling.status(policy, &gateways, &self.around.settings.controller_name);
             let object = ObjectRef::new(HEADGATE_GROUP, "ScalingPolicy", &policy.meta.namespace, &policy.meta.name);
+            self.said.insert(object, Status::Policy(status));
+        }
+    }
+
+    fn traffic(&mut self, told: &BTreeMap<RouteName, Told>) {
+        for (policy, finding) in self.around.traffic.findings() {
+            self.problems.push(ObjectProblem { object: policy, problem: finding.problem() });
+        }
+        for policy in self.around.lookup.objects.traffic_policies.values() {
+            let (namespace, name) = (&policy.meta.namespace, &policy.meta.name);
+            let gateways = reaching(told, namespace, &policy.targets);
+            let status = self.around.traffic.status(policy, &gateways, &self.around.settings.controller_name);
+            let object = ObjectRef::new(EXPERIMENTAL_GROUP, "XBackendTrafficPolicy", namespace, name);
             self.said.insert(object, Status::Policy(status));
         }
     }

@@ -108,10 +108,10 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
             (GROUP, "ReferenceGrant"),
             (GROUP, "BackendTLSPolicy"),
             ("headgate.dev", "ScalingPolicy"),
-            ("headgate.dev", "ScalingPolicy"),
             ("networking.k8s.io", "Ingress"),
             ("networking.k8s.io", "Ingress"),
             ("networking.k8s.io", "IngressClass"),
+            ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy"),
             ("", "Service"),
             ("", "Service"),
             ("", "Service"),
@@ -271,6 +271,17 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
                 "queue": pick(dice, &[1, 2]),
                 "cold": pick(dice, &["hold", "shift"]),
             });
+            value
+        }
+        "XBackendTrafficPolicy" => {
+            let mut value = api("gateway.networking.x-k8s.io", "v1alpha1", kind, name, namespace);
+            value["spec"] = json!({
+                "targetRefs": [{"group": "", "kind": "Service", "name": pick(dice, &["one", "two"])}],
+                "retryConstraint": {"budget": {"percent": pick(dice, &[10, 20])}},
+            });
+            if dice.bool() {
+                value["spec"]["sessionPersistence"] = json!({"cookie": {"name": pick(dice, &["s", "t"])}});
+            }
             value
         }
         "Service" => {

@@ -229,6 +229,7 @@ fn snapshot(port: u16, backend: &BackendName) -> Snapshot {
         queue: QueueBounds::default(),
         scales: None,
         wait: Wait::default(),
+        retries: None,
     }));
     snapshot
 }

@@ -159,6 +159,7 @@ fn backend(at: usize) -> Backend {
         queue: QueueBounds::default(),
         scales: None,
         wait: Wait::default(),
+        retries: None,
     }
 }
 

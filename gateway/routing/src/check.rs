@@ -2,8 +2,8 @@
 
 use crate::Problem;
 use headgate_config::{
-    AuthProtocol, Cors, ExternalAuth, Filter, Fraction, HeaderEdit, Match, PathEdit, PathMatch, Redirect, Rewrite,
-    RuleName,
+    AuthProtocol, Carrier, Cors, ExternalAuth, Filter, Fraction, HeaderEdit, Match, PathEdit, PathMatch, Redirect,
+    Rewrite, RuleName,
 };
 use headgate_message::{Method, canonical_path, is_token, is_value, split_authority};
 
@@ -89,6 +89,7 @@ pub(crate) fn filters(filters: &[Filter], field: &str, defects: &mut Defects<'_>
             Filter::Mirror { fraction, .. } => share(*fraction, &field("requestMirror.fraction"), defects),
             Filter::Cors(policy) => cors(policy, &field("cors"), defects),
             Filter::ExternalAuth(auth) => external_auth(auth, &field("externalAuth"), defects),
+            Filter::Session(session) => carrier(&session.carrier, &field("sessionPersistence"), defects),
             Filter::Unsupported(what) => {
                 defects.add(
                     &field("type"),
@@ -193,6 +194,29 @@ fn external_auth(auth: &ExternalAuth, field: &str, defects: &mut Defects<'_>) {
         let message =
             format!("{prefix:?} cannot stand before a path: write a path that starts with / and does not end with it");
         defects.add(&format!("{field}.http.path"), message);
+    }
+}
+
+fn carrier(carrier: &Carrier, field: &str, defects: &mut Defects<'_>) {
+    match carrier {
+        Carrier::Header(header) => {
+            name(header, &format!("{field}.header.name"), defects);
+            if FRAMING.contains(&header.as_str()) || matches!(header.as_str(), "host" | "cookie" | "set-cookie") {
+                let message = format!("{header} has a meaning of its own: write a name that nothing else has");
+                defects.add(&format!("{field}.header.name"), message);
+            }
+        }
+        Carrier::Cookie { name, path, .. } => {
+            if !is_token(name.as_bytes()) {
+                let message = format!("{name:?} is no name of a cookie: write letters, digits and '-'");
+                defects.add(&format!("{field}.cookie.name"), message);
+            }
+            // RFC 6265 §4.1.1, path-value
+            if !path.starts_with('/') || !path.bytes().all(|byte| matches!(byte, b' '..=b'~' if byte != b';')) {
+                let message = format!("{path:?} is no path of a cookie: write one that starts with / and has no ;");
+                defects.add(&format!("{field}.cookie.path"), message);
+            }
+        }
     }
 }
 

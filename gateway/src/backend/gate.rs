@@ -14,6 +14,8 @@ pub(super) struct Gate {
     word: AtomicU64,
     /// Whether a first byte must be told: the backend just started.
     starting: AtomicBool,
+    /// Whether a first try must be told, for a budget of those after it. Here, where each request looks anyway.
+    counts_tries: AtomicBool,
 }
 
 /// What a gate said.
@@ -41,6 +43,14 @@ impl Gate {
 
     pub fn is_starting(&self) -> bool {
         self.starting.load(Relaxed)
+    }
+
+    pub fn counts_tries(&self) -> bool {
+        self.counts_tries.load(Relaxed)
+    }
+
+    pub fn set_counts_tries(&self, counts: bool) {
+        self.counts_tries.store(counts, Relaxed);
     }
 
     /// Called under the backend's lock only.

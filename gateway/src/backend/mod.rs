@@ -23,6 +23,7 @@ mod probe;
 mod queue;
 mod refusal;
 mod registry;
+mod retries;
 mod slot;
 mod state;
 mod ticket;
@@ -50,7 +51,7 @@ use queue::Key;
 use registry::Shared;
 use state::{Admitted, Effects, Progress, State};
 use std::{
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::{
         Arc, Mutex, MutexGuard, Weak,
         atomic::{
@@ -91,9 +92,11 @@ pub struct Backend {
 
 impl Backend {
     fn new(config: &Arc<config::Backend>, shared: Arc<Shared>, seed: u64, now: Instant) -> Arc<Self> {
+        let gate = Arc::new(Gate::default());
+        gate.set_counts_tries(config.retries.is_some());
         Arc::new_cyclic(|me| Self {
             config: ArcSwap::new(Arc::clone(config)),
-            gate: Arc::new(Gate::default()),
+            gate,
             roster: ArcSwap::default(),
             state: Mutex::new(State::new(config, Arc::clone(&shared.limits), seed, now)),
             bytes: AtomicU64::new(0),
@@ -136,8 +139,10 @@ impl Backend {
         let roster = self.roster.load();
         let rows = roster.rows();
         let load = |at: usize| rows[at].in_flight();
-        let untried = |at: usize| !ticket.tried.has(rows[at].endpoint.id);
-        let chosen = balance::choose(rows.len(), dice, load, untried)
+        let untried = |at: usize| !ticket.leaning.avoids(rows[at].endpoint.id);
+        let chosen = ticket.leaning.bound_among(rows);
+        let chosen = chosen
+            .or_else(|| balance::choose(rows.len(), dice, load, untried))
             .or_else(|| balance::choose(rows.len(), dice, load, |_| true))?;
         Some((reading, Arc::clone(rows[chosen].seat(ticket.core, self))))
     }
@@ -166,6 +171,18 @@ impl Backend {
         Ok(Waiting::new(self.arc(), ticket.core, deadline, key))
     }
 
+    /// Counts a request that is tried for the first time, where a budget bounds the tries after it. Takes the lock only there.
+    pub fn begin_tries(&self, now: Instant) {
+        if self.gate.counts_tries() {
+            self.lock().begin_tries(now);
+        }
+    }
+
+    /// Whether the budget allows to try a request again; if so, that counts.
+    pub fn spend_retry(&self, now: Instant) -> bool {
+        !self.gate.counts_tries() || self.lock().spend_retry(now)
+    }
+
     /// An empty account of what a waiting request keeps.
     pub fn charge(&self) -> Charge {
         Charge::new(self.arc())
@@ -174,6 +191,17 @@ impl Backend {
     /// Whether a request would have to wait for a start: for the cold arm of a split. Takes no lock.
     pub fn is_cold(&self) -> bool {
         self.roster.load().is_empty()
+    }
+
+    /// The endpoint in service that `choose` finds among the addresses, by its place. Takes no lock.
+    pub fn find(
+        &self,
+        choose: impl FnOnce(&mut dyn Iterator<Item = SocketAddr>) -> Option<usize>,
+    ) -> Option<EndpointId> {
+        let roster = self.roster.load();
+        let rows = roster.rows();
+        let at = choose(&mut rows.iter().map(|row| row.endpoint.address))?;
+        rows.get(at).map(|row| row.endpoint.id)
     }
 
     /// Begins a start without waiting: for a cold arm whose requests go elsewhere.
@@ -194,6 +222,7 @@ impl Backend {
         }
         self.config.store(Arc::clone(config));
         self.bytes_bound.store(config.queue.bytes.unwrap_or(self.shared.limits.queue_bytes), Relaxed);
+        self.gate.set_counts_tries(config.retries.is_some());
         self.locked(Some(now), |state| state.set_config(config));
     }
 
@@ -380,6 +409,7 @@ mod tests {
             queue: config::QueueBounds::default(),
             scales: Some("a/b".into()),
             wait: config::Wait::default(),
+            retries: None,
         }
     }
 

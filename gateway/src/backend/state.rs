@@ -16,7 +16,8 @@ use super::{
     endpoint::{Roster, Row},
     members::Members,
     queue::{Key, Line},
-    ticket::{Ticket, Tried},
+    retries::Retries,
+    ticket::{Leaning, Ticket},
 };
 use crate::failure::Failure;
 use headgate_config as config;
@@ -44,6 +45,8 @@ pub(super) struct State {
     activation: config::Activation,
     /// Made at its first use: nobody ever waits for most backends.
     waits: Option<Box<Waits>>,
+    /// Made at its first use: most backends have no budget.
+    retries: Option<Box<Retries>>,
     dice: fastrand::Rng,
     /// The latest time seen: what happens without a time of its own happens then.
     now: Instant,
@@ -69,7 +72,7 @@ struct Waits {
 /// One who waits.
 #[derive(Debug)]
 struct Waiter {
-    tried: Tried,
+    leaning: Leaning,
     fate: Fate,
 }
 
@@ -126,6 +129,7 @@ impl State {
             roster_stale: false,
             activation: config::Activation::Ready,
             waits: None,
+            retries: None,
             dice: fastrand::Rng::with_seed(seed),
             now,
             demand: false,
@@ -191,7 +195,7 @@ impl State {
         }
         let front = self.waits.as_ref().and_then(|waits| Some(waits.line.arrival(waits.line.front()?)));
         let passes_none = front.is_none_or(|front| ticket.arrival.is_some_and(|arrival| arrival < front));
-        match passes_none.then(|| self.free_row(&ticket.tried)).flatten() {
+        match passes_none.then(|| self.free_row(&ticket.leaning)).flatten() {
             Some(row) => {
                 row.endpoint.count();
                 self.note_dispatched();
@@ -218,7 +222,7 @@ impl State {
         }
         afford(queued as u64).map_err(|failure| self.refusal(failure))?;
         self.demand |= queued == 0 && self.config.scales.is_some();
-        let waiter = Waiter { tried: ticket.tried.clone(), fate: Fate::Waits { waker: None, rerouted: false } };
+        let waiter = Waiter { leaning: ticket.leaning.clone(), fate: Fate::Waits { waker: None, rerouted: false } };
         Ok(self.waits().line.insert(ticket.arrive(), waiter))
     }
 
@@ -290,6 +294,25 @@ impl State {
     /// Takes a new configuration.
     pub fn set_config(&mut self, config: &Arc<config::Backend>) {
         self.config = Arc::clone(config);
+    }
+
+    /// A request is tried for the first time.
+    pub fn begin_tries(&mut self, now: Instant) {
+        if let Some(retries) = self.retries(now) {
+            retries.begin(now);
+        }
+    }
+
+    /// Whether one may be tried again.
+    pub fn spend_retry(&mut self, now: Instant) -> bool {
+        self.retries(now).is_none_or(|retries| retries.spend(now))
+    }
+
+    /// The budget as it is configured now; one that is configured anew begins anew.
+    fn retries(&mut self, now: Instant) -> Option<&mut Retries> {
+        let spec = self.config.retries.as_deref()?;
+        self.retries.take_if(|retries| retries.spec() != spec);
+        Some(self.retries.get_or_insert_with(|| Box::new(Retries::new(*spec, now))))
     }
 
     /// Tells all who wait that the routes changed.
@@ -437,29 +460,31 @@ impl State {
         let mut next = self.waits.as_ref()?.line.front();
         for _ in 0..LOOKED_AT_BEHIND_HEAD {
             let key = next?;
-            let tried = self.waits.as_ref()?.line.get(key).tried.clone();
-            match self.free_row(&tried) {
+            let leaning = self.waits.as_ref()?.line.get(key).leaning.clone();
+            match self.free_row(&leaning) {
                 Some(row) => return Some((key, row)),
-                None if tried.is_empty() => return None,
+                None if leaning.is_none() => return None,
                 None => next = self.waits.as_ref()?.line.behind(key),
             }
         }
         None
     }
 
-    /// An endpoint that bears one more, other than those tried unless all in service were.
-    fn free_row(&mut self, tried: &Tried) -> Option<Arc<Row>> {
+    /// An endpoint that bears one more: the one that the request is bound to, if that is in service; another than those that it avoids,
+    /// unless it avoids all in service.
+    fn free_row(&mut self, leaning: &Leaning) -> Option<Arc<Row>> {
         if let Some(ramp) = self.waits.as_ref().and_then(|waits| waits.ramp)
             && !ramp.has_room(self.roster.rows().iter().map(|row| row.in_flight()).sum())
         {
             return None;
         }
         let (rows, concurrency) = (self.roster.rows(), self.config.concurrency);
-        let all_tried = rows.iter().all(|row| tried.has(row.endpoint.id));
-        let may = |at: usize| {
-            let row = &rows[at];
-            (concurrency == 0 || row.in_flight() < concurrency) && (all_tried || !tried.has(row.endpoint.id))
-        };
+        let has_room = |at: usize| concurrency == 0 || rows[at].in_flight() < concurrency;
+        if let Some(at) = leaning.bound_among(rows) {
+            return has_room(at).then(|| Arc::clone(&rows[at]));
+        }
+        let avoids_all = rows.iter().all(|row| leaning.avoids(row.endpoint.id));
+        let may = |at: usize| has_room(at) && (avoids_all || !leaning.avoids(rows[at].endpoint.id));
         let chosen = balance::choose(rows.len(), self.dice.u64(..), |at| rows[at].in_flight(), may)?;
         Some(Arc::clone(&rows[chosen]))
     }

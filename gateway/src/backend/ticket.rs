@@ -1,6 +1,6 @@
 //! What a request shows when it asks for admission, the same over all its tries. Never shared by two requests.
 
-use super::{CoreId, EndpointId, queue::Arrival};
+use super::{CoreId, EndpointId, endpoint::Row, queue::Arrival};
 use std::{
     sync::{
         Arc,
@@ -19,13 +19,13 @@ pub struct Ticket {
     pub(super) core: CoreId,
     pub(super) cap: Option<Instant>,
     pub(super) arrival: Option<Arrival>,
-    pub(super) tried: Tried,
+    pub(super) leaning: Leaning,
 }
 
 impl Ticket {
     /// A new request on this core, that must not wait beyond `cap` (its own time limit), whatever the backend allows.
     pub fn new(core: CoreId, cap: Option<Instant>) -> Self {
-        Self { core, cap, arrival: None, tried: Tried::default() }
+        Self { core, cap, arrival: None, leaning: Leaning::default() }
     }
 
     /// The place in line, which is all that is kept of the ticket of a request that waits and tried nothing.
@@ -35,14 +35,19 @@ impl Ticket {
 
     /// The ticket again.
     pub fn at(core: CoreId, cap: Option<Instant>, arrival: Option<Arrival>) -> Self {
-        Self { core, cap, arrival, tried: Tried::default() }
+        Self { core, cap, arrival, leaning: Leaning::default() }
     }
 
     /// The endpoint was tried and nothing came of it: another one is preferred from now on, and the place is at the front, for the request
     /// was admitted before all who wait now.
     pub fn exclude(&mut self, endpoint: EndpointId) {
-        self.tried.push(endpoint);
+        self.leaning.avoid(endpoint);
         self.arrival.get_or_insert(Arrival(0));
+    }
+
+    /// Only this endpoint is taken while it is in service, whatever the load, unless it was tried in vain.
+    pub fn bind(&mut self, endpoint: EndpointId) {
+        self.leaning.bind(endpoint);
     }
 
     /// The place in line, drawn when it is first needed.
@@ -52,25 +57,51 @@ impl Ticket {
     }
 }
 
-/// The endpoints that a request tried in vain, the newest first; 0 is none. Allocates only where there is one.
+/// Which endpoints a request prefers. Allocates only where it has a preference; most have none.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tried(Option<Arc<[u64; TRIED_KEPT]>>);
+pub(super) struct Leaning(Option<Arc<Leans>>);
 
-impl Tried {
-    pub fn is_empty(&self) -> bool {
+/// Endpoints by their ids; 0 is none.
+#[derive(Clone, Debug, Default)]
+struct Leans {
+    /// Tried in vain, the newest first.
+    tried: [u64; TRIED_KEPT],
+    /// The only one to take while it is in service.
+    bound: u64,
+}
+
+impl Leaning {
+    pub fn is_none(&self) -> bool {
         self.0.is_none()
     }
 
-    pub fn has(&self, endpoint: EndpointId) -> bool {
-        self.0.as_ref().is_some_and(|tried| tried.contains(&endpoint.0))
+    /// Whether the endpoint was tried in vain.
+    pub fn avoids(&self, endpoint: EndpointId) -> bool {
+        self.0.as_ref().is_some_and(|leans| leans.tried.contains(&endpoint.0))
     }
 
-    fn push(&mut self, endpoint: EndpointId) {
-        if self.has(endpoint) {
+    /// The place of the endpoint that the request is bound to, if that is among these.
+    pub fn bound_among(&self, rows: &[Arc<Row>]) -> Option<usize> {
+        let bound = self.0.as_ref()?.bound;
+        // no endpoint has the id 0
+        rows.iter().position(|row| row.endpoint.id.0 == bound)
+    }
+
+    fn bind(&mut self, endpoint: EndpointId) {
+        if !self.avoids(endpoint) {
+            Arc::make_mut(self.0.get_or_insert_default()).bound = endpoint.0;
+        }
+    }
+
+    fn avoid(&mut self, endpoint: EndpointId) {
+        if self.avoids(endpoint) {
             return;
         }
-        let tried = Arc::make_mut(self.0.get_or_insert_default());
-        tried.rotate_right(1);
-        tried[0] = endpoint.0;
+        let leans = Arc::make_mut(self.0.get_or_insert_default());
+        leans.tried.rotate_right(1);
+        leans.tried[0] = endpoint.0;
+        if leans.bound == endpoint.0 {
+            leans.bound = 0;
+        }
     }
 }

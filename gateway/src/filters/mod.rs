@@ -5,8 +5,10 @@ mod headers;
 mod mirror;
 mod redirect;
 mod rewrite;
+mod session;
 
 pub use headers::{Edit, How, is_editable, remove_like};
+pub use session::{Answerer, Brought, tell as tell_session, term as session_term};
 
 use crate::failure::Failure;
 use headgate_config::{BackendName, Filter, PathEdit, Scheme};
@@ -44,17 +46,21 @@ pub struct Applied {
     pub mirrors: Vec<BackendName>,
     /// What an authorization service adds to the answer.
     pub answer_edits: Vec<Edit>,
+    /// What the request brought of a session, where its rule or arm has one.
+    pub session: Option<Box<Brought>>,
     // Kept because a later filter may edit the header away. Boxed text only for a rule with CORS and a request with an Origin.
     origin: Option<Box<str>>,
 }
 
 /// What filters of most requests keep: nothing.
-pub static NOTHING_APPLIED: Applied = Applied { mirrors: Vec::new(), answer_edits: Vec::new(), origin: None };
+pub static NOTHING_APPLIED: Applied =
+    Applied { mirrors: Vec::new(), answer_edits: Vec::new(), session: None, origin: None };
 
 impl Applied {
     /// In a box if there is anything, since most requests have nothing and are many while they wait.
     pub fn boxed(self) -> Option<Box<Self>> {
         let is_any = self.origin.is_some() || !self.mirrors.is_empty() || !self.answer_edits.is_empty();
+        let is_any = is_any || self.session.is_some();
         is_any.then(|| Box::new(self))
     }
 }
@@ -73,6 +79,7 @@ pub fn vet(filters: Vec<Filter>) -> Vec<Filter> {
         }
         Filter::Cors(cors) => cors::vet(cors).map(Filter::Cors),
         Filter::ExternalAuth(auth) => Ok(Filter::ExternalAuth(auth)),
+        Filter::Session(session) => session::vet(session).map(Filter::Session),
         Filter::Unsupported(what) => Err(what),
     };
     filters.into_iter().map(|filter| vet_one(filter).unwrap_or_else(Filter::Unsupported)).collect()
@@ -105,6 +112,10 @@ pub fn apply_request(
                 cors::preflight(cors, head).map_or(Verdict::Go, Verdict::Answer)
             }
             Filter::ExternalAuth(_) => Verdict::Ask(at),
+            Filter::Session(spec) => {
+                applied.session = Some(Box::new(session::read(spec, head)));
+                Verdict::Go
+            }
             Filter::Unsupported(_) => Verdict::Fail(Failure::FilterUnsupported),
         };
         if !matches!(verdict, Verdict::Go) {
@@ -125,6 +136,8 @@ pub fn apply_response(filters: &[Filter], applied: &Applied, head: &mut Response
             | Filter::Rewrite(_)
             | Filter::Mirror { .. }
             | Filter::ExternalAuth(_)
+            // told apart from the others, since it looks at the endpoint: `tell_session`
+            | Filter::Session(_)
             | Filter::Unsupported(_) => {}
         }
     }

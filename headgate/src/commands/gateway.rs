@@ -224,7 +224,7 @@ impl Targets {
         let before = std::mem::take(&mut self.backends);
         for backend in snapshot.backends.values() {
             if let Some(target) = &backend.scales {
-                self.backends.entry(target.clone()).or_default().push(backend.name.clone());
+                self.backends.entry(target.to_string()).or_default().push(backend.name.clone());
             }
         }
         let is_named = |name: &BackendName| snapshot.backends.contains_key(name);
@@ -300,6 +300,7 @@ mod tests {
                 queue: QueueBounds::default(),
                 scales: Some("a/f".into()),
                 wait: Wait::default(),
+                retries: None,
             }));
         }
         snapshot

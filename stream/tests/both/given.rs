@@ -43,6 +43,7 @@ pub fn snapshot(rules: u32) -> Snapshot {
             queue: QueueBounds::default(),
             scales: None,
             wait: Wait::default(),
+            retries: None,
         }));
     }
     snapshot

@@ -81,7 +81,8 @@ impl BackendTLSPolicy {
 }
 
 impl PolicyTarget {
-    fn read_any(at: &Reader<'_>) -> Vec<Self> {
+    /// Of a policy whose targets have a group.
+    pub(crate) fn read_any(at: &Reader<'_>) -> Vec<Self> {
         Self::read_list(at, |fields| fields.need_name("group", Form::GROUP))
     }
 

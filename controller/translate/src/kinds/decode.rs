@@ -5,7 +5,8 @@ use crate::{
     kinds::{
         BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, INGRESS_GROUP,
         Ingress, IngressClass, ListenerSet, Namespace, ObjectMeta, ObjectRef, ReferenceGrant, ScalingPolicy, Secret,
-        Service, TransportRoute, read_meta, reference::GATEWAY_GROUP, scaling_policy::HEADGATE_GROUP,
+        Service, TrafficPolicy, TransportRoute, read_meta, reference::GATEWAY_GROUP, scaling_policy::HEADGATE_GROUP,
+        traffic_policy::EXPERIMENTAL_GROUP,
     },
     schema::{Fields, Problem, Reader, Report},
 };
@@ -29,6 +30,7 @@ pub enum Object {
     ScalingPolicy(Arc<ScalingPolicy>),
     Ingress(Arc<Ingress>),
     IngressClass(Arc<IngressClass>),
+    TrafficPolicy(Arc<TrafficPolicy>),
     Service(Arc<Service>),
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
@@ -143,6 +145,10 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
             let meta = read_meta(top, false, Form::SUBDOMAIN);
             Object::IngressClass(IngressClass::read(top, meta).into())
         }
+        "XBackendTrafficPolicy" if group == EXPERIMENTAL_GROUP && served(&["v1alpha1"]) => {
+            let meta = read_meta(top, true, Form::SUBDOMAIN);
+            Object::TrafficPolicy(TrafficPolicy::read(top, meta).into())
+        }
         "EndpointSlice" if api_version == "discovery.k8s.io/v1" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::EndpointSlice(EndpointSlice::read(top, meta).into())
@@ -189,6 +195,7 @@ impl Object {
             Self::ScalingPolicy(object) => &object.meta,
             Self::Ingress(object) => &object.meta,
             Self::IngressClass(object) => &object.meta,
+            Self::TrafficPolicy(object) => &object.meta,
             Self::Service(object) => &object.meta,
             Self::EndpointSlice(object) => &object.meta,
             Self::Secret(object) => &object.meta,
@@ -213,6 +220,7 @@ impl Object {
             Self::ScalingPolicy(_) => (HEADGATE_GROUP, "ScalingPolicy"),
             Self::Ingress(_) => (INGRESS_GROUP, "Ingress"),
             Self::IngressClass(_) => (INGRESS_GROUP, "IngressClass"),
+            Self::TrafficPolicy(_) => (EXPERIMENTAL_GROUP, "XBackendTrafficPolicy"),
             Self::Service(_) => ("", "Service"),
             Self::EndpointSlice(_) => ("discovery.k8s.io", "EndpointSlice"),
             Self::Secret(_) => ("", "Secret"),

@@ -12,6 +12,8 @@ mod meta;
 mod reference;
 mod route;
 mod scaling_policy;
+mod session;
+mod traffic_policy;
 mod transport;
 
 pub use backend_tls::{
@@ -41,9 +43,11 @@ pub use reference::{
 };
 pub use route::{
     GRPCMatch, GRPCMethod, GRPCRoute, GRPCRule, HTTPMatch, HTTPRoute, HTTPRule, HeaderMatch, PathKind, PathMatch,
-    Retry, SessionPersistence, Timeouts, ValueKind,
+    Retry, Timeouts, ValueKind,
 };
 pub use scaling_policy::{ColdChoice, HEADGATE_GROUP, ScalingMetric, ScalingPolicy, WorkloadKind, WorkloadRef};
+pub use session::{CookieLifetime, SessionKind, SessionPersistence};
+pub use traffic_policy::{EXPERIMENTAL_GROUP, RetryConstraint, TrafficPolicy};
 pub use transport::{TransportRoute, TransportRule};
 
 pub(crate) use meta::read_meta;

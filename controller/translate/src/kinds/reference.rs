@@ -3,7 +3,7 @@
 use crate::{
     Key, choices,
     form::Form,
-    kinds::Filter,
+    kinds::{Filter, traffic_policy::EXPERIMENTAL_GROUP},
     schema::{FieldPath, Fields, Problem, Reader, Report},
 };
 use headgate_config::Text;
@@ -137,7 +137,7 @@ impl BackendRef {
         if backend.is_service() && !fields.has("port") {
             fields.at().error("names a Service without a port", "write port: with the port number of the Service");
         }
-        if backend.group == "gateway.networking.x-k8s.io" && backend.kind == "XBackend" && fields.has("port") {
+        if backend.group == EXPERIMENTAL_GROUP && backend.kind == "XBackend" && fields.has("port") {
             fields.at().error("names an XBackend with a port", "leave out port");
         }
         backend

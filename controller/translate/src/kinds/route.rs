@@ -3,7 +3,9 @@
 use crate::{
     choices, duration,
     form::{Form, is_path},
-    kinds::{Filter, ObjectMeta, ParentRef, PathModifier, WeightedBackend, reference::refuse_repeats},
+    kinds::{
+        Filter, ObjectMeta, ParentRef, PathModifier, SessionPersistence, WeightedBackend, reference::refuse_repeats,
+    },
     schema::{Fields, Problem, Reader},
 };
 use headgate_config::Text;
@@ -117,25 +119,6 @@ pub struct Retry {
     pub attempts: Option<u32>,
     /// Least pause, in milliseconds.
     pub backoff_ms: Option<u64>,
-}
-
-/// `sessionPersistence` (experimental).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SessionPersistence {
-    /// `Cookie` or `Header`.
-    pub kind: String,
-    /// Name of the cookie or header.
-    pub name: Option<String>,
-}
-
-choices! {
-    /// `type` of persistence.
-    SessionKind { Cookie = "Cookie", Header = "Header" }
-}
-
-choices! {
-    /// `lifetimeType` of a cookie.
-    CookieLifetime { Session = "Session", Permanent = "Permanent" }
 }
 
 choices! {
@@ -382,7 +365,7 @@ impl Timeouts {
 }
 
 /// Milliseconds of a duration, if set and one.
-fn read_duration(fields: &mut Fields<'_>, key: &'static str) -> Option<u64> {
+pub(super) fn read_duration(fields: &mut Fields<'_>, key: &'static str) -> Option<u64> {
     fields.text(key, Form::DURATION).and_then(|text| duration::parse(&text))
 }
 
@@ -397,34 +380,6 @@ impl Retry {
                 .map(|attempts| u32::try_from(attempts).unwrap_or_default()),
             backoff_ms: read_duration(&mut fields, "backoff"),
         }
-    }
-}
-
-impl SessionPersistence {
-    fn read(at: &Reader<'_>) -> Self {
-        let mut fields = at.fields();
-        let kind: SessionKind = fields.choice("type").unwrap_or_default();
-        let lifetime = read_duration(&mut fields, "absoluteTimeout");
-        let (cookie, header) = (fields.get("cookie"), fields.get("header"));
-        for (body, of, field) in [(&cookie, SessionKind::Cookie, "cookie"), (&header, SessionKind::Header, "header")] {
-            match (body.is_some(), kind == of) {
-                (true, false) => {
-                    at.error(format!("has {field}, but its type is {}", kind.as_str()), format!("leave out {field}"))
-                }
-                (false, true) => at.error(format!("{field} is missing"), format!("write {field}: {{}}")),
-                _ => {}
-            }
-        }
-        let mut name = header.and_then(|at| at.fields().need("name")).map(|at| at.text(Form::HEADER_NAME));
-        if let Some(cookie) = cookie {
-            let mut cookie = cookie.fields();
-            cookie.text("path", Form::PATH);
-            name = cookie.text("name", Form::HEADER_NAME);
-            if cookie.choice("lifetimeType") == Some(CookieLifetime::Permanent) && lifetime.is_none() {
-                at.error("a Permanent cookie needs a lifetime", "write absoluteTimeout: with a duration");
-            }
-        }
-        Self { kind: kind.as_str().to_owned(), name }
     }
 }
 

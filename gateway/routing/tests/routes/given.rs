@@ -146,6 +146,7 @@ pub fn http(name: &BackendName) -> Backend {
         queue: QueueBounds::default(),
         scales: None,
         wait: Wait::default(),
+        retries: None,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::routes;
 use headgate_config::{
-    Activation, ArmTarget, AuthProtocol, ColdArm, Cors, ExternalAuth, Filter, HeaderEdit, HostPattern, Match,
-    OriginPattern, PathEdit, Redirect, Retry, Rewrite, Timeouts,
+    Activation, ArmTarget, AuthProtocol, Carrier, ColdArm, Cors, ExternalAuth, Filter, HeaderEdit, HostPattern, Match,
+    OriginPattern, PathEdit, Redirect, Retry, Rewrite, Session, Timeouts,
 };
 use serde::Deserialize;
 use std::fmt::Write;
@@ -258,6 +258,7 @@ fn describe(filter: &Filter) -> String {
         }
         Filter::Cors(cors) => describe_cors(cors),
         Filter::ExternalAuth(auth) => describe_auth(auth),
+        Filter::Session(session) => describe_session(session),
         Filter::Unsupported(name) => format!("{name}: not supported by this version, answers 500"),
     }
 }
@@ -287,6 +288,17 @@ fn describe_path(edit: &PathEdit) -> String {
         PathEdit::Full(path) => format!("path to {path}"),
         PathEdit::Prefix(prefix) => format!("matched prefix to {prefix}"),
     }
+}
+
+fn describe_session(session: &Session) -> String {
+    let carrier = match &session.carrier {
+        Carrier::Cookie { name, path, permanent } => {
+            format!("{}cookie {name} for {path}", if *permanent { "permanent " } else { "" })
+        }
+        Carrier::Header(name) => format!("header {name}"),
+    };
+    let lifetime = session.lifetime_ms.map(|ms| format!(", for {}", time(ms))).unwrap_or_default();
+    format!("session: one endpoint for each client, by {carrier}{lifetime}")
 }
 
 fn describe_auth(auth: &ExternalAuth) -> String {
