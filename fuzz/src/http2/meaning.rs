@@ -60,7 +60,10 @@ fn malformed(script: &Script) -> Option<&'static str> {
     let names = || script.fields.iter().map(|(name, _)| name.as_slice());
     let first_other = names().position(|name| !is_pseudo(name)).unwrap_or(usize::MAX);
     let is_upper = |name: &[u8]| name.iter().any(u8::is_ascii_uppercase);
-    let breaks = |(_, value): &(Vec<u8>, Vec<u8>)| value.iter().any(|b| b"\r\n\0".contains(b));
+    let breaks = |(name, value): &(Vec<u8>, Vec<u8>)| {
+        let counts = if name == b":path" { without_fragment(value) } else { value.as_slice() };
+        counts.iter().any(|b| b"\r\n\0".contains(b))
+    };
     let count = |name: &[u8]| values(script, name).count();
     let cases = [
         (names().enumerate().any(|(at, name)| is_pseudo(name) && at > first_other), "a pseudo field behind others"),
@@ -81,9 +84,18 @@ fn values<'s>(script: &'s Script, name: &'s [u8]) -> impl Iterator<Item = &'s [u
     script.fields.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_slice())
 }
 
+/// A target without its fragment, which the `http` crate drops unseen, whatever is in it; if nothing is before it, it is `/`.
+fn without_fragment(target: &[u8]) -> &[u8] {
+    match target.iter().position(|&b| b == b'#') {
+        Some(0) => b"/",
+        Some(at) => &target[..at],
+        None => target,
+    }
+}
+
 /// What a target means: its path with all escapes decoded once, and its query. A fragment is not part of it.
 fn target(text: &[u8]) -> (Vec<u8>, Option<&[u8]>) {
-    let text = text.split(|&b| b == b'#').next().unwrap_or_default();
+    let text = without_fragment(text);
     let (path, query) = match text.iter().position(|&b| b == b'?') {
         Some(at) => (&text[..at], Some(&text[at + 1..])),
         None => (text, None),
