@@ -96,6 +96,7 @@ async fn what_is_malformed_is_refused_and_written_nowhere() {
     // pseudo fields behind others, twice, or missing
     for fields in [
         vec![(":method", "POST"), (":scheme", "http"), (":authority", HOST)],
+        vec![(":method", "POST"), (":scheme", "http"), ("host", HOST)],
         vec![(":scheme", "http"), (":path", "/"), (":authority", HOST)],
         vec![(":method", "POST"), (":scheme", "http"), (":path", "/")],
         vec![(":method", "POST"), (":scheme", "http"), ("x", "y"), (":path", "/"), (":authority", HOST)],

@@ -482,8 +482,8 @@ fn authority_of(request: &http::Request<h2::RecvStream>, fields: &mut Fields) ->
 fn target_of(uri: &http::Uri, method: &Method, fields: &mut Fields) -> Result<Target, Fault> {
     let bad = |bad: headgate_message::BadTarget| Fault::new(Failure::BadTarget, bad.as_str());
     let sent = uri.path_and_query().map_or("", |all| all.as_str());
-    // not `uri.path()`, which is `/` where nobody said so: RFC 9113 §8.3.1 has no empty path
-    let path = sent.split_once('?').map_or(sent, |(path, _)| path);
+    // where nothing stands before a query, `uri.path()` is `/` all the same: RFC 9113 §8.3.1 has no empty path
+    let path = if sent.starts_with('?') { "" } else { uri.path() };
     let raw = fields.store(sent.as_bytes());
     let path: Span = if path == "*" && *method == Method::Options {
         fields.store(b"*")
