@@ -4,8 +4,8 @@ use crate::{
     Key, Objects,
     applied::Applied,
     certificates,
-    conditions::{AncestorStatus, Condition, ConditionType, Finding, PolicyStatus, Reason},
-    kinds::{BackendTLSPolicy, BackendValidation, GATEWAY_GROUP, ObjectRef, ParentRef, WellKnownAuthorities},
+    conditions::{Condition, ConditionType, Finding, PolicyStatus, Reason},
+    kinds::{BackendTLSPolicy, BackendValidation, GATEWAY_GROUP, ObjectRef, WellKnownAuthorities},
     lookup::Lookup,
     schema::FieldPath,
 };
@@ -93,16 +93,11 @@ impl Policies {
     pub fn status(&self, policy: &BackendTLSPolicy, gateways: &BTreeSet<Key>, controller: &str) -> PolicyStatus {
         let (empty, generation) = (Vec::new(), policy.meta.generation);
         let findings = self.findings.get(&policy.meta.key()).unwrap_or(&empty);
-        let ancestors = gateways.iter().map(|(namespace, name)| AncestorStatus {
-            ancestor_ref: ParentRef::gateway(namespace, name),
-            controller_name: controller.to_owned(),
-            conditions: vec![
-                Condition::of(ConditionType::Accepted, Reason::Accepted, findings, generation),
-                Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation),
-            ],
-        });
-        // the API keeps at most 16
-        PolicyStatus { ancestors: ancestors.take(16).collect() }
+        let conditions = [
+            Condition::of(ConditionType::Accepted, Reason::Accepted, findings, generation),
+            Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation),
+        ];
+        PolicyStatus::of(gateways, std::iter::empty(), controller, |_| conditions.to_vec())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Conditions and their reasons: one table, in the words of Gateway API v1.7.0, each with what a person does about it. Times and addresses belong to who writes the status, never to this file.
 
 use crate::{
+    Key,
     kinds::{ParentRef, RouteGroupKind},
     schema::{FieldPath, Problem},
 };
@@ -9,6 +10,7 @@ use serde::{
     de::{IntoDeserializer, value::Error},
     ser::SerializeMap,
 };
+use std::collections::BTreeSet;
 
 /// `type` of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -342,6 +344,28 @@ pub struct ParentStatus {
 pub struct PolicyStatus {
     /// One for each Gateway through which it applies.
     pub ancestors: Vec<AncestorStatus>,
+}
+
+impl PolicyStatus {
+    /// What a controller says for each of the Gateways (namespace, name) through which a policy applies. Where there is none, `targets` stand
+    /// in their place, so that what is wrong with it is said (GEP-713: an ancestor may be the target itself).
+    pub(crate) fn of(
+        gateways: &BTreeSet<Key>,
+        targets: impl Iterator<Item = ParentRef>,
+        controller: &str,
+        conditions: impl Fn(&ParentRef) -> Vec<Condition>,
+    ) -> Self {
+        /// What the API keeps.
+        const ANCESTORS_MOST: usize = 16;
+        let through = gateways.iter().map(|(namespace, name)| ParentRef::gateway(namespace, name));
+        let instead = targets.filter(|_| gateways.is_empty());
+        let entry = |ancestor_ref: ParentRef| AncestorStatus {
+            conditions: conditions(&ancestor_ref),
+            ancestor_ref,
+            controller_name: controller.to_owned(),
+        };
+        Self { ancestors: through.chain(instead).take(ANCESTORS_MOST).map(entry).collect() }
+    }
 }
 
 /// Status of a policy for one Gateway.

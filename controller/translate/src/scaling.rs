@@ -3,7 +3,7 @@
 use crate::{
     Key, Objects, ServiceTraits,
     applied::{Applied, Place},
-    conditions::{AncestorStatus, Condition, ConditionType, Finding, PolicyStatus, Reason},
+    conditions::{Condition, ConditionType, Finding, PolicyStatus, Reason},
     kinds::{GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, ParentRef, PolicyTarget, ScalingPolicy, Service, WorkloadKind},
     schema::FieldPath,
 };
@@ -138,9 +138,8 @@ impl Scaling {
         })
     }
 
-    /// The status of a policy for the Gateways (namespace, name) through which its Services are reached. Where there is none, its
-    /// Services stand in their place, so that a policy without a route says so (GEP-713: an ancestor may be the target itself).
-    /// `Programmed` says here that it could be: whoever sees the workload adds whether it is.
+    /// The status of a policy for the Gateways (namespace, name) through which its Services are reached, or for its Services, so
+    /// that a policy without a route says so. `Programmed` says here that it could be: whoever sees the workload adds whether it is.
     pub fn status(&self, policy: &ScalingPolicy, gateways: &BTreeSet<Key>, controller: &str) -> PolicyStatus {
         let generation = policy.meta.generation;
         let empty = Vec::new();
@@ -157,20 +156,15 @@ impl Scaling {
             }
             () => said.clone(),
         };
-        let entry = |ancestor_ref: ParentRef| AncestorStatus {
-            conditions: vec![accepted.clone(), programmed(ancestor_ref.group == GATEWAY_GROUP)],
-            ancestor_ref,
-            controller_name: controller.to_owned(),
-        };
-        let through = gateways.iter().map(|(namespace, name)| ParentRef::gateway(namespace, name));
-        let services = policy.targets.iter().filter(|_| gateways.is_empty()).map(|target| ParentRef {
+        let targets = policy.targets.iter().map(|target| ParentRef {
             group: Text::default(),
             kind: "Service".into(),
             section: target.section.clone(),
             ..ParentRef::gateway(&policy.meta.namespace, &target.name)
         });
-        // the API keeps at most 16
-        PolicyStatus { ancestors: through.chain(services).take(16).map(entry).collect() }
+        PolicyStatus::of(gateways, targets, controller, |ancestor| {
+            vec![accepted.clone(), programmed(ancestor.group == GATEWAY_GROUP)]
+        })
     }
 }
 

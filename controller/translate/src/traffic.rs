@@ -3,7 +3,7 @@
 use crate::{
     Key, Objects,
     applied::Applied,
-    conditions::{AncestorStatus, Condition, ConditionType, Finding, PolicyStatus, Reason},
+    conditions::{Condition, ConditionType, Finding, PolicyStatus, Reason},
     kinds::{EXPERIMENTAL_GROUP, ObjectRef, ParentRef, PolicyTarget, RetryConstraint, TrafficPolicy},
     schema::FieldPath,
     sessions,
@@ -88,25 +88,17 @@ impl Traffic {
         })
     }
 
-    /// The status of a policy for the Gateways (namespace, name) through which its Services are reached. Where there is none, its
-    /// Services stand in their place, so that what is wrong with it is said (GEP-713: an ancestor may be the target itself).
+    /// The status of a policy for the Gateways (namespace, name) through which its Services are reached, or for its Services.
     pub fn status(&self, policy: &TrafficPolicy, gateways: &BTreeSet<Key>, controller: &str) -> PolicyStatus {
         let (empty, generation) = (Vec::new(), policy.meta.generation);
         let findings = self.findings.get(&policy.meta.key()).unwrap_or(&empty);
         let accepted = Condition::of(ConditionType::Accepted, Reason::Accepted, findings, generation);
-        let entry = |ancestor_ref: ParentRef| AncestorStatus {
-            ancestor_ref,
-            controller_name: controller.to_owned(),
-            conditions: vec![accepted.clone()],
-        };
-        let through = gateways.iter().map(|(namespace, name)| ParentRef::gateway(namespace, name));
-        let services = policy.targets.iter().filter(|_| gateways.is_empty()).map(|target| ParentRef {
+        let targets = policy.targets.iter().map(|target| ParentRef {
             group: target.group.clone(),
             kind: target.kind.clone(),
             ..ParentRef::gateway(&policy.meta.namespace, &target.name)
         });
-        // the API keeps at most 16
-        PolicyStatus { ancestors: through.chain(services).take(16).map(entry).collect() }
+        PolicyStatus::of(gateways, targets, controller, |_| vec![accepted.clone()])
     }
 }
 
