@@ -3,14 +3,12 @@
 use crate::{
     cold::Cold,
     load::Load,
-    objects::{backends, gateway, route, split},
+    objects::{gateway, route, split},
     parts::{Stopped, crash, lasting, renew_controllers},
+    shop,
     story::Story,
 };
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 /// From when the API server serves watches until an edit is served and said.
 const CONVERGED: Duration = Duration::from_secs(5);
@@ -21,7 +19,7 @@ async fn without_the_api_server_all_that_runs_goes_on() {
     let Some(story) = Story::alone("e2e-away").await else { return };
     let spare = gateway(1).replace("name: web", "name: spare");
     let second = route(&split(1, &[("a", 1)])).replace("name: shop", "name: spare").replace("name: web", "name: spare");
-    let to = begin(&story, "e2e-away", &(spare + &second)).await;
+    let to = shop::open(&story, "e2e-away", &(spare + &second)).await;
     let cold = Cold::begin(&story, "e2e-away").await;
     story.address("spare").await;
     let spares = story.pods("spare").await;
@@ -49,7 +47,7 @@ async fn without_the_api_server_all_that_runs_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_etcd_is_not_noticed() {
     let Some(story) = Story::alone("e2e-etcd").await else { return };
-    let to = begin(&story, "e2e-etcd", "").await;
+    let to = shop::open(&story, "e2e-etcd", "").await;
     let load = Load::begin(to, "shop.example");
     let away = Stopped::of("etcd");
     tokio::time::sleep(lasting(Duration::from_secs(5), Duration::from_secs(60))).await;
@@ -57,17 +55,6 @@ async fn a_restart_of_etcd_is_not_noticed() {
     catches_up(&story, &load, "e2e-etcd").await;
     renew_controllers();
     end(load, "a restart of etcd").await;
-}
-
-/// The Gateway `web` with a route to `a`.
-async fn begin(story: &Story, namespace: &str, more: &str) -> SocketAddr {
-    story.apply(&(backends() + &gateway(2) + &route(&split(1, &[("a", 1)])) + more)).await;
-    let to = story.address("web").await;
-    for deployment in ["deployment/web-headgate", "deployment/a", "deployment/b"] {
-        story.rolled_out(namespace, deployment).await;
-    }
-    story.until_answered(to, "shop.example", EDITS[0]).await;
-    to
 }
 
 /// The API server answers and serves watches again, for which it makes the stores of a hundred kinds first; from then on an edit is
@@ -87,13 +74,7 @@ async fn catches_up(story: &Story, load: &Load, namespace: &str) {
         .await;
     story.until("the edit is live", async || load.counts().contains_key(EDITS[1])).await;
     let live = back.elapsed();
-    story
-        .until("the edit is said", async || {
-            let route = story.api.get(&path).await;
-            let condition = &route["status"]["parents"][0]["conditions"][0];
-            condition["observedGeneration"] == route["metadata"]["generation"]
-        })
-        .await;
+    story.until("the edit is said", async || shop::is_said(&story.api.get(&path).await)).await;
     let said = back.elapsed();
     println!("back: an edit is live after {live:?}, and said after {said:?}");
     assert!(live < CONVERGED && said < CONVERGED, "live after {live:?}, said after {said:?}");

@@ -4,8 +4,9 @@ use crate::{
     api::routes,
     audit::{summary, writes},
     load::Load,
-    objects::{backends, cold_function, gateway, route, split},
+    objects::cold_function,
     parts::Paused,
+    shop,
     story::{Story, ask_once, told},
 };
 use std::time::{Duration, Instant};
@@ -20,12 +21,7 @@ const TAKEN_OVER: Duration = Duration::from_secs(20);
 async fn a_leader_that_stands_still_is_replaced_and_writes_no_more() {
     let Some(story) = Story::alone("e2e-leader").await else { return };
     let function = cold_function("cold", &story.image().await, Duration::from_secs(40));
-    story.apply(&(backends() + &gateway(2) + &route(&split(1, &[("a", 1)])) + &function)).await;
-    let to = story.address("web").await;
-    for deployment in ["deployment/web-headgate", "deployment/a", "deployment/b"] {
-        story.rolled_out("e2e-leader", deployment).await;
-    }
-    story.until_answered(to, "shop.example", "200 a edit 1").await;
+    let to = shop::open(&story, "e2e-leader", &function).await;
     let functions = story.functions().await;
     let host = "cold.e2e-leader.functions.internal";
     story.until_answered(functions, host, "200 cold").await;
@@ -80,14 +76,12 @@ async fn leader(story: &Story) -> String {
 
 /// An edit is served, and said.
 async fn edit(story: &Story, load: &Load, edit: usize, of: &str) {
-    let rules = split(edit, &[(of, 1)]);
-    story.patch("httproute/shop", &format!(r#"{{"spec":{{"rules":{rules}}}}}"#)).await;
+    shop::edit(story, edit, of).await;
     let wanted = format!("200 {of} edit {edit}");
     story.until(&format!("edit {edit} is live"), async || load.counts().contains_key(&wanted)).await;
     story
         .until(&format!("edit {edit} is said"), async || {
-            let route = story.api.get(&(routes("e2e-leader") + "/shop")).await;
-            route["status"]["parents"][0]["conditions"][0]["observedGeneration"] == route["metadata"]["generation"]
+            shop::is_said(&story.api.get(&(routes("e2e-leader") + "/shop")).await)
         })
         .await;
 }

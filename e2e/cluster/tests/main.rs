@@ -19,6 +19,7 @@ mod outages;
 mod parts;
 mod pods;
 mod same;
+mod shop;
 mod story;
 mod troubles;
 mod two;

@@ -5,9 +5,9 @@ use crate::{
     load::{Counts, Load},
     objects::{backends, cold_function, gateway, route, split},
     parts::{Paused, Stopped, renew_controllers},
+    shop,
     story::{Story, ask_once, told},
 };
-use serde_json::Value;
 use std::{
     net::SocketAddr,
     process::{Command, Stdio},
@@ -22,14 +22,14 @@ const CONTROLLERS: &str = "app.kubernetes.io/component=controller";
 async fn controllers_that_slept_while_the_history_was_forgotten_list_again() {
     const NAMESPACE: &str = "e2e-forgot";
     let Some(story) = Story::alone(NAMESPACE).await else { return };
-    let to = begin(&story, NAMESPACE, "").await;
+    let to = shop::open(&story, NAMESPACE, "").await;
     let load = Load::begin(to, "shop.example");
     let known = story.api.get(&routes(NAMESPACE)).await["metadata"]["resourceVersion"].as_str().unwrap().to_owned();
 
     let pods = story.names("headgate-system", "pods", CONTROLLERS).await;
     let asleep: Vec<_> = pods.iter().map(|pod| Paused::pod(pod.trim_start_matches("pod/"))).collect();
     for number in 2..=20 {
-        edit(&story, number, "b").await;
+        shop::edit(&story, number, "b").await;
     }
     forget_history().await;
     Stopped::killed("kube-apiserver").start();
@@ -54,7 +54,7 @@ async fn an_api_server_that_turns_many_away_is_told_all_in_the_end() {
     let Some(story) = Story::alone(NAMESPACE).await else { return };
     let host = format!("cold.{NAMESPACE}.functions.internal");
     let function = cold_function("cold", &story.image().await, Duration::from_secs(60));
-    let to = begin(&story, NAMESPACE, &function).await;
+    let to = shop::open(&story, NAMESPACE, &function).await;
     let functions = story.functions().await;
     story.until_answered(functions, &host, "200 cold").await;
     story.until("the function has stopped", async || story.replicas(NAMESPACE, "cold").await == 0).await;
@@ -64,14 +64,14 @@ async fn an_api_server_that_turns_many_away_is_told_all_in_the_end() {
     let waits = tokio::spawn(async move { ask_once(functions, &host).await.map(|answer| told(&answer)) });
     let more = (0..ROUTES).map(|at| route(&split(at, &[("a", 1)])).replace("shop", &format!("more-{at}")));
     story.apply(&more.collect::<String>()).await;
-    edit(&story, 2, "b").await;
+    shop::edit(&story, 2, "b").await;
     story.until("some are turned away", async || throttled.count(&story).await > 0).await;
     story.until("the edit is live", async || load.counts().contains_key("200 b edit 2")).await;
     assert_eq!(waits.await.unwrap().as_deref(), Ok("200 cold"), "a function is started");
     story
         .until("each route is told of", async || {
             let all = story.api.list(&routes(NAMESPACE)).await;
-            all.len() > ROUTES && all.iter().all(is_said)
+            all.len() > ROUTES && all.iter().all(shop::is_said)
         })
         .await;
     println!("{} requests of controllers were turned away", throttled.count(&story).await);
@@ -122,34 +122,14 @@ async fn fill(story: &Story, namespace: &str, to: SocketAddr, edit: usize) {
     story.kubectl(&[&["--namespace", namespace][..], &programmed].concat()).await;
 }
 
-/// The Gateway `web` with a route to `a`.
-async fn begin(story: &Story, namespace: &str, more: &str) -> SocketAddr {
-    story.apply(&(backends() + &gateway(2) + &route(&split(1, &[("a", 1)])) + more)).await;
-    let to = story.address("web").await;
-    for deployment in ["deployment/web-headgate", "deployment/a", "deployment/b"] {
-        story.rolled_out(namespace, deployment).await;
-    }
-    story.until_answered(to, "shop.example", "200 a edit 1").await;
-    to
-}
-
-async fn edit(story: &Story, edit: usize, of: &str) {
-    let rules = split(edit, &[(of, 1)]);
-    story.patch("httproute/shop", &format!(r#"{{"spec":{{"rules":{rules}}}}}"#)).await;
-}
-
 /// The newest edit is served and said soon.
 async fn caught_up(story: &Story, namespace: &str, load: &Load, newest: &str, since: Instant) {
     story.until("the newest edit is live", async || load.counts().contains_key(newest)).await;
     let live = since.elapsed();
-    story.until("it is said", async || is_said(&story.api.get(&(routes(namespace) + "/shop")).await)).await;
+    story.until("it is said", async || shop::is_said(&story.api.get(&(routes(namespace) + "/shop")).await)).await;
     let said = since.elapsed();
     println!("{namespace}: caught up: live after {live:?}, and said after {said:?}");
     assert!(live < CONVERGED && said < CONVERGED, "live after {live:?}, said after {said:?}");
-}
-
-fn is_said(route: &Value) -> bool {
-    route["status"]["parents"][0]["conditions"][0]["observedGeneration"] == route["metadata"]["generation"]
 }
 
 fn all_answered(counts: Counts) {
