@@ -81,7 +81,8 @@ conformance: ## the official tests of Gateway API in a real Kubernetes; root, Go
 heavy:
 	cargo build --quiet
 	cargo test -p headgate-e2e --test heavy --quiet
-	"$${CARGO_TARGET_DIR:-target}/debug/headgate-bench" guard # as it was built with all else: alone it would be built anew with other features of libraries
+	cargo build --workspace --exclude headgate-e2e --bins --tests --quiet # what `unit` selects: alone it would be built anew with other features of libraries
+	"$${CARGO_TARGET_DIR:-target}/debug/headgate-bench" guard
 
 # Those that take seconds, and whose verdict no busy machine changes, are a part of `make test`. Where a machine cannot have them, it says so first, and where they would run.
 PUBLIC = h2spec grpc websocket
