@@ -146,8 +146,8 @@ deny: ## licences, duplicates, origins and advisories of everything that is depe
 bench: needs ## the program against its goals and beside other gateways; writes benches/results and docs/benchmarks.md
 	tools/peers
 	cargo build --profile dist --package headgate --package headgate-bench
-	cargo run --profile dist --package headgate-bench -- all
-	cargo run --profile dist --package headgate-bench -- page
+	target/dist/headgate-bench all
+	target/dist/headgate-bench page
 
 bench-cluster: needs ## the program in a real Kubernetes on this machine; root, Go
 	@tools/needs cluster
