@@ -289,8 +289,8 @@ async fn send_back(far: DuplexStream) {
     let _ = write.shutdown().await;
 }
 
-/// An HTTP/2 application by prior knowledge. It sends back method, path, fields and body, and trailers where `te` asks for them; or it
-/// answers calls of gRPC.
+/// An HTTP/2 application by prior knowledge. It sends back method, path, fields and body, and trailers where `te` asks for them, after as many
+/// DATA frames without data as `x-flushes` says; or it answers calls of gRPC.
 pub struct H2Origin {
     /// Where it listens.
     pub address: SocketAddr,
@@ -379,9 +379,15 @@ async fn answer_h2(
         None => ("text/plain", got.body.clone().into(), ("x-sum", "42")),
     };
     let wants_trailers = got.field("te") == Some("trailers");
+    let flushes = got.field("x-flushes").and_then(|count| count.parse().ok()).unwrap_or(0);
     seen.lock().unwrap().push(got);
     let response = http::Response::builder().status(200).header("x-spoken", "h2").header("content-type", kind);
     let mut send = respond.send_response(response.body(()).unwrap(), false)?;
+    for _ in 0..flushes {
+        // each of its own: h2 would send but one of several at once
+        send.send_data(Bytes::new(), false)?;
+        tokio::task::yield_now().await;
+    }
     crate::http2::send_all(&mut send, body, !wants_trailers).await?;
     if wants_trailers {
         let mut trailers = http::HeaderMap::new();

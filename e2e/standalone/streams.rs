@@ -1,8 +1,9 @@
 //! Long exchanges go on through cold starts and reloads: WebSocket, the four kinds of gRPC calls, large bodies.
 
 use crate::stories;
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
-use headgate_e2e::{Function, H2, Headgate, route, within};
+use headgate_e2e::{Function, H2, H2Origin, Headgate, backend, route, rules, within};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -109,4 +110,33 @@ async fn a_grpc_caller_gets_a_status_of_grpc() {
 #[tokio::test]
 async fn ten_megabytes_each_way() {
     stories::transfer(10_000_000).await;
+}
+
+/// RFC 9113 §6.1: DATA may carry nothing, and then it means nothing.
+#[tokio::test]
+async fn whoever_flushes_nothing_again_and_again_keeps_its_connection() {
+    const FLUSHES: usize = 10;
+    let application = H2Origin::start().await;
+    let files = [
+        ("app.yaml", backend("talk", Some("kubernetes.io/h2c"), &[application.address])),
+        ("route.yaml", rules("talk", HOST, "  - backendRefs: [{name: talk, port: 80}]\n")),
+    ];
+    let headgate = Headgate::run_with(&["--h2-empty-data-per-s", "10000", "--cores", "1"], &files).await;
+    let client = H2::open(headgate.address).await;
+    for exchange in 0..40 {
+        let request = http::Request::post(format!("http://{HOST}/")).header("x-flushes", FLUSHES).body(()).unwrap();
+        let (answer, mut send) = client.start(request, false).await.unwrap();
+        for _ in 0..FLUSHES {
+            send.send_data(Bytes::new(), false).unwrap();
+            tokio::task::yield_now().await;
+        }
+        send.send_data(Bytes::from_static(b"said"), true).unwrap();
+        let (head, mut body) = within("an answer", answer).await.unwrap().into_parts();
+        let mut whole = Vec::new();
+        while let Some(data) = within("its body", body.data()).await {
+            whole.extend_from_slice(&data.unwrap_or_else(|error| panic!("exchange {exchange}: {error}")));
+        }
+        assert_eq!((head.status.as_u16(), whole), (200, b"said".to_vec()), "exchange {exchange}");
+    }
+    headgate.stop().await;
 }

@@ -8,6 +8,7 @@ use crate::{
     failure::Failure,
     io::{Io, SharedIo},
     listen::Connection,
+    meter,
     pool::{Lease, Pool, PoolKey},
 };
 use headgate_config::{BackendProtocol, BackendTls, CertificateName, ProxyProtocol};
@@ -182,6 +183,10 @@ async fn over_http2(
     })
 }
 
+/// What small DATA frames that wait to be read may cost beyond their bytes, each as if it had 256. `h2` counts those for ever that came for a request
+/// that was given up: with its own bound, half the window, thousands of such would end the connection of all others.
+const SMALL_DATA_MOST: usize = 64 << 20;
+
 /// Shakes hands for HTTP/2 and shares the connection with all requests of the pool.
 async fn share_http2(
     core: &Core,
@@ -195,8 +200,9 @@ async fn share_http2(
         .enable_push(false)
         .initial_window_size(limits.h2_stream_window)
         .initial_connection_window_size(limits.h2_connection_window)
+        .data_frame_budget(SMALL_DATA_MOST)
         .max_header_list_size(limits.head_bytes as u32);
-    let shaken = tokio::time::timeout(limits.connect_timeout, builder.handshake(io)).await;
+    let shaken = tokio::time::timeout(limits.connect_timeout, builder.handshake(meter::Endpoint::new(io))).await;
     let (sender, connection) = shaken
         .map_err(|_| Fault::from(Failure::ConnectTimeout))?
         .map_err(|error| Fault::new(Failure::UpstreamMalformed, error.to_string()))?;

@@ -1,4 +1,7 @@
 //! Counts HTTP/2 frames as they are read, so that a client cannot keep us busy with frames that carry nothing. `h2` itself has no limit on PING, SETTINGS and resets of streams that are served. It never ends a connection: it reads no more and says so.
+//!
+//! DATA without data is passed over, from clients and from endpoints: `h2` takes a hundred of them in the whole life of a connection, and then ends
+//! it with all that it carries. An application that flushes nothing once in each answer would lose a connection after every hundred.
 
 use crate::{io::Io, limits::Limits};
 use std::{
@@ -126,20 +129,85 @@ impl Metered {
     /// Takes in what was sent.
     fn note_sent(&mut self, bytes: &[u8]) {
         let quota = &mut self.quota;
-        self.sent.walk(bytes, |frame| quota.pay(frame));
+        self.sent.walk(bytes, |frame, _| quota.pay(frame));
     }
 
     /// Meters what was read behind `from`. After an excess nothing more is read: whoever serves the connection ends it in the same turn.
     fn meter(&mut self, buf: &mut ReadBuf<'_>, from: usize) -> Poll<io::Result<()>> {
         let (quota, now) = (&mut self.quota, Instant::now());
         let mut excess = None;
-        self.walker.walk(&buf.filled()[from..], |frame| excess = excess.or(quota.count(frame, now)));
+        let bytes = &mut buf.filled_mut()[from..];
+        pass_over(&mut self.walker, bytes, |frame| excess = excess.or(quota.count(frame, now)));
         if excess.is_none() {
             return Poll::Ready(Ok(()));
         }
         buf.set_filled(from);
         self.excess.0.set(excess);
         Poll::Pending
+    }
+}
+
+/// Tells of each frame, and makes DATA without data a frame of a type that nobody knows, which receivers pass over (RFC 9113 §4.1). One whose type
+/// was read before its flags stays what it is: so few are none.
+fn pass_over(walker: &mut Walker, bytes: &mut [u8], mut each: impl FnMut(Frame)) {
+    const UNKNOWN: u8 = 0xfa;
+    const BEHIND_TYPE: usize = 6;
+    let mut empty = Vec::new();
+    walker.walk(bytes, |frame, end| {
+        if frame.is_empty_data() && end >= BEHIND_TYPE {
+            empty.push(end - BEHIND_TYPE);
+        }
+        each(frame);
+    });
+    empty.into_iter().for_each(|at| bytes[at] = UNKNOWN);
+}
+
+/// A stream of HTTP/2 bytes from an endpoint, without DATA that carries none.
+pub struct Endpoint {
+    io: Io,
+    walker: Walker,
+}
+
+impl Endpoint {
+    /// Reads from the first byte on.
+    pub fn new(io: Io) -> Self {
+        Self { io, walker: Walker { skip: 0, ..Walker::default() } }
+    }
+}
+
+impl AsyncRead for Endpoint {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        pass_over(&mut this.walker, &mut buf.filled_mut()[before..], |_| ());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endpoint {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }
 
@@ -165,7 +233,9 @@ struct Frame {
 }
 
 impl Walker {
-    fn walk(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+    /// Tells of each header that ends here, with its place behind it.
+    fn walk(&mut self, all: &[u8], mut each: impl FnMut(Frame, usize)) {
+        let mut bytes = all;
         while !bytes.is_empty() {
             if self.skip > 0 {
                 let step = self.skip.min(bytes.len());
@@ -182,7 +252,7 @@ impl Walker {
                 let len = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 self.have = 0;
                 self.skip = len;
-                each(Frame { kind, len, flags });
+                each(Frame { kind, len, flags }, all.len() - bytes.len());
             }
         }
     }
@@ -237,12 +307,17 @@ impl Quota {
 }
 
 impl Frame {
+    /// Whether it carries nothing and ends nothing.
+    fn is_empty_data(self) -> bool {
+        const END_STREAM: u8 = 1;
+        self.kind == 0x0 && self.len == 0 && self.flags & END_STREAM == 0
+    }
+
     /// What it counts as; HEADERS, DATA with data and GOAWAY are bounded otherwise.
     fn class(self) -> Option<Flood> {
         const ACK: u8 = 1;
-        const END_STREAM: u8 = 1;
         match self.kind {
-            0x0 if self.len == 0 && self.flags & END_STREAM == 0 => Some(Flood::EmptyData),
+            0x0 if self.is_empty_data() => Some(Flood::EmptyData),
             0x0 | 0x1 | 0x7 => None,
             0x3 => Some(Flood::Reset),
             0x4 if self.flags & ACK == 0 => Some(Flood::Settings),
@@ -333,9 +408,28 @@ mod tests {
             let mut walker = Walker::default();
             let mut kinds = Vec::new();
             for part in bytes.chunks(piece) {
-                walker.walk(part, |frame| kinds.push((frame.kind, frame.len)));
+                walker.walk(part, |frame, _| kinds.push((frame.kind, frame.len)));
             }
             assert_eq!(kinds, [(4, 0), (6, 8), (0, 0)], "pieces of {piece}");
+        }
+    }
+
+    #[test]
+    fn data_without_data_is_passed_over_and_nothing_else_is_touched() {
+        let data = |len: u8, flags| [0, 0, len, 0, flags, 0, 0, 0, 1];
+        let whole = [&data(0, 0)[..], &data(2, 0), &[0, 0], &data(0, 1), &data(0, 0)].concat();
+        let mut expected = whole.clone();
+        (expected[3], expected[32]) = (0xfa, 0xfa);
+        let endpoint = || Walker { skip: 0, ..Walker::default() };
+        let mut passed = whole.clone();
+        pass_over(&mut endpoint(), &mut passed, |_| ());
+        assert_eq!(passed, expected);
+        for piece in 1..whole.len() {
+            let (mut passed, mut walker, mut kinds) = (whole.clone(), endpoint(), Vec::new());
+            passed.chunks_mut(piece).for_each(|part| pass_over(&mut walker, part, |frame| kinds.push(frame.len)));
+            assert_eq!(kinds, [0, 2, 0, 0], "pieces of {piece}");
+            let differ = whole.iter().zip(&passed).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at);
+            assert!(differ.into_iter().all(|at| [3, 32].contains(&at)), "pieces of {piece}: {passed:?}");
         }
     }
 
