@@ -6,7 +6,7 @@ use headgate_controller::{
     sources::{directory::Loaded, watch::Directory},
 };
 use headgate_gateway::{
-    Binding, Gateway, Proxied, Settings, forwarded::TrustedHops, limits::Limits, telemetry::LogSink,
+    Binding, Gateway, Hosts, Proxied, Settings, forwarded::TrustedHops, limits::Limits, telemetry::LogSink,
 };
 use std::{
     collections::BTreeMap,
@@ -29,6 +29,7 @@ pub fn run(folder: PathBuf, port: u16, log: &Path, profile: &Path) -> io::Result
         limits,
         trusted: TrustedHops::default(),
         proxied: Proxied::default(),
+        hosts: Hosts::default(),
         log: Some(log),
         admin: None,
         inheritance: Default::default(),

@@ -6,7 +6,7 @@ use headgate_controller::{
     sources::watch::Directory,
     standalone::{Output, Standalone},
 };
-use headgate_gateway::{Binding, Gateway, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
+use headgate_gateway::{Binding, Gateway, Hosts, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
@@ -29,6 +29,7 @@ pub fn run(folder: PathBuf, port: u16, told: bool, profile: &Path) -> io::Result
         limits: Limits::default(),
         trusted: TrustedHops::default(),
         proxied: Proxied::default(),
+        hosts: Hosts::default(),
         log: None,
         admin: None,
         inheritance: Default::default(),

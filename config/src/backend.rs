@@ -12,6 +12,10 @@ pub struct Backend {
     pub name: BackendName,
     /// What is spoken to its endpoints.
     pub protocol: BackendProtocol,
+    /// The host outside the cluster that it is: its endpoints are the addresses of this name, which gateways ask DNS for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    // boxed: as `tls`
+    pub hostname: Option<Box<Text>>,
     /// TLS to its endpoints, by BackendTLSPolicy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     // boxed: most backends have none

@@ -231,7 +231,7 @@ mod tests {
             (size_of::<Attachment>(), 88),
             (size_of::<Match>(), 88),
             (size_of::<Arm>(), 88),
-            (size_of::<Backend>(), 136),
+            (size_of::<Backend>(), 144),
             (size_of::<Endpoints>(), 104),
         ];
         for (size, most) in sizes {

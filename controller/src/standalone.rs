@@ -375,6 +375,7 @@ fn add_unreached(snapshot: &mut Snapshot, assembly: &Assembly) {
             snapshot.insert_backend(Arc::new(Backend {
                 name,
                 protocol: revision.template.protocol,
+                hostname: None,
                 tls: None,
                 proxy_protocol: None,
                 concurrency: revision.template.concurrency,

@@ -25,3 +25,4 @@ mod stories;
 mod streams;
 mod tls;
 mod toxics;
+mod x_backends;

@@ -30,6 +30,7 @@ mod proxy;
 pub mod question;
 mod relay;
 mod replay;
+mod resolve;
 mod session;
 mod subscribe;
 mod sweep;
@@ -39,6 +40,7 @@ mod tunnel;
 mod wait;
 
 pub use listen::{Inheritance, Inherited, Opened, Proxied};
+pub use resolve::Hosts;
 pub use subscribe::{Binding, Published};
 
 use crate::{
@@ -71,6 +73,8 @@ pub struct Settings {
     pub trusted: TrustedHops,
     /// Ports behind a proxy that says who its clients are.
     pub proxied: Proxied,
+    /// Which hosts a backend may be that is one.
+    pub hosts: Hosts,
     /// Where the access log goes; `None` for none.
     pub log: Option<LogSink>,
     /// Where metrics, health and routes are shown; on loopback.
@@ -104,8 +108,9 @@ impl Gateway {
     /// # Errors
     /// If the admin address cannot be opened.
     pub fn start(settings: Settings) -> std::io::Result<Self> {
-        let Settings { cores, binding, limits, trusted, proxied, log, admin, inheritance } = settings;
+        let Settings { cores, binding, limits, trusted, proxied, hosts, log, admin, inheritance } = settings;
         let registry = Registry::new(cores, limits.clone(), fastrand::u64(..));
+        let resolving = resolve::run(registry.clone(), hosts, limits.clone());
         let telemetry = Telemetry::new(cores, log, limits.explain_count)?;
         let active = Active {
             version: Version::default(),
@@ -132,7 +137,7 @@ impl Gateway {
         let control_shared = shared.clone();
         let control = std::thread::Builder::new()
             .name("control".into())
-            .spawn(move || control(control_shared, subscriber, inbox, admin))?;
+            .spawn(move || control(control_shared, subscriber, inbox, admin, resolving))?;
         threads.push(control);
         let (watched, over) = std::sync::mpsc::channel();
         let of_memory = shared.clone();
@@ -288,6 +293,7 @@ fn control(
     mut subscriber: Subscriber,
     mut inbox: mpsc::Receiver<Command>,
     admin: Option<std::net::TcpListener>,
+    resolving: impl Future<Output = ()> + 'static,
 ) {
     const RETIRE_PERIOD: Duration = Duration::from_millis(100);
     const REAP_PERIOD: Duration = Duration::from_secs(5);
@@ -298,6 +304,7 @@ fn control(
         .expect("a runtime needs only an epoll descriptor");
     runtime.block_on(async move {
         tokio::task::spawn_local(backend::keep(shared.registry.clone()));
+        tokio::task::spawn_local(resolving);
         let mut admin = admin.and_then(|listener| admin::Admin::serve(listener, shared.clone()));
         let mut retire = tokio::time::interval(RETIRE_PERIOD);
         let mut reap = tokio::time::interval(REAP_PERIOD);

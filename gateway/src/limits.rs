@@ -153,6 +153,11 @@ limits! {
     auth_answer_bytes: usize = 64 * KIB, Bytes, Some(Failure::AuthAnswerInvalid),
         "The body of its answer, where it goes to the client; of an answer that lets the request pass it is thrown away.";
 
+    dns_refresh: Duration = seconds(5), Time, None,
+        "How long what was found of a host outside the cluster (XBackend) is used before its name is asked for again.";
+    dns_timeout: Duration = seconds(5), Time, None,
+        "An answer to such a question; then what was found before stays.";
+
     // Waiting for a backend.
     queue_count: u32 = 1_000, Count, Some(Failure::QueueFull),
         "Requests that wait for one backend, where it says nothing itself.";

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the verdict of a test")]
 
 use headgate_config::{HostPattern, Listener, ListenerName, Protocol, Snapshot};
-use headgate_gateway::{Binding, Gateway, Inheritance, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
+use headgate_gateway::{
+    Binding, Gateway, Hosts, Inheritance, Proxied, Settings, forwarded::TrustedHops, limits::Limits,
+};
 use std::{
     net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
     sync::Arc,
@@ -20,6 +22,7 @@ fn following(inheritance: Inheritance) -> Gateway {
         limits: Limits::default(),
         trusted: TrustedHops::default(),
         proxied: Proxied::default(),
+        hosts: Hosts::default(),
         log: None,
         admin: None,
         inheritance,

@@ -390,6 +390,7 @@ fn spec(concurrency: u32) -> config::Backend {
     config::Backend {
         name: name(),
         protocol: config::BackendProtocol::Http1,
+        hostname: None,
         tls: None,
         proxy_protocol: None,
         concurrency,

@@ -1,7 +1,7 @@
 //! What all commands that serve requests have in common, as flags. It serves nothing itself.
 
 use headgate_gateway::{
-    Binding, Inheritance, Proxied, Settings,
+    Binding, Hosts, Inheritance, Proxied, Settings,
     forwarded::TrustedHops,
     telemetry::{LogFormat, LogSink},
 };
@@ -51,6 +51,7 @@ impl ServeArgs {
             log: log_sink(&self.access_log, log_format, limits.log_bytes)?,
             limits,
             trusted: networks("trusted-hops", &self.trusted_hops)?,
+            hosts: Hosts::default(),
             proxied: Proxied {
                 ports: self.proxy_protocol_in.iter().copied().collect(),
                 from: networks("proxy-protocol-from", &self.proxy_protocol_from)?,

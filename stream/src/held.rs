@@ -254,6 +254,7 @@ mod tests {
         Piece::Backend(Arc::new(Backend {
             name,
             protocol: BackendProtocol::Http1,
+            hostname: None,
             tls: None,
             proxy_protocol: None,
             concurrency,

@@ -18,7 +18,7 @@ pub enum Reading {
     Ours,
     /// Names and versions of all; those that others refer to are got one by one.
     Referred,
-    /// Those that are scaled as a policy says and that we did not make, and their Pods without `spec`.
+    /// Those that are scaled as a policy says and that we did not make; of Pods theirs and those that XBackends select, without `spec`.
     Scaled,
     /// Metadata of all.
     Metadata,
@@ -118,6 +118,7 @@ pub const KINDS: &[Kind] = &[
     asked_for(builtin(INGRESS_GROUP, "Ingress", "ingresses", Reading::Whole)),
     asked_for(builtin(INGRESS_GROUP, "IngressClass", "ingressclasses", Reading::Whole)),
     custom(EXPERIMENTAL_GROUP, "XBackendTrafficPolicy", "xbackendtrafficpolicies", &["v1alpha1"]),
+    custom(EXPERIMENTAL_GROUP, "XBackend", "xbackends", &["v1alpha1"]),
     builtin("apiextensions.k8s.io", "CustomResourceDefinition", "customresourcedefinitions", Reading::Metadata),
     builtin("", "Namespace", "namespaces", Reading::Whole),
     builtin("", "Service", "services", Reading::Whole),

@@ -164,7 +164,7 @@ impl Watches {
         }
     }
 
-    /// Reads these Secrets, ConfigMaps and workloads, with the Pods of those, from now on and no others, and waits until all of them are
+    /// Reads these Secrets, ConfigMaps, Pods and workloads, with the Pods of those, from now on and no others, and waits until all of them are
     /// read or known to be missing, or `limit` is over. Gives what came meanwhile.
     pub async fn refer(&mut self, objects: BTreeSet<ObjectRef>, limit: Duration) -> Vec<ObjectChange> {
         let wanted = Arc::new(objects);

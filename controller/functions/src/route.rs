@@ -10,8 +10,8 @@ use crate::{
 };
 use headgate_translate::{
     kinds::{
-        BackendRef, Filter, HTTPMatch, HTTPRoute, HTTPRule, ObjectMeta, ParentRef, PathMatch, Service, ServicePort,
-        TargetPort, WeightedBackend,
+        BackendRef, DefaultScope, Filter, HTTPMatch, HTTPRoute, HTTPRule, ObjectMeta, ParentRef, PathMatch, Service,
+        ServicePort, TargetPort, WeightedBackend,
     },
     schema::{FieldPath, Problem},
 };
@@ -64,7 +64,7 @@ pub fn route(function: &Function, gateway: &OfGateway, weights: &[(String, u32)]
         parents: vec![ParentRef::gateway(&parent.namespace, &parent.name)],
         hostnames: hosts.clone(),
         rules: rules.into_iter().map(|rule| to_revisions(rule, function, weights)).collect(),
-        default_gateways: None,
+        default_gateways: DefaultScope::None,
     };
     let problems = check_hosts(function, gateway, &hosts);
     Some(FunctionRoute { hosts, paths, addresses, http_route, service: gateway_service(function, gateway), problems })

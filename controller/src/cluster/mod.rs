@@ -17,7 +17,7 @@ mod workloads;
 mod tests;
 
 pub use fleet::Following;
-pub use references::referenced;
+pub use references::{referenced, selected_labels, selection};
 pub use shares::{Shares, Touched};
 pub use workloads::workload_of_pod;
 
@@ -166,7 +166,7 @@ impl Cluster {
     }
 
     /// Watches showed something: everything that there is, the first time. Nothing follows from it before [`Cluster::work`]. Gives the
-    /// Secrets, ConfigMaps and workloads that are to be read from now on, and no others, if they are others than before: those that exist must
+    /// Secrets, ConfigMaps, workloads and Pods that are to be read from now on, and no others, if they are others than before: those that exist must
     /// be shown before the work, or what needs them would be refused for a moment.
     pub fn take(&mut self, changes: &[ObjectChange]) -> Option<BTreeSet<ObjectRef>> {
         self.stock.take(changes, &mut self.news);

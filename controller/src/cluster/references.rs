@@ -1,13 +1,13 @@
-//! Which Secrets, ConfigMaps and workloads are referred to: only these are read from an API server. Never their content.
+//! Which Secrets, ConfigMaps, workloads and Pods are referred to: only these are read from an API server. Never their content.
 
 use headgate_translate::{
     Objects,
-    kinds::{Gateway, Listener, ObjectRef, ObjectReference, WorkloadKind, WorkloadRef},
+    kinds::{Gateway, Listener, ObjectRef, ObjectReference, WorkloadKind, WorkloadRef, XBackendKind},
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The Secrets and ConfigMaps that Gateways, ListenerSets and policies name, whether or not they may, and the workloads that policies
-/// scale.
+/// The Secrets and ConfigMaps that Gateways, ListenerSets, policies and XBackends name, whether or not they may, the workloads that
+/// policies scale, and the Pods that XBackends select ([`selection`]).
 pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
     let mut found = BTreeSet::new();
     for gateway in objects.gateways.values() {
@@ -20,6 +20,14 @@ pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
         let namespace = &policy.meta.namespace;
         found.extend(policy.validation.authorities.iter().filter_map(|one| target(one, namespace)));
     }
+    for backend in objects.x_backends.values() {
+        let namespace = &backend.meta.namespace;
+        let authorities = backend.tls.validation.iter().flat_map(|validation| &validation.authorities);
+        found.extend(authorities.filter_map(|one| target(one, namespace)));
+        if backend.kind == XBackendKind::EndpointSelector {
+            found.insert(selection(namespace, &backend.selector));
+        }
+    }
     for policy in objects.scaling_policies.values() {
         let WorkloadRef { kind, name } = &policy.workload;
         if !matches!(kind, WorkloadKind::Unknown(_)) {
@@ -27,6 +35,19 @@ pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
         }
     }
     found
+}
+
+/// The Pods of a namespace with these labels, under a name that no Pod can have: `app=cart,tier=web`.
+pub fn selection(namespace: &str, labels: &BTreeMap<String, String>) -> ObjectRef {
+    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    ObjectRef::new("", "Pod", namespace, &labels.join(","))
+}
+
+/// The labels of a [`selection`]; `None` for another object.
+pub fn selected_labels(object: &ObjectRef) -> Option<BTreeMap<String, String>> {
+    let is_it = object.group.is_empty() && object.kind == "Pod";
+    let labels = object.name.as_str().split(',').filter_map(|label| label.split_once('='));
+    is_it.then(|| labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
 }
 
 fn of_gateway(gateway: &Gateway) -> impl Iterator<Item = ObjectRef> {

@@ -10,7 +10,7 @@ use headgate_provision::Parameters;
 use headgate_status::Definitions;
 use headgate_translate::{
     Objects, PARAMETERS_GROUP, PARAMETERS_KIND,
-    kinds::{GATEWAY_GROUP, ListenerSet, ObjectRef},
+    kinds::{Decoded, GATEWAY_GROUP, ListenerSet, Object, ObjectRef, decode_admitted},
     schema::{Problem, Severity},
 };
 use serde_json::Value;
@@ -78,7 +78,7 @@ impl Stock {
             news.said.insert(object.name.clone());
         }
         self.belongs(object, news);
-        news.routes |= self.note_use(object);
+        news.routes |= self.note_use(object) | self.note_pod(object);
         match &object.content {
             ClusterContent::Known(Content::Kubernetes(content)) => {
                 // a status that somebody wrote is no news for routes
@@ -110,6 +110,23 @@ impl Stock {
         }
     }
 
+    /// Notes where a Pod can be asked; whether that is news for an XBackend.
+    fn note_pod(&mut self, object: &ClusterObject) -> bool {
+        let ("Pod", ClusterContent::Other(value)) = (&*object.name.kind, &object.content) else { return false };
+        let Ok(Decoded::Known(Object::Pod(pod), _)) = decode_admitted(value) else { return false };
+        let key = pod.meta.key();
+        if self.objects.pods.get(&key).is_some_and(|known| **known == *pod) {
+            return false;
+        }
+        self.objects.pods.insert(key, pod);
+        self.selects_in(&object.name.namespace)
+    }
+
+    /// Whether an XBackend may select Pods of a namespace.
+    fn selects_in(&self, namespace: &str) -> bool {
+        self.objects.x_backends.keys().any(|(known, _)| known == namespace)
+    }
+
     fn upsert_other(&mut self, name: &ObjectRef, value: &Arc<Value>, news: &mut News) {
         match (&*name.group, &*name.kind) {
             ("", "Pod") => {
@@ -132,7 +149,8 @@ impl Stock {
         let Some(before) = self.all.remove(name) else { return };
         news.said.insert(name.clone());
         self.belongs(&before, news);
-        news.routes |= self.objects.remove(name);
+        let is_known = self.objects.remove(name);
+        news.routes |= is_known && (name.kind != "Pod" || self.selects_in(&name.namespace));
         match (&*name.group, &*name.kind) {
             ("", "Pod") => self.pods.retain(|(namespace, _), pods| {
                 if *namespace == name.namespace {

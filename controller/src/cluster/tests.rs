@@ -11,7 +11,8 @@ const API: &str = "gateway.networking.k8s.io/v1";
 
 pub(super) fn object(value: &Value) -> ObjectChange {
     let (name, content) = match decode(value) {
-        Outcome::Known(name, content, _) => (name, ClusterContent::Known(content)),
+        // Pods are watched whole
+        Outcome::Known(name, content, _) if value["kind"] != "Pod" => (name, ClusterContent::Known(content)),
         _ => {
             let text = |at: &str| value.pointer(at).and_then(Value::as_str).unwrap_or_default();
             let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group);

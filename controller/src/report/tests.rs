@@ -13,7 +13,8 @@ fn object(value: Value) -> Arc<ClusterObject> {
     let group = text("/apiVersion").split_once('/').map_or("", |(group, _)| group);
     let name = ObjectRef::new(group, text("/kind"), text("/metadata/namespace"), text("/metadata/name"));
     let content = match decode(&value) {
-        Outcome::Known(_, content, _) => ClusterContent::Known(content),
+        // Pods are watched whole
+        Outcome::Known(_, content, _) if value["kind"] != "Pod" => ClusterContent::Known(content),
         _ => ClusterContent::Other(Arc::new(value.clone())),
     };
     Arc::new(ClusterObject {

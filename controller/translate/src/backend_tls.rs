@@ -8,6 +8,7 @@ use crate::{
     kinds::{BackendTLSPolicy, BackendValidation, GATEWAY_GROUP, ObjectRef, WellKnownAuthorities},
     lookup::Lookup,
     schema::FieldPath,
+    x_backends,
 };
 use headgate_config::{BackendTls, Text, Trust};
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,13 @@ impl Policies {
             let tls = tls(lookup, policy, &mut findings);
             policies.apply(lookup, policy, &tls, &mut findings);
             policies.findings.insert(policy.meta.key(), findings);
+        }
+        for backend in lookup.objects.x_backends.values() {
+            // what is wrong with it is told of the object
+            if let Some(tls) = x_backends::tls(lookup, backend, &mut Vec::new()) {
+                // nobody else can have claimed it
+                let _ = policies.applied.claim((x_backends::key_of(&backend.meta), None), backend.meta.key(), tls);
+            }
         }
         policies
     }
@@ -68,8 +76,10 @@ impl Policies {
 
     /// Whether policies could come out in another way.
     pub fn depend_on_difference(before: &Objects, now: &Objects) -> bool {
-        let none = before.backend_tls_policies.is_empty() && now.backend_tls_policies.is_empty();
+        let is_empty = |objects: &Objects| objects.backend_tls_policies.is_empty() && objects.x_backends.is_empty();
+        let none = is_empty(before) && is_empty(now);
         let same = before.backend_tls_policies.ptr_eq(&now.backend_tls_policies)
+            && before.x_backends.ptr_eq(&now.x_backends)
             && before.services.ptr_eq(&now.services)
             && before.config_maps.ptr_eq(&now.config_maps)
             && before.reference_grants.ptr_eq(&now.reference_grants);
@@ -102,16 +112,31 @@ impl Policies {
 }
 
 fn tls(lookup: &Lookup<'_>, policy: &BackendTLSPolicy, findings: &mut Vec<Finding>) -> BackendTls {
-    let validation = &policy.validation;
+    validated(lookup, ("BackendTLSPolicy", &policy.meta.namespace), &policy.validation, "spec.validation", findings)
+}
+
+/// TLS as an object of this kind and namespace has it validated; `at` is the path of the field.
+pub(crate) fn validated(
+    lookup: &Lookup<'_>,
+    object: (&str, &str),
+    validation: &BackendValidation,
+    at: &'static str,
+    findings: &mut Vec<Finding>,
+) -> BackendTls {
     BackendTls {
         hostname: validation.hostname.clone(),
         names: validation.names.iter().map(|name| name.value.clone()).filter(|name| !name.is_empty()).collect(),
-        trust: trust(lookup, &policy.meta.namespace, validation, findings),
+        trust: trust(lookup, object, validation, &FieldPath::of(at), findings),
     }
 }
 
-fn trust(lookup: &Lookup<'_>, namespace: &str, validation: &BackendValidation, findings: &mut Vec<Finding>) -> Trust {
-    let at = FieldPath::of("spec.validation");
+fn trust(
+    lookup: &Lookup<'_>,
+    (kind, namespace): (&str, &str),
+    validation: &BackendValidation,
+    at: &FieldPath,
+    findings: &mut Vec<Finding>,
+) -> Trust {
     if let Some(index) = validation.names.iter().position(|name| name.value.is_empty()) {
         // left out, it would make the check another one than was written
         let message = "is of a type that this version does not know".to_owned();
@@ -135,7 +160,7 @@ fn trust(lookup: &Lookup<'_>, namespace: &str, validation: &BackendValidation, f
     let refs = at.key("caCertificateRefs");
     let (mut texts, mut first) = (Vec::new(), None);
     for (index, reference) in validation.authorities.iter().enumerate() {
-        match certificates::authority(lookup, "BackendTLSPolicy", namespace, reference, Reason::InvalidKind) {
+        match certificates::authority(lookup, kind, namespace, reference, Reason::InvalidKind) {
             Ok(pem) => texts.push(pem),
             Err((reason, message)) => {
                 first.get_or_insert(message.clone());

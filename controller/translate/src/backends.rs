@@ -1,13 +1,14 @@
 //! From a backendRef to what serves it: arms with exact weights, and the Backend of a name. A reference that leads nowhere keeps its share, as an arm that answers 500.
 
 use crate::{
-    AliasArm, Key,
+    AliasArm, Key, Objects,
     backend_tls::Policies,
     conditions::{ConditionType, Finding, Reason},
     kinds::{BackendRef, ObjectRef, PROXY_PROTOCOL_ANNOTATION, Service, ServicePort},
     lookup::Lookup,
     schema::FieldPath,
     traffic::Traffic,
+    x_backends::{is_x_backend, object_of, refusal},
 };
 use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind, Session, Text, Transport};
 
@@ -67,27 +68,33 @@ impl<'l, 'a> Backends<'l, 'a> {
         findings: &mut Vec<Finding>,
     ) -> Result<Vec<Share>, Finding> {
         let wrong = |reason, path, message: String| Finding::new(ConditionType::ResolvedRefs, reason, path, message);
-        if !reference.is_service() {
+        let Some(service) = reference.service_name() else {
             let message = format!("{} of group {:?} cannot serve", reference.kind, reference.group);
             return Err(wrong(Reason::InvalidKind, at.key("kind"), message));
-        }
+        };
         let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
-        let to = ObjectRef::new("", "Service", namespace, &reference.name);
+        let to = ObjectRef::new(&reference.group, &reference.kind, namespace, &reference.name);
         if !self.lookup.permits(from.kind.as_str(), from.namespace, &to) {
             let message = format!("{to} is in another namespace, and no grant allows to use it");
             let remedy = format!(
-                "add a ReferenceGrant in namespace {namespace}: from {} of namespace {} to Service {}",
+                "add a ReferenceGrant in namespace {namespace}: from {} of namespace {} to {} {}",
                 from.kind.as_str(),
                 from.namespace,
+                reference.kind,
                 reference.name
             );
             return Err(wrong(Reason::RefNotPermitted, at.clone(), message).remedy(remedy));
         }
-        let key = (Text::from(namespace), reference.name.clone());
+        let key = (Text::from(namespace), Text::from(service.as_ref()));
+        let x_backends = reference.is_x_backend().then_some(&self.lookup.objects.x_backends);
+        let backend = x_backends.and_then(|all| Objects::get(all, namespace, &reference.name));
+        if let Some(refused) = backend.and_then(|backend| refusal(backend, self.cluster_domain)) {
+            return Err(wrong(Reason::UnsupportedValue, at.key("name"), format!("{to}: {}", refused.message)));
+        }
         if let Some(arms) = self.lookup.objects.aliases.get(&key) {
             return self.alias(from.speaks(), namespace, arms, at, findings);
         }
-        let port = reference.port.unwrap_or_default();
+        let port = backend.map_or(reference.port, |backend| Some(backend.port)).unwrap_or_default();
         let name = self.backend(from.speaks(), &key, port, at)?;
         Ok(vec![(ArmTarget::Backend(name), 1)])
     }
@@ -137,7 +144,9 @@ impl<'l, 'a> Backends<'l, 'a> {
         }
         let has_tls = self.policies.tls(key, &spec.name).is_some();
         protocol(kind, spec, has_tls).map_err(|(message, remedy)| {
-            let message = format!("port {port} of Service {}/{} {message}", key.0, key.1);
+            let remedy =
+                if is_x_backend(&key.1) { "write another protocol in the XBackend, or leave it out" } else { remedy };
+            let message = format!("port {port} of {} {message}", object_of((&key.0, &key.1)));
             Finding::new(ConditionType::ResolvedRefs, Reason::UnsupportedProtocol, at.clone(), message).remedy(remedy)
         })?;
         Ok(BackendName {
@@ -161,6 +170,11 @@ impl<'l, 'a> Backends<'l, 'a> {
             name: name.clone(),
             // what requests cannot be sent to gets none: a route of the transport layer names it
             protocol: protocol(kind, spec, tls.is_some()).unwrap_or(BackendProtocol::Opaque),
+            hostname: service
+                .external_name
+                .as_deref()
+                .filter(|_| is_x_backend(&key.1))
+                .map(|host| Box::new(host.into())),
             tls: tls.cloned().map(Box::new),
             proxy_protocol: service.proxy_protocol.clone().and_then(Result::ok).filter(|_| name.transport.is_tcp()),
             concurrency: traits.concurrency,
@@ -185,10 +199,11 @@ impl<'l, 'a> Backends<'l, 'a> {
         };
         let objects = self.lookup.objects;
         let Some(service) = objects.services.get(key) else {
-            return Err(wrong(format!("Service {}/{} does not exist", key.0, key.1)));
+            return Err(wrong(format!("{} does not exist", object_of((&key.0, &key.1)))));
         };
         match &service.external_name {
             None => Ok(service),
+            Some(_) if is_x_backend(&key.1) => Ok(service),
             Some(target) => {
                 let remedy = match cluster_service(target, self.cluster_domain) {
                     Some((name, namespace)) => format!("name Service {name} of namespace {namespace} instead"),

@@ -1,9 +1,18 @@
 //! What of the objects may make a route, a Backend or a list of endpoints another one. May name too much, never too little.
 
-use crate::{AliasArm, Key, Objects, gateways::Seen, kinds::ParentRef, lookup::Slices, route::Route};
+use crate::{
+    AliasArm, Key, Objects,
+    gateways::Seen,
+    kinds::{DefaultScope, ParentRef},
+    lookup::Slices,
+    route::Route,
+};
 use headgate_config::{RouteKind, Text};
 use imbl::{OrdMap, ordmap::DiffItem};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// What changed between two states of the objects.
 #[derive(Debug, Default)]
@@ -135,12 +144,13 @@ impl Changed {
                 (parent.is_gateway() && self.gateways.contains(&parent.key(own)))
                     || (parent.is_listener_set() && self.sets.contains(&parent.key(own)))
             };
-            // which parents an Ingress has is decided by what Gateways there are
-            let any = route.kind() == RouteKind::Ingress;
+            // which parents these have is decided by what Gateways there are
+            let any = route.kind() == RouteKind::Ingress || *route.default_gateways() != DefaultScope::None;
             !(self.gateways.is_empty() && self.sets.is_empty()) && (any || route.parents().iter().any(changed))
         };
-        let names =
-            |service: (&str, &str)| (self.grants && service.0 != own.as_str()) || self.services.contains(service);
+        let names = |(namespace, name): (&str, Cow<'_, str>)| {
+            (self.grants && namespace != own.as_str()) || self.services.contains((namespace, &name))
+        };
         self.everything || self.namespaces.contains(own) || sees() || route.services().any(names)
     }
 

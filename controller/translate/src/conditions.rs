@@ -22,6 +22,7 @@ pub enum ConditionType {
     Conflicted,
     PartiallyInvalid,
     InsecureFrontendValidationMode,
+    DefaultGateway,
     SupportedVersion,
 }
 
@@ -47,6 +48,7 @@ pub enum Reason {
     Programmed,
     NoConflicts,
     ConfigurationChanged,
+    DefaultGateway,
     Invalid,
     InvalidParameters,
     UnsupportedAddress,
@@ -96,6 +98,7 @@ impl Reason {
             Self::ConfigurationChanged => {
                 Row("ConfigurationChanged", "write mode: AllowValidOnly to refuse clients without a valid certificate")
             }
+            Self::DefaultGateway => Row("DefaultGateway", ""),
             Self::Invalid => Row("Invalid", "see the other conditions"),
             Self::InvalidParameters => Row(
                 "InvalidParameters",

@@ -4,7 +4,7 @@ use crate::{
     Key, Objects, Settings,
     conditions::{Condition, ConditionType, GatewayStatus, Reason},
     conflicts::find_conflicts,
-    kinds::{AllowedRoutes, From, Gateway, RouteGroupKind},
+    kinds::{AllowedRoutes, DefaultScope, From, Gateway, RouteGroupKind},
     listeners::{GatewayView, ListenerView, listeners},
     lookup::Lookup,
     parameters,
@@ -62,6 +62,7 @@ impl<'a> Gateways<'a> {
 pub(crate) struct Seen {
     /// Decides its place among Gateways.
     created: i64,
+    default_scope: DefaultScope,
     listeners: Vec<SeenListener>,
     /// The sets that name it, and whether each may attach.
     sets: Vec<(Key, bool)>,
@@ -89,6 +90,7 @@ impl Seen {
         };
         Self {
             created: view.gateway.meta.created,
+            default_scope: view.gateway.default_scope.clone(),
             listeners: view.listeners.iter().map(listener).collect(),
             sets: view.sets.iter().map(|set| (set.set.meta.key(), set.findings.is_empty())).collect(),
         }
@@ -153,6 +155,11 @@ pub(crate) fn gateway_status(view: &GatewayView<'_>, attached: &[u32]) -> Gatewa
     );
     if !insecure.message.is_empty() {
         conditions.push(insecure);
+    }
+    if view.gateway.default_scope == DefaultScope::All {
+        let mut default = Condition::fine(ConditionType::DefaultGateway, Reason::DefaultGateway, generation);
+        default.message = "Gateway has default scope All".to_owned();
+        conditions.push(default);
     }
     let attached_sets = view.sets.iter().filter(|set| set.is_attached(view)).count();
     let may_attach = view.gateway.allowed_listeners.from != From::None;

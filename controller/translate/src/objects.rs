@@ -2,8 +2,8 @@
 
 use crate::kinds::{
     BackendTLSPolicy, ConfigMap, EXPERIMENTAL_GROUP, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass,
-    HEADGATE_GROUP, HTTPRoute, INGRESS_GROUP, Ingress, IngressClass, ListenerSet, Namespace, Object, ObjectRef,
-    ReferenceGrant, ScalingPolicy, Secret, Service, TrafficPolicy, TransportRoute,
+    HEADGATE_GROUP, HTTPRoute, INGRESS_GROUP, Ingress, IngressClass, ListenerSet, Namespace, Object, ObjectRef, Pod,
+    ReferenceGrant, ScalingPolicy, Secret, Service, TrafficPolicy, TransportRoute, XBackend,
 };
 use crate::{
     ingress::ServedIngress,
@@ -32,8 +32,10 @@ pub struct Objects {
     pub ingresses: OrdMap<Key, Arc<Ingress>>,
     pub ingress_classes: OrdMap<Key, Arc<IngressClass>>,
     pub traffic_policies: OrdMap<Key, Arc<TrafficPolicy>>,
+    pub x_backends: OrdMap<Key, Arc<XBackend>>,
     pub services: OrdMap<Key, Arc<Service>>,
     pub endpoint_slices: OrdMap<Key, Arc<EndpointSlice>>,
+    pub pods: OrdMap<Key, Arc<Pod>>,
     pub secrets: OrdMap<Key, Arc<Secret>>,
     pub config_maps: OrdMap<Key, Arc<ConfigMap>>,
     pub namespaces: OrdMap<Key, Arc<Namespace>>,
@@ -97,6 +99,8 @@ impl Objects {
             Object::Ingress(object) => drop(self.ingresses.insert(key, object)),
             Object::IngressClass(object) => drop(self.ingress_classes.insert(key, object)),
             Object::TrafficPolicy(object) => drop(self.traffic_policies.insert(key, object)),
+            Object::XBackend(object) => drop(self.x_backends.insert(key, object)),
+            Object::Pod(object) => drop(self.pods.insert(key, object)),
             Object::Service(object) => drop(self.services.insert(key, object)),
             Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, object)),
             Object::Secret(object) => drop(self.secrets.insert(key, object)),
@@ -125,7 +129,9 @@ impl Objects {
             (PARAMETERS_GROUP, PARAMETERS_KIND) => self.parameters.remove(object).is_some(),
             (INGRESS_GROUP, "Ingress") => self.ingresses.remove(key).is_some(),
             (INGRESS_GROUP, "IngressClass") => self.ingress_classes.remove(key).is_some(),
+            (EXPERIMENTAL_GROUP, "XBackend") => self.x_backends.remove(key).is_some(),
             ("", "Service") => self.services.remove(key).is_some(),
+            ("", "Pod") => self.pods.remove(key).is_some(),
             ("discovery.k8s.io", "EndpointSlice") => self.endpoint_slices.remove(key).is_some(),
             ("", "Secret") => {
                 let was_unusable = self.unusable_secrets.remove(key).is_some();

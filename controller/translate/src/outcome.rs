@@ -143,7 +143,8 @@ impl Work<'_, '_> {
                 }
             }
         }
-        if route.parents().is_empty() {
+        self.add_default_gateways(&mut parents);
+        if route.parents().is_empty() && parents.is_empty() {
             let at = FieldPath::of("spec.parentRefs");
             let any = around.gateways.builtin().map(|builtin| self.view(builtin).gateway.meta.key());
             let parent = any.and_then(|(namespace, name)| self.adopted(ParentRef::gateway(&namespace, &name), &at));
@@ -153,6 +154,22 @@ impl Work<'_, '_> {
             }
         }
         parents
+    }
+
+    /// The default Gateways that the route asks for, as if it named them (GEP-3793): those that its own references do not name.
+    fn add_default_gateways(&self, parents: &mut Vec<Parent>) {
+        let (route, around) = (self.route, self.around);
+        let named: Vec<usize> = parents.iter().map(|parent| parent.gateway).collect();
+        for (gateway, view) in around.gateways.views.iter().enumerate() {
+            if !view.gateway.default_scope.takes(route.default_gateways()) || named.contains(&gateway) {
+                continue;
+            }
+            let (namespace, name) = view.gateway.meta.key();
+            let reference = ParentRef::gateway(&namespace, &name);
+            let at = FieldPath::of("spec.useDefaultGateways");
+            let result = attach(around.lookup, route.candidate(), &reference, view, None, &at);
+            parents.push(Parent { reference, gateway, result, note: "attached to a default Gateway" });
+        }
     }
 
     /// The Gateways on which a route of an Ingress is served: the one that its class names, or all.

@@ -7,8 +7,8 @@ use crate::{
     filters,
     ingress::ServedIngress,
     kinds::{
-        self, BackendRef, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, SessionPersistence, TransportRoute,
-        WeightedBackend,
+        self, BackendRef, DefaultScope, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, SessionPersistence,
+        TransportRoute, WeightedBackend,
     },
     matches,
     schema::FieldPath,
@@ -17,6 +17,7 @@ use crate::{
 use headgate_config::{
     Action, Arm, ArmTarget, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Session, Split, Text, Timeouts,
 };
+use std::borrow::Cow;
 
 /// A route of any kind.
 #[derive(Clone, Copy)]
@@ -74,6 +75,16 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// The default Gateways that it asks for.
+    pub fn default_gateways(self) -> &'a DefaultScope {
+        match self {
+            Self::Http(route) => &route.default_gateways,
+            Self::Grpc(route) => &route.default_gateways,
+            Self::Transport(_, route) => &route.default_gateways,
+            Self::Ingress(..) => &DefaultScope::None,
+        }
+    }
+
     /// What decides where it attaches.
     pub fn candidate(self) -> Candidate<'a> {
         let hostnames = match self {
@@ -122,12 +133,12 @@ impl<'a> Route<'a> {
         reference(self.kind(), &meta.namespace, &meta.name)
     }
 
-    /// The Services that its rules name, each as namespace and name.
-    pub fn services(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+    /// The Services that its rules name, each as namespace and name; those that XBackends become as well.
+    pub fn services(self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
         let meta = self.meta();
         let named = |backend: &'a BackendRef| {
             let namespace = backend.namespace.as_deref().unwrap_or(&meta.namespace);
-            backend.is_service().then_some((namespace, backend.name.as_str()))
+            backend.service_name().map(|service| (namespace, service))
         };
         let filtered = |filters: &'a [kinds::Filter]| filters.iter().filter_map(kinds::Filter::backend);
         let of_rule = move |(filters, backends): (&'a [kinds::Filter], &'a [WeightedBackend])| {

@@ -1,4 +1,4 @@
-//! XBackendTrafficPolicies: which one applies to a Service, and what it makes of its requests. Of two the older one does. Never a count, never a token.
+//! XBackendTrafficPolicies, and the sessions of XBackends: which one applies to a Service, and what it makes of its requests. Of two the older one does. Never a count, never a token.
 
 use crate::{
     Key, Objects,
@@ -6,7 +6,7 @@ use crate::{
     conditions::{Condition, ConditionType, Finding, PolicyStatus, Reason},
     kinds::{EXPERIMENTAL_GROUP, ObjectRef, ParentRef, PolicyTarget, RetryConstraint, TrafficPolicy},
     schema::FieldPath,
-    sessions,
+    sessions, x_backends,
 };
 use headgate_config::{RetryBudget, Session};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +37,14 @@ impl Traffic {
             let manner = Manner::of(policy, &mut findings);
             traffic.apply(objects, policy, &manner, &mut findings);
             traffic.findings.insert(policy.meta.key(), findings);
+        }
+        for backend in objects.x_backends.values() {
+            // what is wrong with it is told of the object
+            if let Some(session) = x_backends::session(backend, &mut Vec::new()) {
+                let manner = Manner { session: Some(session), budget: None };
+                // nobody else can have claimed it
+                let _ = traffic.applied.claim((x_backends::key_of(&backend.meta), None), backend.meta.key(), manner);
+            }
         }
         traffic
     }
@@ -70,8 +78,11 @@ impl Traffic {
 
     /// Whether policies could come out in another way.
     pub fn depends_on_difference(before: &Objects, now: &Objects) -> bool {
-        let none = before.traffic_policies.is_empty() && now.traffic_policies.is_empty();
-        let same = before.traffic_policies.ptr_eq(&now.traffic_policies) && before.services.ptr_eq(&now.services);
+        let is_empty = |objects: &Objects| objects.traffic_policies.is_empty() && objects.x_backends.is_empty();
+        let none = is_empty(before) && is_empty(now);
+        let same = before.traffic_policies.ptr_eq(&now.traffic_policies)
+            && before.x_backends.ptr_eq(&now.x_backends)
+            && before.services.ptr_eq(&now.services);
         !none && !same
     }
 

@@ -8,7 +8,7 @@ use crate::{
     endpoints::endpoints,
     gateways::{Gateways, Seen, gateway_status},
     ingress::serve,
-    kinds::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, PolicyTarget},
+    kinds::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, PolicyTarget, XBackendKind},
     listeners::GatewayView,
     lookup::{Lookup, Slices},
     outcome::{Around, Outcome, Told, outcome},
@@ -17,6 +17,7 @@ use crate::{
     scaling::Scaling,
     schema::{FieldPath, Problem},
     traffic::Traffic,
+    x_backends,
 };
 use headgate_config::{BackendName, ByName, Filter, Named, RouteKind, Rule, RuleName, Text};
 use imbl::OrdMap;
@@ -103,7 +104,9 @@ impl Translator {
     /// Translates objects. Fast where they share most of their maps with those before, as clones do.
     pub fn translate(&mut self, objects: &Objects) -> &Translation {
         let served = serve(objects, &self.objects, &self.settings);
-        let objects = &Objects { served_ingresses: served, ..objects.clone() };
+        let mut objects = Objects { served_ingresses: served, ..objects.clone() };
+        x_backends::add_to(&mut objects);
+        let objects = &objects;
         let before = mem::replace(&mut self.objects, objects.clone());
         let mut changed = Changed::between(&before, objects, &mut self.slices);
         let Self { settings, slices, policies, scaling, traffic, seen, memory, .. } = self;
@@ -236,6 +239,7 @@ impl Memory {
         few.policies(&self.told);
         few.scaling(&self.told);
         few.traffic(&self.told);
+        few.x_backends(&self.told);
         self.done.scaling.clone_from(around.scaling.in_force());
         self.back_problems = keep_known(&self.back_problems, few.problems);
         let said = if around.settings.conditions { few.said } else { BTreeMap::new() };
@@ -382,6 +386,29 @@ impl Few<'_, '_> {
         }
     }
 
+    fn x_backends(&mut self, told: &BTreeMap<RouteName, Told>) {
+        let Around { settings, lookup, .. } = self.around;
+        for backend in lookup.objects.x_backends.values() {
+            let object = ObjectRef::new(EXPERIMENTAL_GROUP, "XBackend", &backend.meta.namespace, &backend.meta.name);
+            let findings = x_backends::findings(lookup, backend, settings);
+            self.tell(&object, &findings);
+            if settings.adopt_orphans && backend.kind == XBackendKind::EndpointSelector {
+                let key = x_backends::key_of(&backend.meta);
+                let has_endpoints = lookup.slices(&key).iter().any(|slice| !slice.endpoints.is_empty());
+                // without a cluster nobody starts one later
+                let problem = (!has_endpoints).then(|| {
+                    let message = "no Pod here has these labels, so its requests are answered 503";
+                    let remedy = "add a Pod with its status, or name a Service with an EndpointSlice in its place";
+                    Problem::warning(FieldPath::of("spec.endpointSelector"), message, remedy)
+                });
+                self.problems.extend(problem.map(|problem| ObjectProblem { object: object.clone(), problem }));
+            }
+            let gateways = reached_by(told, &BTreeSet::from([x_backends::key_of(&backend.meta)]));
+            let status = x_backends::status(backend, &findings, &gateways, &settings.controller_name);
+            self.said.insert(object, Status::Policy(status));
+        }
+    }
+
     fn tell(&mut self, object: &ObjectRef, findings: &[Finding]) {
         let told = findings.iter().map(|finding| ObjectProblem { object: object.clone(), problem: finding.problem() });
         self.problems.extend(told);
@@ -391,8 +418,12 @@ impl Few<'_, '_> {
 /// The Gateways through which Services that a policy names are reached.
 fn reaching(told: &BTreeMap<RouteName, Told>, namespace: &str, targets: &[PolicyTarget]) -> BTreeSet<Key> {
     let targets = targets.iter().filter(|target| target.group.is_empty() && target.kind == "Service");
-    let services: BTreeSet<Key> = targets.map(|target| (Text::from(namespace), target.name.clone())).collect();
-    let reach = |told: &&Told| !told.services.is_disjoint(&services);
+    reached_by(told, &targets.map(|target| (Text::from(namespace), target.name.clone())).collect())
+}
+
+/// The Gateways through which any of these Services is reached.
+fn reached_by(told: &BTreeMap<RouteName, Told>, services: &BTreeSet<Key>) -> BTreeSet<Key> {
+    let reach = |told: &&Told| !told.services.is_disjoint(services);
     let reached = told.values().filter(reach).flat_map(|told| &told.places);
     reached.map(|(gateway, _)| gateway.clone()).collect()
 }
@@ -400,13 +431,14 @@ fn reaching(told: &BTreeMap<RouteName, Told>, namespace: &str, targets: &[Policy
 /// Without a cluster nobody else makes slices: a Service that does not scale and has none will never serve.
 fn without_endpoints(lookup: &Lookup<'_>, name: &BackendName) -> Option<ObjectProblem> {
     let key = (name.namespace.clone(), name.service.clone());
-    if lookup.objects.traits.contains_key(&key) {
+    let is_host = lookup.objects.services.get(&key).is_some_and(|service| service.external_name.is_some());
+    if is_host || lookup.objects.traits.contains_key(&key) {
         return None;
     }
     let message = "has no EndpointSlice, so its requests are answered 503";
     let remedy = format!("add an EndpointSlice with the label kubernetes.io/service-name: {}", name.service);
     let problem = Problem::warning(FieldPath::of("metadata.name"), message, remedy);
-    Some(ObjectProblem { object: ObjectRef::new("", "Service", &name.namespace, &name.service), problem })
+    Some(ObjectProblem { object: x_backends::object_of((&name.namespace, &name.service)), problem })
 }
 
 /// Sets a value, or removes it; one that is equal already stays the same, so that a later difference need not look into it.

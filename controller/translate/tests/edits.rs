@@ -112,6 +112,8 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
             ("networking.k8s.io", "Ingress"),
             ("networking.k8s.io", "IngressClass"),
             ("gateway.networking.x-k8s.io", "XBackendTrafficPolicy"),
+            ("gateway.networking.x-k8s.io", "XBackend"),
+            ("", "Pod"),
             ("", "Service"),
             ("", "Service"),
             ("", "Service"),
@@ -188,6 +190,9 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
             if !one_in(4, dice) {
                 spec["parentRefs"] = parents(dice);
             }
+            if one_in(5, dice) {
+                spec["useDefaultGateways"] = json!(pick(dice, &["All", "All", "None"]));
+            }
             route(kind, name, namespace, &spec)
         }
         "Gateway" => {
@@ -196,6 +201,9 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
             value["spec"] = json!({"gatewayClassName": pick(dice, &["ours", "ours", "theirs"]), "listeners": list});
             value["metadata"]["creationTimestamp"] =
                 json!(pick(dice, &["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]));
+            if one_in(4, dice) {
+                value["spec"]["defaultScope"] = json!(pick(dice, &["All", "All", "None", "Later"]));
+            }
             if dice.bool() {
                 value["spec"]["allowedListeners"] = json!({"namespaces": pick_namespaces(dice)});
             }
@@ -282,6 +290,41 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
             if dice.bool() {
                 value["spec"]["sessionPersistence"] = json!({"cookie": {"name": pick(dice, &["s", "t"])}});
             }
+            value
+        }
+        "XBackend" => {
+            let mut value = api("gateway.networking.x-k8s.io", "v1alpha1", kind, name, namespace);
+            value["spec"] = match dice.usize(..3) {
+                0 => json!({
+                    "type": "ExternalHostname",
+                    "port": {"number": 443},
+                    "externalHostname": {"hostname": pick(dice, &["a.example.com", "b.svc.cluster.local.example"])},
+                    "tls": {"mode": "ServerOnly", "validation": {
+                        "hostname": "a.example.com",
+                        "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": pick(dice, &["one", "two"])}],
+                    }},
+                }),
+                _ => json!({
+                    "type": "EndpointSelector",
+                    "port": {"number": pick(dice, &[80, 81])},
+                    "endpointSelector": {"matchLabels": {"app": pick(dice, &["x", "y"])}},
+                }),
+            };
+            if value["spec"]["type"] == "EndpointSelector" && dice.bool() {
+                value["spec"]["sessionPersistence"] = json!({"cookie": {"name": pick(dice, &["s", "t"])}});
+            }
+            if one_in(6, dice) {
+                value["spec"]["protocol"] = json!(pick(dice, &["TCP", "LATER"]));
+            }
+            value
+        }
+        "Pod" => {
+            let mut value = api("", "v1", kind, name, namespace);
+            value["metadata"]["labels"] = json!({"app": pick(dice, &["x", "y"])});
+            value["status"] = json!({
+                "podIP": format!("10.0.1.{}", dice.u8(1..4)),
+                "conditions": [{"type": "Ready", "status": pick(dice, &["True", "True", "False"])}],
+            });
             value
         }
         "Service" => {
@@ -424,6 +467,9 @@ fn parents(dice: &mut Rng) -> Value {
 fn rule(kind: &str, dice: &mut Rng) -> Value {
     let backend = |dice: &mut Rng| {
         let mut backend = json!({"name": pick(dice, &["one", "two", "three"]), "port": pick(dice, &[80, 80, 80, 81])});
+        if one_in(6, dice) {
+            backend = json!({"group": "gateway.networking.x-k8s.io", "kind": "XBackend", "name": backend["name"]});
+        }
         if one_in(3, dice) {
             backend["namespace"] = json!(pick(dice, &["a", "b"]));
         }

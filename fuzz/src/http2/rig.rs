@@ -7,7 +7,7 @@ use headgate_config::{
     HostPattern, Listener, ListenerName, Match, Probe, Protocol, QueueBounds, RouteKind, Rule, RuleName, Seniority,
     Snapshot, Split, Timeouts, Wait,
 };
-use headgate_gateway::{Binding, Gateway, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
+use headgate_gateway::{Binding, Gateway, Hosts, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use std::{
     io::{ErrorKind, Read, Write},
@@ -54,6 +54,7 @@ impl Rig {
             limits: Limits { eject_failures: u32::MAX, ..Limits::default() },
             trusted: TrustedHops::default(),
             proxied: Proxied::default(),
+            hosts: Hosts::default(),
             log: None,
             admin: None,
             inheritance: Default::default(),
@@ -223,6 +224,7 @@ fn snapshot(port: u16, backend: &BackendName) -> Snapshot {
     snapshot.insert_backend(Arc::new(Backend {
         name: backend.clone(),
         protocol: BackendProtocol::Http1,
+        hostname: None,
         tls: None,
         proxy_protocol: None,
         concurrency: 0,

@@ -153,6 +153,7 @@ fn backend(at: usize) -> Backend {
     Backend {
         name,
         protocol: BackendProtocol::Http1,
+        hostname: None,
         tls: None,
         proxy_protocol: None,
         concurrency: 0,

@@ -403,6 +403,7 @@ mod tests {
         config::Backend {
             name,
             protocol: config::BackendProtocol::Http1,
+            hostname: None,
             tls: None,
             proxy_protocol: None,
             concurrency: 0,

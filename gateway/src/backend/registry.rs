@@ -1,10 +1,11 @@
 //! All backends of a gateway by name and uid. They outlive routes; never forgets one with a request in flight or in line.
 
-use super::{Backend, Board, Budget, Limits};
+use super::{Backend, Board, Budget, EndpointReport, Limits};
 use crate::memory::Memory;
-use headgate_config::{self as config, BackendName, ByName};
+use headgate_config::{self as config, BackendName, ByName, Probe, Text};
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, Weak},
     time::Instant,
 };
@@ -57,6 +58,7 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     shared: Arc<Shared>,
     known: Mutex<Known>,
+    host_named: Notify,
 }
 
 #[derive(Debug)]
@@ -64,12 +66,27 @@ struct Known {
     backends: HashMap<ByName<config::Backend>, Arc<Backend>>,
     /// Named by no route any more; kept until idle.
     retired: HashSet<BackendName>,
-    /// Endpoints that came before their backend.
+    /// Endpoints that came before their backend, or before it is none of the `hosts` any more.
     early: HashMap<BackendName, config::Endpoints>,
+    /// Those that are hosts: nobody but who asks for their names tells of their endpoints.
+    hosts: HashMap<BackendName, Text>,
     seeds: fastrand::Rng,
 }
 
 impl Known {
+    /// Notes which host a backend is, if it is one; whether that is news.
+    fn note_host(&mut self, config: &config::Backend) -> bool {
+        match config.hostname.as_deref() {
+            Some(host) if self.hosts.get(&config.name) == Some(host) => false,
+            Some(host) => {
+                self.hosts.insert(config.name.clone(), host.clone());
+                true
+            }
+            None if self.hosts.is_empty() => false,
+            None => self.hosts.remove(&config.name).is_some(),
+        }
+    }
+
     fn keep_early(&mut self, endpoints: &config::Endpoints) {
         let name = &endpoints.backend;
         if is_as_new(endpoints) {
@@ -80,6 +97,11 @@ impl Known {
             tracing::warn!(backend = %name, "endpoints for a backend that no route names: dropped");
         }
     }
+}
+
+/// No endpoints.
+fn none(backend: &BackendName) -> config::Endpoints {
+    config::Endpoints { backend: backend.clone(), list: Vec::new(), activation: config::Activation::default() }
 }
 
 /// Whether a new backend has the same by itself.
@@ -105,19 +127,27 @@ impl Registry {
             backends: HashMap::new(),
             retired: HashSet::new(),
             early: HashMap::new(),
+            hosts: HashMap::new(),
             seeds: fastrand::Rng::with_seed(seed),
         };
-        Self(Arc::new(Inner { shared: Arc::new(shared), known: Mutex::new(known) }))
+        Self(Arc::new(Inner { shared: Arc::new(shared), known: Mutex::new(known), host_named: Notify::new() }))
     }
 
     /// The backend of this name and uid with this configuration: the known one, told of it, or a new one.
     pub fn get_or_insert(&self, config: &Arc<config::Backend>, now: Instant) -> Arc<Backend> {
         let mut known = self.known();
         known.retired.remove(&config.name);
-        let early = known.early.remove(&config.name);
+        let is_elsewhere = known.note_host(config);
+        if config.hostname.is_some() && is_elsewhere {
+            self.0.host_named.notify_one();
+        }
+        let early = if config.hostname.is_none() { known.early.remove(&config.name) } else { None };
         if let Some(backend) = known.backends.get(&config.name).cloned() {
             drop(known);
             backend.set_config(config, now);
+            if is_elsewhere {
+                backend.set_endpoints(&early.unwrap_or_else(|| none(&config.name)), now);
+            }
             return backend;
         }
         let seed = known.seeds.u64(..);
@@ -146,13 +176,39 @@ impl Registry {
     pub fn set_endpoints(&self, endpoints: &config::Endpoints, now: Instant) {
         let mut known = self.known();
         let backend = known.backends.get(&endpoints.backend).cloned();
-        if backend.is_none() || is_as_new(endpoints) || known.retired.contains(&endpoints.backend) {
+        let is_host = known.hosts.contains_key(&endpoints.backend);
+        if backend.is_none() || is_host || is_as_new(endpoints) || known.retired.contains(&endpoints.backend) {
             known.keep_early(endpoints);
         }
         drop(known);
-        if let Some(backend) = backend {
+        if let Some(backend) = backend.filter(|_| !is_host) {
             backend.set_endpoints(endpoints, now);
         }
+    }
+
+    /// The backends that are hosts, with their names.
+    pub fn hosts(&self) -> Vec<(BackendName, Text)> {
+        self.known().hosts.iter().map(|(backend, host)| (backend.clone(), host.clone())).collect()
+    }
+
+    /// Returns once there may be another host than before. For one reader.
+    pub async fn host_named(&self) {
+        self.0.host_named.notified().await;
+    }
+
+    /// The addresses of a host become the endpoints of a backend, if it still is that host.
+    pub fn set_found(&self, name: &BackendName, host: &Text, found: &BTreeSet<SocketAddr>, now: Instant) {
+        let known = self.known();
+        let backend = known.backends.get(name).filter(|_| known.hosts.get(name) == Some(host)).cloned();
+        drop(known);
+        let Some(backend) = backend else { return };
+        let is_same = |there: &[EndpointReport]| there.iter().map(|one| one.address).eq(found.iter().copied());
+        if is_same(&backend.report().endpoints) {
+            return;
+        }
+        let endpoint = |address: &SocketAddr| config::Endpoint { address: *address, ready: true, probe: Probe::Tcp };
+        let list = found.iter().map(endpoint).collect();
+        backend.set_endpoints(&config::Endpoints { list, ..none(name) }, now);
     }
 
     /// Forgets the backends that `keep` denies, each once nothing waits for it and nothing is in flight.
@@ -175,6 +231,7 @@ impl Registry {
             .partition::<HashSet<_>, _>(|name| known.backends.get(name).is_none_or(|backend| backend.is_idle()));
         known.retired = busy;
         let dropped: Vec<_> = idle.iter().filter_map(|name| known.backends.remove(name)).collect();
+        idle.iter().for_each(|name| drop(known.hosts.remove(name)));
         let left = !known.retired.is_empty();
         drop(guard);
         drop(dropped);

@@ -2,7 +2,7 @@
 
 use crate::{exit, interrupts::Interrupts, serve_args::ServeArgs};
 use headgate_config::{BackendName, Demand, EndpointCount, Endpoints, GatewayName, Snapshot};
-use headgate_gateway::{Binding, Gateway, backend::ColdStart, telemetry::LogFormat};
+use headgate_gateway::{Binding, Gateway, Hosts, backend::ColdStart, telemetry::LogFormat};
 use headgate_stream::{Certificates, Following, Pace, Serve};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -78,7 +78,8 @@ async fn serve(args: Args, log_format: LogFormat) -> Result<(), String> {
     };
     let grace = args.serve.limits.limits.drain_grace;
     let binding = Binding { addresses: addresses(), unprivileged_offset: None };
-    let settings = args.serve.settings(binding, Some(args.admin), log_format)?;
+    let mut settings = args.serve.settings(binding, Some(args.admin), log_format)?;
+    settings.hosts = Hosts::Outside;
     let gateway = Gateway::start(settings).map_err(|error| format!("--admin {}: {error}", args.admin))?;
     let admin = gateway.admin().map(tracing::field::display);
     tracing::info!(admin, gateway = args.gateway, "waiting for routes");
@@ -294,6 +295,7 @@ mod tests {
             snapshot.insert_backend(Arc::new(Backend {
                 name: name(service),
                 protocol: BackendProtocol::Http1,
+                hostname: None,
                 tls: None,
                 proxy_protocol: None,
                 concurrency: 0,

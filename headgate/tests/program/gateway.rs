@@ -119,6 +119,7 @@ fn snapshot(port: u16, backend: BackendName) -> Snapshot {
     snapshot.insert_backend(Arc::new(Backend {
         name: backend,
         protocol: BackendProtocol::Http1,
+        hostname: None,
         tls: None,
         proxy_protocol: None,
         concurrency: 0,

@@ -37,6 +37,7 @@ pub fn snapshot(rules: u32) -> Snapshot {
         snapshot.insert_backend(Arc::new(Backend {
             name: backend(index),
             protocol: BackendProtocol::Http1,
+            hostname: None,
             tls: None,
             proxy_protocol: None,
             concurrency: 0,

@@ -1,4 +1,4 @@
-//! Workloads that ScalingPolicies name, and their Pods: followed in the namespaces of those policies, and nothing kept of any other. It never takes a failed list for an empty one.
+//! Workloads that ScalingPolicies name with their Pods, and the Pods that XBackends select: followed in the namespaces of those objects, and nothing kept of any other. It never takes a failed list for an empty one.
 
 use super::{
     Context, Health, News,
@@ -14,7 +14,7 @@ use futures_util::{
     stream::{self, AbortHandle, BoxStream, SelectAll},
 };
 use headgate_controller::{
-    cluster::workload_of_pod,
+    cluster::{selected_labels, workload_of_pod},
     sources::cluster::{ClusterObject, ObjectChange},
 };
 use headgate_translate::kinds::ObjectRef;
@@ -32,8 +32,10 @@ type Referred = Arc<BTreeSet<ObjectRef>>;
 
 /// One namespace that is followed.
 struct Followed {
-    /// What is followed there.
-    workloads: BTreeSet<ObjectRef>,
+    /// What is followed there: workloads, and selections of Pods.
+    wanted: BTreeSet<ObjectRef>,
+    /// The labels of those selections.
+    selections: Vec<BTreeMap<String, String>>,
     /// Ends the feed.
     abort: AbortHandle,
     /// Which of the feeds of this namespace it is: what an earlier one still says is not heard.
@@ -75,8 +77,10 @@ impl Reader<'_> {
     /// Follows what is wanted, forgets the rest, and says once all is read.
     async fn turn_to(&mut self, wanted: &Referred) -> Result<(), Deaf> {
         let mut by_namespace: BTreeMap<&str, BTreeSet<ObjectRef>> = BTreeMap::new();
-        for workload in wanted.iter().filter(|one| one.group == "apps") {
-            by_namespace.entry(&workload.namespace).or_default().insert(workload.clone());
+        let has_pods = self.kind.kind == "Pod";
+        let is_followed = |one: &&ObjectRef| one.group == "apps" || has_pods && selected_labels(one).is_some();
+        for one in wanted.iter().filter(is_followed) {
+            by_namespace.entry(&one.namespace).or_default().insert(one.clone());
         }
         let gone: Vec<String> =
             self.namespaces.keys().filter(|name| !by_namespace.contains_key(name.as_str())).cloned().collect();
@@ -87,9 +91,9 @@ impl Reader<'_> {
                 followed.told.into_keys().map(ObjectChange::Remove)
             })
             .collect();
-        for (namespace, workloads) in by_namespace {
-            if self.namespaces.get(namespace).is_none_or(|followed| followed.workloads != workloads) {
-                self.follow(namespace, workloads);
+        for (namespace, wanted) in by_namespace {
+            if self.namespaces.get(namespace).is_none_or(|followed| followed.wanted != wanted) {
+                self.follow(namespace, wanted);
             }
         }
         let is_read = self.namespaces.values().all(|followed| followed.is_listed);
@@ -104,7 +108,7 @@ impl Reader<'_> {
     }
 
     /// Lists a namespace and watches it from then on. What was told of it stays until it is listed.
-    fn follow(&mut self, namespace: &str, workloads: BTreeSet<ObjectRef>) {
+    fn follow(&mut self, namespace: &str, wanted: BTreeSet<ObjectRef>) {
         self.turn += 1;
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.context.client.clone(), namespace, &self.kind.resource("v1"));
@@ -116,7 +120,8 @@ impl Reader<'_> {
             before.abort.abort();
             before.told
         });
-        let followed = Followed { workloads, abort, turn, is_listed: false, is_failing: false, told };
+        let selections = wanted.iter().filter_map(selected_labels).collect();
+        let followed = Followed { wanted, selections, abort, turn, is_listed: false, is_failing: false, told };
         self.namespaces.insert(namespace.to_owned(), followed);
     }
 
@@ -192,9 +197,15 @@ impl Followed {
         {
             return Some((name, same.clone()));
         }
+        let labels = object.metadata.labels.as_ref();
+        let has = |(key, value): (&String, &String)| labels.is_some_and(|labels| labels.get(key) == Some(value));
+        let is_selected = self.selections.iter().any(|wanted| wanted.iter().all(has));
         let read = Arc::new(object::read(kind, "v1", object, before.map(|before| &**before)));
-        let workload = if kind.kind == "Pod" { workload_of_pod(&read)? } else { name.clone() };
-        if !self.workloads.contains(&workload) {
+        let is_followed = match kind.kind {
+            "Pod" => is_selected || workload_of_pod(&read).is_some_and(|workload| self.wanted.contains(&workload)),
+            _ => self.wanted.contains(&name),
+        };
+        if !is_followed {
             return None;
         }
         changes.push(ObjectChange::Upsert(read.clone()));

@@ -29,8 +29,9 @@ fn object_ref(value: &Value) -> ObjectRef {
 
 fn upsert(value: &Value) -> ObjectChange {
     let (content, problems) = match decode(value) {
-        Outcome::Known(_, content, problems) => (ClusterContent::Known(content), problems),
-        Outcome::Foreign(_) => (ClusterContent::Other(Arc::new(value.clone())), Vec::new()),
+        // Pods are watched whole
+        Outcome::Known(_, content, problems) if value["kind"] != "Pod" => (ClusterContent::Known(content), problems),
+        Outcome::Known(..) | Outcome::Foreign(_) => (ClusterContent::Other(Arc::new(value.clone())), Vec::new()),
         Outcome::Refused(_, problems) => (ClusterContent::Unreadable, problems),
     };
     let metadata = &value["metadata"];

@@ -21,8 +21,9 @@ fn read(value: Value, before: Option<&ClusterObject>) -> Option<ClusterObject> {
         ObjectRef::new(group, kind, &text("/metadata/namespace"), owner["name"].as_str().unwrap_or_default())
     });
     let content = match decode_admitted(&value) {
-        Outcome::Known(_, content, _) => ClusterContent::Known(content),
-        Outcome::Foreign(_) => ClusterContent::Other(Arc::new(value.clone())),
+        // Pods are watched whole
+        Outcome::Known(_, content, _) if value["kind"] != "Pod" => ClusterContent::Known(content),
+        Outcome::Known(..) | Outcome::Foreign(_) => ClusterContent::Other(Arc::new(value.clone())),
         Outcome::Refused(..) => before.map_or(ClusterContent::Unreadable, |before| before.content.clone()),
     };
     Some(ClusterObject {

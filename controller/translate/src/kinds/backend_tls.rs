@@ -119,7 +119,7 @@ impl PolicyTarget {
 }
 
 impl BackendValidation {
-    fn read(at: &Reader<'_>) -> Self {
+    pub(crate) fn read(at: &Reader<'_>) -> Self {
         let mut fields = at.fields();
         let has_list = fields.has("caCertificateRefs");
         let authorities = fields.get("caCertificateRefs").map(|at| at.list(1..=8)).unwrap_or_default();

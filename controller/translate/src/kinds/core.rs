@@ -8,6 +8,7 @@ use crate::{
 };
 use base64::Engine;
 use headgate_config::{ProxyProtocol, Redacted, Text};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Service.
@@ -89,6 +90,19 @@ pub struct EndpointPort {
     pub name: Text,
     /// Port of the endpoints.
     pub port: Option<u16>,
+}
+
+/// Pod: whether it can be asked, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Metadata, with the labels by which it is selected.
+    pub meta: ObjectMeta,
+    /// `status.podIP`, unless it has ended or has none yet.
+    pub address: Option<String>,
+    /// Condition `Ready`.
+    pub ready: bool,
+    /// Whether it is to go.
+    pub terminating: bool,
 }
 
 /// Secret: texts only; what is not UTF-8 is left out.
@@ -270,6 +284,23 @@ impl EndpointPort {
         fields.skip("protocol");
         fields.skip("appProtocol");
         Self { name: fields.text("name", Form::ANY).unwrap_or_default().into(), port: fields.port("port") }
+    }
+}
+
+impl Pod {
+    pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
+        top.skip("spec");
+        // what nobody writes by hand needs no remedy
+        let value = top.at().value();
+        let status = &value["status"];
+        let has_ended = matches!(status["phase"].as_str(), Some("Succeeded" | "Failed"));
+        let is_ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
+        Self {
+            address: status["podIP"].as_str().filter(|ip| !ip.is_empty() && !has_ended).map(str::to_owned),
+            ready: status["conditions"].as_array().is_some_and(|all| all.iter().any(is_ready)),
+            terminating: !value["metadata"]["deletionTimestamp"].is_null(),
+            meta: ObjectMeta { annotations: BTreeMap::new(), generation: 0, ..meta },
+        }
     }
 }
 

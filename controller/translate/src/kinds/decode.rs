@@ -4,9 +4,9 @@ use crate::{
     form::Form,
     kinds::{
         BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, INGRESS_GROUP,
-        Ingress, IngressClass, ListenerSet, Namespace, ObjectMeta, ObjectRef, ReferenceGrant, ScalingPolicy, Secret,
-        Service, TrafficPolicy, TransportRoute, read_meta, reference::GATEWAY_GROUP, scaling_policy::HEADGATE_GROUP,
-        traffic_policy::EXPERIMENTAL_GROUP,
+        Ingress, IngressClass, ListenerSet, Namespace, ObjectMeta, ObjectRef, Pod, ReferenceGrant, ScalingPolicy,
+        Secret, Service, TrafficPolicy, TransportRoute, XBackend, read_meta, reference::GATEWAY_GROUP,
+        scaling_policy::HEADGATE_GROUP, traffic_policy::EXPERIMENTAL_GROUP,
     },
     schema::{Fields, Problem, Reader, Report},
 };
@@ -31,7 +31,9 @@ pub enum Object {
     Ingress(Arc<Ingress>),
     IngressClass(Arc<IngressClass>),
     TrafficPolicy(Arc<TrafficPolicy>),
+    XBackend(Arc<XBackend>),
     Service(Arc<Service>),
+    Pod(Arc<Pod>),
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
     ConfigMap(Arc<ConfigMap>),
@@ -149,6 +151,10 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::TrafficPolicy(TrafficPolicy::read(top, meta).into())
         }
+        "XBackend" if group == EXPERIMENTAL_GROUP && served(&["v1alpha1"]) => {
+            let meta = read_meta(top, true, Form::SUBDOMAIN);
+            Object::XBackend(XBackend::read(top, meta).into())
+        }
         "EndpointSlice" if api_version == "discovery.k8s.io/v1" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::EndpointSlice(EndpointSlice::read(top, meta).into())
@@ -163,6 +169,10 @@ fn read_core(top: &mut Fields<'_>, kind: &str) -> Option<Object> {
         "Service" => {
             let meta = read_meta(top, true, Form::LABEL);
             Object::Service(Service::read(top, meta).into())
+        }
+        "Pod" => {
+            let meta = read_meta(top, true, Form::SUBDOMAIN);
+            Object::Pod(Pod::read(top, meta).into())
         }
         "Secret" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
@@ -196,7 +206,9 @@ impl Object {
             Self::Ingress(object) => &object.meta,
             Self::IngressClass(object) => &object.meta,
             Self::TrafficPolicy(object) => &object.meta,
+            Self::XBackend(object) => &object.meta,
             Self::Service(object) => &object.meta,
+            Self::Pod(object) => &object.meta,
             Self::EndpointSlice(object) => &object.meta,
             Self::Secret(object) => &object.meta,
             Self::ConfigMap(object) => &object.meta,
@@ -221,7 +233,9 @@ impl Object {
             Self::Ingress(_) => (INGRESS_GROUP, "Ingress"),
             Self::IngressClass(_) => (INGRESS_GROUP, "IngressClass"),
             Self::TrafficPolicy(_) => (EXPERIMENTAL_GROUP, "XBackendTrafficPolicy"),
+            Self::XBackend(_) => (EXPERIMENTAL_GROUP, "XBackend"),
             Self::Service(_) => ("", "Service"),
+            Self::Pod(_) => ("", "Pod"),
             Self::EndpointSlice(_) => ("discovery.k8s.io", "EndpointSlice"),
             Self::Secret(_) => ("", "Secret"),
             Self::ConfigMap(_) => ("", "ConfigMap"),

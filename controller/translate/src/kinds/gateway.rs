@@ -43,8 +43,8 @@ pub struct Gateway {
     pub frontend_tls: Option<FrontendTls>,
     /// Certificate that is shown to backends.
     pub backend_certificate: Option<ObjectReference>,
-    /// `spec.defaultScope`, `All` or `None`.
-    pub default_scope: Option<String>,
+    /// `spec.defaultScope` (experimental): which routes may attach without naming it.
+    pub default_scope: DefaultScope,
 }
 
 /// `listeners[]`.
@@ -187,8 +187,15 @@ choices! {
 }
 
 choices! {
-    /// Scope of a default gateway.
-    DefaultScope { All = "All", None = "None" }
+    /// Which routes a default Gateway takes, and which default Gateways a route asks for (GEP-3793).
+    DefaultScope { None = "None", All = "All" }
+}
+
+impl DefaultScope {
+    /// Whether a Gateway of this scope takes a route that asks for that one. A scope of a later version takes nothing.
+    pub fn takes(&self, asked: &Self) -> bool {
+        matches!((self, asked), (Self::All, Self::All))
+    }
 }
 
 impl GatewayClass {
@@ -218,7 +225,7 @@ impl Gateway {
             allowed_listeners: spec.get("allowedListeners").map(|at| AllowedListeners::read(&at)).unwrap_or_default(),
             frontend_tls: None,
             backend_certificate: None,
-            default_scope: spec.choice::<DefaultScope>("defaultScope").map(|scope| scope.as_str().to_owned()),
+            default_scope: spec.choice("defaultScope").unwrap_or_default(),
         };
         if let Some(tls) = spec.get("tls") {
             let mut tls = tls.fields();

@@ -15,12 +15,13 @@ mod scaling_policy;
 mod session;
 mod traffic_policy;
 mod transport;
+mod x_backend;
 
 pub use backend_tls::{
     BackendTLSPolicy, BackendValidation, PolicyTarget, SubjectAltName, SubjectAltNameKind, WellKnownAuthorities,
 };
 pub use core::{
-    AddressFamily, ConfigMap, EndpointPort, EndpointSlice, Namespace, PROXY_PROTOCOL_ANNOTATION, Secret, Service,
+    AddressFamily, ConfigMap, EndpointPort, EndpointSlice, Namespace, PROXY_PROTOCOL_ANNOTATION, Pod, Secret, Service,
     ServicePort, SliceEndpoint, TargetPort,
 };
 pub use decode::{Decoded, Object, decode, decode_admitted};
@@ -28,8 +29,8 @@ pub use filter::{
     AuthProtocol, Cors, ExternalAuth, Filter, FilterKind, HeaderModifier, Mirror, PathModifier, Redirect, UrlRewrite,
 };
 pub use gateway::{
-    Address, AllowedListeners, AllowedRoutes, From, FrontendTls, FrontendTlsPort, FrontendValidation, Gateway,
-    GatewayClass, Infrastructure, Listener, ListenerTls, Protocol, RouteGroupKind, TlsMode, ValidationMode,
+    Address, AllowedListeners, AllowedRoutes, DefaultScope, From, FrontendTls, FrontendTlsPort, FrontendValidation,
+    Gateway, GatewayClass, Infrastructure, Listener, ListenerTls, Protocol, RouteGroupKind, TlsMode, ValidationMode,
 };
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant};
 pub use ingress::{
@@ -49,5 +50,6 @@ pub use scaling_policy::{ColdChoice, HEADGATE_GROUP, ScalingMetric, ScalingPolic
 pub use session::{CookieLifetime, SessionKind, SessionPersistence};
 pub use traffic_policy::{EXPERIMENTAL_GROUP, RetryConstraint, TrafficPolicy};
 pub use transport::{TransportRoute, TransportRule};
+pub use x_backend::{XBackend, XBackendKind, XBackendProtocol, XBackendTls, XBackendTlsMode};
 
 pub(crate) use meta::read_meta;

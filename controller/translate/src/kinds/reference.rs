@@ -5,9 +5,10 @@ use crate::{
     form::Form,
     kinds::{Filter, traffic_policy::EXPERIMENTAL_GROUP},
     schema::{FieldPath, Fields, Problem, Reader, Report},
+    x_backends,
 };
 use headgate_config::Text;
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 /// The group of the Gateway API.
 pub const GATEWAY_GROUP: &str = "gateway.networking.k8s.io";
@@ -122,6 +123,19 @@ impl BackendRef {
         self.group.is_empty() && self.kind == "Service"
     }
 
+    /// Whether it names an XBackend.
+    pub fn is_x_backend(&self) -> bool {
+        self.group == EXPERIMENTAL_GROUP && self.kind == "XBackend"
+    }
+
+    /// The name of the Service that it names, or that the XBackend becomes; `None` for what cannot serve.
+    pub(crate) fn service_name(&self) -> Option<Cow<'_, str>> {
+        if self.is_x_backend() {
+            return Some(Cow::Owned(x_backends::service_name(&self.name)));
+        }
+        self.is_service().then(|| Cow::Borrowed(self.name.as_str()))
+    }
+
     pub(crate) fn read(at: &Reader<'_>) -> Self {
         Self::read_fields(&mut at.fields())
     }
@@ -137,7 +151,7 @@ impl BackendRef {
         if backend.is_service() && !fields.has("port") {
             fields.at().error("names a Service without a port", "write port: with the port number of the Service");
         }
-        if backend.group == EXPERIMENTAL_GROUP && backend.kind == "XBackend" && fields.has("port") {
+        if backend.is_x_backend() && fields.has("port") {
             fields.at().error("names an XBackend with a port", "leave out port");
         }
         backend

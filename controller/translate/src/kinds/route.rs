@@ -4,7 +4,8 @@ use crate::{
     choices, duration,
     form::{Form, is_path},
     kinds::{
-        Filter, ObjectMeta, ParentRef, PathModifier, SessionPersistence, WeightedBackend, reference::refuse_repeats,
+        DefaultScope, Filter, ObjectMeta, ParentRef, PathModifier, SessionPersistence, WeightedBackend,
+        reference::refuse_repeats,
     },
     schema::{Fields, Problem, Reader},
 };
@@ -22,7 +23,7 @@ pub struct HTTPRoute {
     /// Its rules.
     pub rules: Vec<HTTPRule>,
     /// `spec.useDefaultGateways` (experimental).
-    pub default_gateways: Option<String>,
+    pub default_gateways: DefaultScope,
 }
 
 /// `rules[]` of HTTPRoute.
@@ -121,11 +122,6 @@ pub struct Retry {
     pub backoff_ms: Option<u64>,
 }
 
-choices! {
-    /// `useDefaultGateways`.
-    DefaultGateways { All = "All", None = "None" }
-}
-
 /// GRPCRoute.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GRPCRoute {
@@ -138,7 +134,7 @@ pub struct GRPCRoute {
     /// Its rules.
     pub rules: Vec<GRPCRule>,
     /// `spec.useDefaultGateways` (experimental).
-    pub default_gateways: Option<String>,
+    pub default_gateways: DefaultScope,
 }
 
 /// `rules[]` of GRPCRoute.
@@ -190,9 +186,7 @@ impl HTTPRoute {
             parents: ParentRef::read_list(&mut spec, at.report()),
             hostnames: spec.texts("hostnames", 0..=16, Form::HOSTNAME),
             rules: rules.map_or_else(|| vec![rule], |(rules, _)| rules),
-            default_gateways: spec
-                .choice::<DefaultGateways>("useDefaultGateways")
-                .map(|scope| scope.as_str().to_owned()),
+            default_gateways: spec.choice("useDefaultGateways").unwrap_or_default(),
         }
     }
 }
@@ -211,9 +205,7 @@ impl GRPCRoute {
             parents: ParentRef::read_list(&mut spec, at.report()),
             hostnames: spec.texts("hostnames", 0..=16, Form::HOSTNAME),
             rules: read.unwrap_or_default(),
-            default_gateways: spec
-                .choice::<DefaultGateways>("useDefaultGateways")
-                .map(|scope| scope.as_str().to_owned()),
+            default_gateways: spec.choice("useDefaultGateways").unwrap_or_default(),
         }
     }
 }

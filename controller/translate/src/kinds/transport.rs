@@ -2,7 +2,7 @@
 
 use crate::{
     form::Form,
-    kinds::{ObjectMeta, ParentRef, WeightedBackend},
+    kinds::{DefaultScope, ObjectMeta, ParentRef, WeightedBackend},
     schema::{Fields, Reader},
 };
 use headgate_config::Text;
@@ -18,6 +18,8 @@ pub struct TransportRoute {
     pub hostnames: Vec<String>,
     /// Its rules: exactly one, by the API.
     pub rules: Vec<TransportRule>,
+    /// `spec.useDefaultGateways` (experimental).
+    pub default_gateways: DefaultScope,
 }
 
 /// `rules[]` of such a route.
@@ -54,13 +56,12 @@ impl TransportRoute {
         let Some(at) = top.need("spec") else { return Self { meta, ..Self::default() } };
         let mut spec = at.fields();
         let rules = spec.need("rules").map(|at| at.list(1..=1).iter().map(TransportRule::read).collect());
-        // experimental, and read as what it says without its effect
-        spec.skip("useDefaultGateways");
         Self {
             meta,
             parents: ParentRef::read_list(&mut spec, at.report()),
             hostnames: hostnames(&mut spec),
             rules: rules.unwrap_or_default(),
+            default_gateways: spec.choice("useDefaultGateways").unwrap_or_default(),
         }
     }
 }

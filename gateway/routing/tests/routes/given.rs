@@ -140,6 +140,7 @@ pub fn http(name: &BackendName) -> Backend {
     Backend {
         name: name.clone(),
         protocol: BackendProtocol::Http1,
+        hostname: None,
         tls: None,
         proxy_protocol: None,
         concurrency: 0,
