@@ -67,7 +67,7 @@ cluster: ## a real Kubernetes on this machine: the chart, routes under load, out
 	@tools/needs cluster
 	cargo build --quiet
 	cargo test -p headgate-e2e --test cluster --test functions --no-run --quiet
-	e2e/cluster/fresh --set openfunction.crds=true -- e2e/cluster/in e2e/cluster/stories
+	e2e/cluster/fresh --set openfunction.crds=true --set ingress.enabled=true -- e2e/cluster/in e2e/cluster/stories
 
 # The report of a release is kept in conformance/.
 REPORT ?= conformance/experimental-$(VERSION)-default-report.yaml

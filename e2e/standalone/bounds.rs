@@ -2,7 +2,7 @@
 
 use crate::stories::waiting;
 use futures_util::StreamExt;
-use headgate_e2e::{Function, Headgate, Origin, Script, Wire, backend, route, until, within};
+use headgate_e2e::{Function, Headgate, Origin, Script, Wire, backend, route, rules, until, within};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
@@ -74,4 +74,23 @@ async fn a_websocket_does_not_outlive_the_grace() {
     while let Some(Ok(_)) = within("the end of the WebSocket", socket.next()).await {}
     within("the end", headgate.exit()).await;
     assert!(asked.elapsed() < Duration::from_secs(8), "the end took {:?}", asked.elapsed());
+}
+
+/// A disk that is full costs lines of the log, which are counted, and no request.
+#[tokio::test]
+async fn a_full_disk_costs_no_request() {
+    let application = Origin::start(|_| Script::ok("served")).await;
+    let files = [
+        ("app.yaml", backend("app", None, &[application.address])),
+        ("route.yaml", rules("app", HOST, "  - backendRefs: [{name: app, port: 80}]\n")),
+    ];
+    let headgate = Headgate::run_with(&["--access-log", "/dev/full"], &files).await;
+    for _ in 0..10 {
+        let mut wire = Wire::open(headgate.address).await;
+        let answer = wire.ask(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await;
+        assert_eq!((answer.status, answer.text()), (200, "served".to_owned()));
+    }
+    until("ten lines are lost", async || headgate.metric("headgate_log_lines_dropped_total", "").await >= 10.0).await;
+    headgate.printed("lines of the access log are lost").await;
+    headgate.stop().await;
 }

@@ -11,6 +11,7 @@ mod cold;
 mod edits;
 mod gateways;
 mod growth;
+mod kinds;
 mod leader;
 mod load;
 mod objects;

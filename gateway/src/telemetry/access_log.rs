@@ -137,7 +137,8 @@ const GATHERED: Duration = Duration::from_millis(5);
 
 impl Writer {
     /// Starts it over the lanes of all cores.
-    pub(super) fn start(lanes: Vec<Arc<Lane>>, mut sink: Box<dyn Write + Send>) -> std::io::Result<Self> {
+    pub(super) fn start(lanes: Vec<Arc<Lane>>, sink: Box<dyn Write + Send>) -> std::io::Result<Self> {
+        let mut sink = Sink { to: sink, is_torn: false, is_failing: false };
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         let mut taken = Vec::new();
@@ -146,8 +147,7 @@ impl Writer {
                 let last = stopped.load(Relaxed);
                 for lane in &lanes {
                     lane.swap(&mut taken);
-                    // A sink that is gone (a closed pipe) must not stop the gateway; there is nobody to tell.
-                    let _ = sink.write_all(&taken).and_then(|()| sink.flush());
+                    lane.dropped.fetch_add(sink.put(&taken), Relaxed);
                     taken.clear();
                 }
                 if last {
@@ -177,6 +177,46 @@ impl Drop for Writer {
             // It panics only if the sink does.
             let _ = thread.join();
         }
+    }
+}
+
+/// Where lines go. One that takes nothing, a full disk or a closed pipe, does not stop the gateway.
+struct Sink {
+    to: Box<dyn Write + Send>,
+    /// The last line was not written to its end: the next one begins on a line of its own.
+    is_torn: bool,
+    is_failing: bool,
+}
+
+impl Sink {
+    /// Writes lines; how many of them were lost.
+    fn put(&mut self, lines: &[u8]) -> u64 {
+        if lines.is_empty() {
+            return 0;
+        }
+        if self.is_torn && self.to.write_all(b"\n").is_ok() {
+            self.is_torn = false;
+        }
+        let mut left = lines;
+        let mut failed: Option<std::io::Error> = None;
+        while !left.is_empty() && failed.is_none() {
+            match self.to.write(left) {
+                Ok(0) => failed = Some(std::io::ErrorKind::WriteZero.into()),
+                Ok(written) => left = &left[written..],
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        let failed = failed.or_else(|| self.to.flush().err());
+        self.is_torn |= !left.is_empty() && lines.len() > left.len() && lines[lines.len() - left.len() - 1] != b'\n';
+        if let Some(error) = failed.as_ref().filter(|_| !self.is_failing) {
+            tracing::warn!(%error, "lines of the access log are lost");
+        }
+        if failed.is_none() && self.is_failing {
+            tracing::info!("the access log is written again");
+        }
+        self.is_failing = failed.is_some();
+        left.iter().filter(|byte| **byte == b'\n').count() as u64
     }
 }
 
@@ -585,6 +625,39 @@ mod tests {
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
         }
+    }
+
+    /// Takes so many bytes, and says that it is full until there is room again.
+    struct Full(Arc<std::sync::Mutex<(usize, Vec<u8>)>>);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let (room, taken) = &mut *self.0.lock().unwrap();
+            let step = bytes.len().min(*room);
+            if step == 0 {
+                return Err(std::io::ErrorKind::StorageFull.into());
+            }
+            taken.extend_from_slice(&bytes[..step]);
+            *room -= step;
+            Ok(step)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_costs_lines_that_are_counted_and_tears_no_other() {
+        let disk = Arc::new(std::sync::Mutex::new((8, Vec::new())));
+        let mut sink = Sink { to: Box::new(Full(disk.clone())), is_torn: false, is_failing: false };
+        assert_eq!(sink.put(b"{1}\n{2}\n{3}\n"), 1, "two found room");
+        assert_eq!(sink.put(b"{4}\n"), 1);
+        disk.lock().unwrap().0 = 6;
+        assert_eq!(sink.put(b"{5}\n{6}\n"), 1, "the second was torn");
+        disk.lock().unwrap().0 = 100;
+        assert_eq!(sink.put(b"{7}\n"), 0);
+        assert_eq!(String::from_utf8(disk.lock().unwrap().1.clone()).unwrap(), "{1}\n{2}\n{5}\n{6\n{7}\n");
     }
 
     #[test]

@@ -114,7 +114,11 @@ impl Scrape {
         let help = "Connections of HTTP/2 that were ended, by what their clients sent too much of";
         sheet.counters("http2_floods", help, floods.filter(|(_, count)| *count > 0))?;
         let dropped = self.sum(|core| core.lane.dropped.load(Relaxed));
-        sheet.counter("log_lines_dropped", "Lines of the access log that found no room", dropped)
+        sheet.counter(
+            "log_lines_dropped",
+            "Lines of the access log that found no room, or could not be written",
+            dropped,
+        )
     }
 
     fn requests(&self, sheet: &mut Sheet<'_>) -> fmt::Result {

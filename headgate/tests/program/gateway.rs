@@ -215,6 +215,25 @@ fn a_gateway_serves_what_its_controller_says_and_serves_on_without_it() {
 }
 
 #[test]
+fn a_gateway_that_can_keep_nothing_for_its_next_start_serves_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let controller = Controller::start(folder.path());
+    std::fs::remove_dir(folder.path().join("state")).unwrap();
+    // as on a full disk, no file can be written below it
+    std::fs::write(folder.path().join("state"), "").unwrap();
+    let (running, admin) = pod(folder.path(), &controller.at, &[]);
+    for _ in 0..2 {
+        let port = free_port();
+        controller.publish(port, backend());
+        until("the routes are live", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        assert!(get(&format!("127.0.0.1:{port}"), "/x").ends_with("\r\n\r\nhello"));
+        until("it is ready", || is_ready(&admin));
+    }
+    running.signal("TERM");
+    assert_eq!(running.wait(), Some(0));
+}
+
+#[test]
 fn a_gateway_that_waits_for_its_keys_serves_what_needs_none_and_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = backend();

@@ -1,0 +1,200 @@
+//! Kinds that are not everybody's: XBackends, default Gateways, Ingresses, sessions. What they say is served, told in their status, and forgotten with them.
+
+use crate::{
+    load::Load,
+    objects::{backends, gateway, route},
+    story::{Story, ask, ask_once, open},
+};
+use headgate_e2e::Answer;
+use serde_json::Value;
+use std::{collections::BTreeSet, net::SocketAddr};
+
+const HOST: &str = "shop.example";
+
+/// An XBackend of the Pods of an application.
+fn x_backend(app: &str) -> String {
+    format!(
+        "
+---
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackend
+metadata: {{name: shop}}
+spec:
+  type: EndpointSelector
+  port: {{number: 8080}}
+  endpointSelector: {{matchLabels: {{app: {app}}}}}
+"
+    )
+}
+
+/// The condition of a type, as `status reason`, of the first entry of a list of the status.
+async fn condition(story: &Story, object: &str, list: &str, kind: &str) -> String {
+    let found: Value = serde_json::from_str(&story.kubectl(&["get", object, "--output=json"]).await).unwrap();
+    let conditions = found["status"][list][0]["conditions"].as_array().cloned().unwrap_or_default();
+    let of_kind = conditions.iter().find(|condition| condition["type"] == kind);
+    of_kind.map_or_else(String::new, |one| {
+        format!("{} {}", one["status"].as_str().unwrap(), one["reason"].as_str().unwrap())
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_x_backend_is_the_pods_that_it_selects() {
+    const NAMESPACE: &str = "e2e-selects";
+    let Some(story) = Story::begin(NAMESPACE).await else { return };
+    let to_x_backend = r#"[{"backendRefs":[{"group":"gateway.networking.x-k8s.io","kind":"XBackend","name":"shop"}]}]"#;
+    story.apply(&(backends() + &gateway(2) + &route(to_x_backend) + &x_backend("a"))).await;
+    let to = story.address("web").await;
+    for deployment in ["deployment/web-headgate", "deployment/a", "deployment/b"] {
+        story.rolled_out(NAMESPACE, deployment).await;
+    }
+    story.until_answered(to, HOST, "200 a").await;
+    story
+        .until("it is told", async || {
+            condition(&story, "xbackend/shop", "ancestors", "Accepted").await == "True Accepted"
+        })
+        .await;
+
+    // Pods come and go, and none of their requests is lost
+    story.kubectl(&["delete", "service/a"]).await;
+    let load = Load::begin(to, HOST);
+    story.kubectl(&["scale", "deployment/a", "--replicas=3"]).await;
+    story.rolled_out(NAMESPACE, "deployment/a").await;
+    let before = story.names(NAMESPACE, "pods", "app=a").await;
+    story.kubectl(&["rollout", "restart", "deployment/a"]).await;
+    story.rolled_out(NAMESPACE, "deployment/a").await;
+    for pod in &before {
+        story.until(&format!("{pod} is gone"), async || !story.is_there(pod).await).await;
+    }
+    let answered = load.end_with_only("200 a").await;
+    println!("Pods of an XBackend one to three, and all replaced: {answered} requests, none failed");
+
+    story.apply(&x_backend("b")).await;
+    story.until_answered(to, HOST, "200 b").await;
+    story.apply(&x_backend("nobody")).await;
+    story.until_answered(to, HOST, "503 no_endpoints").await;
+    story.kubectl(&["delete", "xbackend/shop"]).await;
+    story
+        .until("the route says that it is gone", async || {
+            let said = condition(&story, "httproute/shop", "parents", "ResolvedRefs").await;
+            said == "False BackendNotFound"
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_default_gateway_takes_the_routes_that_ask_for_one() {
+    let Some(story) = Story::begin("e2e-default").await else { return };
+    let default = gateway(1).replace("gatewayClassName: headgate", "gatewayClassName: headgate\n  defaultScope: All");
+    let rules = r#"[{"backendRefs":[{"name":"a","port":80}]}]"#;
+    let asks = route(rules).replace("parentRefs: [{name: web}]", "useDefaultGateways: All");
+    story.apply(&(backends() + &default + &asks)).await;
+    let to = story.address("web").await;
+    story.until_answered(to, HOST, "200 a").await;
+    story
+        .until("both are told", async || {
+            let gateway =
+                story.kubectl(&["get", "gateway/web", "--output=jsonpath={.status.conditions[*].type}"]).await;
+            let route = condition(&story, "httproute/shop", "parents", "Accepted").await;
+            gateway.contains("DefaultGateway") && route == "True Accepted"
+        })
+        .await;
+
+    story.patch("gateway/web", r#"{"spec":{"defaultScope":"None"}}"#).await;
+    story.until_answered(to, HOST, "404 no_route").await;
+    story
+        .until("neither is told any more", async || {
+            let gateway =
+                story.kubectl(&["get", "gateway/web", "--output=jsonpath={.status.conditions[*].type}"]).await;
+            let route = condition(&story, "httproute/shop", "parents", "Accepted").await;
+            !gateway.contains("DefaultGateway") && route.is_empty()
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_is_served_where_its_class_says() {
+    const NAMESPACE: &str = "e2e-ingress";
+    let Some(story) = Story::begin(NAMESPACE).await else { return };
+    let ingress = |app: &str| {
+        format!(
+            "
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {{name: e2e-headgate}}
+spec:
+  controller: headgate.dev/ingress-controller
+  parameters: {{apiGroup: gateway.networking.k8s.io, kind: Gateway, scope: Namespace, namespace: {NAMESPACE}, name: web}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: shop}}
+spec:
+  ingressClassName: e2e-headgate
+  rules:
+  - host: {HOST}
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {app}, port: {{number: 80}}}}}}}}]}}
+"
+        )
+    };
+    story.apply(&(backends() + &gateway(1) + &ingress("a"))).await;
+    let to = story.address("web").await;
+    story.until_answered(to, HOST, "200 a").await;
+    story.apply(&ingress("b")).await;
+    story.until_answered(to, HOST, "200 b").await;
+    story.kubectl(&["delete", "ingress/shop"]).await;
+    story.until_answered(to, HOST, "404 no_route").await;
+    story.kubectl(&["delete", "ingressclass/e2e-headgate"]).await;
+}
+
+/// Which Pod answered.
+fn pid(answer: &Answer) -> u64 {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    serde_json::from_str::<Value>(&answer.text()).unwrap()["pid"].as_u64().unwrap()
+}
+
+async fn with_cookie(to: SocketAddr, cookie: &str) -> Answer {
+    let mut wire = open(to).await.unwrap();
+    wire.ask(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n\r\n")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_the_same_at_each_gateway_and_outlives_them() {
+    const NAMESPACE: &str = "e2e-session";
+    let Some(story) = Story::begin(NAMESPACE).await else { return };
+    let apps = backends().replace("--text, a,", "--output, json,");
+    let rules = r#"[{"backendRefs":[{"name":"a","port":80}],"sessionPersistence":{"cookie":{"name":"stay"}}}]"#;
+    story.apply(&(apps + &gateway(2) + &route(rules))).await;
+    let to = story.address("web").await;
+    story.kubectl(&["scale", "deployment/a", "--replicas=3"]).await;
+    for deployment in ["deployment/web-headgate", "deployment/a"] {
+        story.rolled_out(NAMESPACE, deployment).await;
+    }
+    story
+        .until("all three are asked", async || {
+            let mut pids = BTreeSet::new();
+            for _ in 0..30 {
+                if let Ok(answer) = ask_once(to, HOST).await
+                    && answer.status == 200
+                {
+                    pids.insert(pid(&answer));
+                }
+            }
+            pids.len() == 3
+        })
+        .await;
+    let first = ask(&mut open(to).await.unwrap(), HOST).await.unwrap();
+    let cookie = first.field("set-cookie").and_then(|set| set.split(';').next()).unwrap().to_owned();
+    story.until("both gateways are there", async || story.pods("web").await.len() == 2).await;
+    for at in story.pods("web").await {
+        for _ in 0..10 {
+            assert_eq!(pid(&with_cookie(at, &cookie).await), pid(&first), "{at}");
+        }
+    }
+
+    story.kubectl(&["rollout", "restart", "deployment/web-headgate"]).await;
+    story.rolled_out(NAMESPACE, "deployment/web-headgate").await;
+    for _ in 0..10 {
+        assert_eq!(pid(&with_cookie(to, &cookie).await), pid(&first), "after the gateways were replaced");
+    }
+}
