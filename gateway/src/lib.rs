@@ -334,4 +334,6 @@ fn control(
             }
         }
     });
+    // whoever asks DNS may not hear of the end for a while
+    runtime.shutdown_background();
 }

@@ -20,7 +20,7 @@ pub struct Metered {
     /// Read before HTTP/2 was known to be spoken; served first.
     first: Vec<u8>,
     first_at: usize,
-    walker: Walker,
+    frames: Frames,
     /// Over what is sent.
     sent: Walker,
     quota: Quota,
@@ -108,7 +108,7 @@ impl Metered {
             io,
             first,
             first_at: 0,
-            walker: Walker::default(),
+            frames: Frames::default(),
             sent: Walker { skip: 0, ..Walker::default() },
             quota,
             stall: Stall::default(),
@@ -129,59 +129,108 @@ impl Metered {
     /// Takes in what was sent.
     fn note_sent(&mut self, bytes: &[u8]) {
         let quota = &mut self.quota;
-        self.sent.walk(bytes, |frame, _| quota.pay(frame));
-    }
-
-    /// Meters what was read behind `from`. After an excess nothing more is read: whoever serves the connection ends it in the same turn.
-    fn meter(&mut self, buf: &mut ReadBuf<'_>, from: usize) -> Poll<io::Result<()>> {
-        let (quota, now) = (&mut self.quota, Instant::now());
-        let mut excess = None;
-        let bytes = &mut buf.filled_mut()[from..];
-        pass_over(&mut self.walker, bytes, |frame| excess = excess.or(quota.count(frame, now)));
-        if excess.is_none() {
-            return Poll::Ready(Ok(()));
-        }
-        buf.set_filled(from);
-        self.excess.0.set(excess);
-        Poll::Pending
+        self.sent.walk(bytes, |frame| quota.pay(frame));
     }
 }
 
-/// Tells of each frame, and makes DATA without data a frame of a type that nobody knows, which receivers pass over (RFC 9113 §4.1). One whose type
-/// was read before its flags stays what it is: so few are none.
-fn pass_over(walker: &mut Walker, bytes: &mut [u8], mut each: impl FnMut(Frame)) {
-    const UNKNOWN: u8 = 0xfa;
-    const BEHIND_TYPE: usize = 6;
-    let mut empty = Vec::new();
-    walker.walk(bytes, |frame, end| {
-        if frame.is_empty_data() && end >= BEHIND_TYPE {
-            empty.push(end - BEHIND_TYPE);
-        }
-        each(frame);
-    });
-    empty.into_iter().for_each(|at| bytes[at] = UNKNOWN);
+/// What was read already, and then what comes.
+struct Source<'s> {
+    first: &'s mut Vec<u8>,
+    first_at: &'s mut usize,
+    io: &'s mut Io,
 }
+
+impl AsyncRead for Source<'_> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let Self { first, first_at, io } = self.get_mut();
+        let left = &first[**first_at..];
+        if left.is_empty() {
+            return Pin::new(&mut **io).poll_read(cx, buf);
+        }
+        let step = left.len().min(buf.remaining());
+        buf.put_slice(&left[..step]);
+        **first_at += step;
+        if **first_at == first.len() {
+            (**first, **first_at) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Reads frames, and makes DATA without data a frame of a type that nobody knows, which receivers pass over (RFC 9113 §4.1). What only its flags
+/// decide waits for them: the last byte of a read may come with the next one.
+struct Frames {
+    walker: Walker,
+    /// The type of a frame that may be such DATA, which was read and is not given yet.
+    is_held: bool,
+}
+
+impl Default for Frames {
+    /// Of a client: the preface comes first.
+    fn default() -> Self {
+        Self { walker: Walker::default(), is_held: false }
+    }
+}
+
+impl Frames {
+    /// Of an endpoint: there is no preface.
+    fn of_endpoint() -> Self {
+        Self { walker: Walker { skip: 0, ..Walker::default() }, is_held: false }
+    }
+
+    /// Reads; tells of each frame.
+    fn poll_read(
+        &mut self,
+        io: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+        mut each: impl FnMut(Frame),
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        loop {
+            if self.is_held {
+                buf.put_slice(&[DATA]);
+            }
+            let from = buf.filled().len();
+            let read = Pin::new(&mut *io).poll_read(cx, buf);
+            if !matches!(read, Poll::Ready(Ok(()))) {
+                buf.set_filled(before);
+                return read;
+            }
+            let is_over = buf.filled().len() == from;
+            self.is_held = self.walker.pass_over(&mut buf.filled_mut()[before..], &mut each) && !is_over;
+            if self.is_held {
+                self.walker.have -= 1;
+                buf.set_filled(buf.filled().len() - 1);
+            }
+            // nothing would mean the end
+            if is_over || buf.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+/// The type of DATA.
+const DATA: u8 = 0x0;
 
 /// A stream of HTTP/2 bytes from an endpoint, without DATA that carries none.
 pub struct Endpoint {
     io: Io,
-    walker: Walker,
+    frames: Frames,
 }
 
 impl Endpoint {
     /// Reads from the first byte on.
     pub fn new(io: Io) -> Self {
-        Self { io, walker: Walker { skip: 0, ..Walker::default() } }
+        Self { io, frames: Frames::of_endpoint() }
     }
 }
 
 impl AsyncRead for Endpoint {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        pass_over(&mut this.walker, &mut buf.filled_mut()[before..], |_| ());
-        Poll::Ready(Ok(()))
+        let Self { io, frames } = self.get_mut();
+        frames.poll_read(io, cx, buf, |_| ())
     }
 }
 
@@ -233,8 +282,23 @@ struct Frame {
 }
 
 impl Walker {
-    /// Tells of each header that ends here, with its place behind it.
-    fn walk(&mut self, all: &[u8], mut each: impl FnMut(Frame, usize)) {
+    /// Tells of each header that ends here.
+    fn walk(&mut self, bytes: &[u8], mut each: impl FnMut(Frame)) {
+        self.walk_to(bytes, |_, _| (), &mut each);
+    }
+
+    /// The same; DATA without data becomes a frame of an unknown type. Whether the last byte is the type of a frame that may be one.
+    fn pass_over(&mut self, bytes: &mut [u8], each: &mut impl FnMut(Frame)) -> bool {
+        const UNKNOWN: u8 = 0xfa;
+        let mut empty = Vec::new();
+        self.walk_to(bytes, |frame, at| empty.extend(Some(at).filter(|_| frame.is_empty_data())), each);
+        empty.into_iter().for_each(|at| bytes[at] = UNKNOWN);
+        self.have == TYPE + 1 && self.header[..=TYPE] == [0, 0, 0, DATA] && self.skip == 0
+    }
+
+    /// Tells `typed` of each frame once its flags are known, with the place of its type in `all`, unless that came before; and `each` of each
+    /// whose header ends here.
+    fn walk_to(&mut self, all: &[u8], mut typed: impl FnMut(Frame, usize), each: &mut impl FnMut(Frame)) {
         let mut bytes = all;
         while !bytes.is_empty() {
             if self.skip > 0 {
@@ -243,20 +307,31 @@ impl Walker {
                 bytes = &bytes[step..];
                 continue;
             }
-            let step = (self.header.len() - self.have).min(bytes.len());
-            self.header[self.have..self.have + step].copy_from_slice(&bytes[..step]);
+            let (at, had) = (all.len() - bytes.len(), self.have);
+            let step = (self.header.len() - had).min(bytes.len());
+            self.header[had..had + step].copy_from_slice(&bytes[..step]);
             self.have += step;
             bytes = &bytes[step..];
+            if had <= TYPE && self.have > FLAGS {
+                typed(self.frame(), at + TYPE - had);
+            }
             if self.have == self.header.len() {
-                let [a, b, c, kind, flags, ..] = self.header;
-                let len = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                self.have = 0;
-                self.skip = len;
-                each(Frame { kind, len, flags }, all.len() - bytes.len());
+                let frame = self.frame();
+                (self.have, self.skip) = (0, frame.len);
+                each(frame);
             }
         }
     }
+
+    fn frame(&self) -> Frame {
+        let [a, b, c, kind, flags, ..] = self.header;
+        Frame { kind, len: usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c), flags }
+    }
 }
+
+/// Where type and flags are in a header.
+const TYPE: usize = 3;
+const FLAGS: usize = 4;
 
 type Limit = fn(&Limits) -> u32;
 
@@ -310,7 +385,7 @@ impl Frame {
     /// Whether it carries nothing and ends nothing.
     fn is_empty_data(self) -> bool {
         const END_STREAM: u8 = 1;
-        self.kind == 0x0 && self.len == 0 && self.flags & END_STREAM == 0
+        self.kind == DATA && self.len == 0 && self.flags & END_STREAM == 0
     }
 
     /// What it counts as; HEADERS, DATA with data and GOAWAY are bounded otherwise.
@@ -330,22 +405,19 @@ impl Frame {
 }
 
 impl AsyncRead for Metered {
+    /// After an excess nothing more is read: whoever serves the connection ends it in the same turn.
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.first_at < this.first.len() {
-            let step = (this.first.len() - this.first_at).min(buf.remaining());
-            buf.put_slice(&this.first[this.first_at..this.first_at + step]);
-            this.first_at += step;
-            if this.first_at == this.first.len() {
-                this.first = Vec::new();
-                this.first_at = 0;
-            }
-            let from = buf.filled().len() - step;
-            return this.meter(buf, from);
+        let Self { io, first, first_at, frames, quota, excess, .. } = self.get_mut();
+        let (from, now) = (buf.filled().len(), Instant::now());
+        let mut flood = None;
+        let mut source = Source { first, first_at, io };
+        ready!(frames.poll_read(&mut source, cx, buf, |frame| flood = flood.or(quota.count(frame, now))))?;
+        if flood.is_none() {
+            return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-        this.meter(buf, before)
+        buf.set_filled(from);
+        excess.0.set(flood);
+        Poll::Pending
     }
 }
 
@@ -408,28 +480,53 @@ mod tests {
             let mut walker = Walker::default();
             let mut kinds = Vec::new();
             for part in bytes.chunks(piece) {
-                walker.walk(part, |frame, _| kinds.push((frame.kind, frame.len)));
+                walker.walk(part, |frame| kinds.push((frame.kind, frame.len)));
             }
             assert_eq!(kinds, [(4, 0), (6, 8), (0, 0)], "pieces of {piece}");
         }
     }
 
+    /// Gives its bytes in pieces of a length, and then the end.
+    struct Pieces(Vec<u8>, usize);
+
+    impl AsyncRead for Pieces {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            let Self(left, piece) = self.get_mut();
+            let step = (*piece).min(left.len()).min(buf.remaining());
+            buf.put_slice(&left.drain(..step).collect::<Vec<_>>());
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn passed(bytes: &[u8], piece: usize) -> (Vec<u8>, Vec<usize>) {
+        let (mut frames, mut io) = (Frames::of_endpoint(), Pieces(bytes.to_vec(), piece));
+        let (mut whole, mut lengths) = (Vec::new(), Vec::new());
+        loop {
+            let mut room = [0; 64];
+            let mut buf = ReadBuf::new(&mut room);
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            let read = frames.poll_read(&mut io, &mut cx, &mut buf, |frame| lengths.push(frame.len));
+            assert!(matches!(read, Poll::Ready(Ok(()))));
+            if buf.filled().is_empty() {
+                return (whole, lengths);
+            }
+            whole.extend_from_slice(buf.filled());
+        }
+    }
+
     #[test]
-    fn data_without_data_is_passed_over_and_nothing_else_is_touched() {
+    fn data_without_data_is_passed_over_and_nothing_else_is_touched_whatever_the_pieces() {
         let data = |len: u8, flags| [0, 0, len, 0, flags, 0, 0, 0, 1];
         let whole = [&data(0, 0)[..], &data(2, 0), &[0, 0], &data(0, 1), &data(0, 0)].concat();
         let mut expected = whole.clone();
         (expected[3], expected[32]) = (0xfa, 0xfa);
-        let endpoint = || Walker { skip: 0, ..Walker::default() };
-        let mut passed = whole.clone();
-        pass_over(&mut endpoint(), &mut passed, |_| ());
-        assert_eq!(passed, expected);
-        for piece in 1..whole.len() {
-            let (mut passed, mut walker, mut kinds) = (whole.clone(), endpoint(), Vec::new());
-            passed.chunks_mut(piece).for_each(|part| pass_over(&mut walker, part, |frame| kinds.push(frame.len)));
-            assert_eq!(kinds, [0, 2, 0, 0], "pieces of {piece}");
-            let differ = whole.iter().zip(&passed).enumerate().filter(|(_, (a, b))| a != b).map(|(at, _)| at);
-            assert!(differ.into_iter().all(|at| [3, 32].contains(&at)), "pieces of {piece}: {passed:?}");
+        for piece in 1..=whole.len() {
+            assert_eq!(passed(&whole, piece), (expected.clone(), vec![0, 2, 0, 0]), "pieces of {piece}");
+        }
+        // one that is cut off comes as it is
+        for cut in 1..whole.len() {
+            let (bytes, _) = passed(&whole[..cut], 1);
+            assert_eq!(bytes.len(), cut);
         }
     }
 

@@ -34,6 +34,21 @@ pub fn names_an_ending_namespace(status: &Status) -> bool {
     status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
+/// What says that all Pods of a selection were shown.
+pub fn of_selection(selection: &ObjectRef) -> ClusterObject {
+    ClusterObject {
+        name: selection.clone(),
+        content: ClusterContent::Unreadable,
+        uid: String::new(),
+        owner: None,
+        generation: 0,
+        resource_version: String::new(),
+        status: Value::Null,
+        made: None,
+        problems: Vec::new(),
+    }
+}
+
 /// The object; `before` is what was known of its name, which one that cannot be read keeps, if it was the same object.
 pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&ClusterObject>) -> ClusterObject {
     let name = name_of(kind, &object);

@@ -3,6 +3,7 @@
 use headgate_translate::{
     Objects,
     kinds::{Gateway, Listener, ObjectRef, ObjectReference, WorkloadKind, WorkloadRef, XBackendKind},
+    x_backends,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,15 +38,14 @@ pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
     found
 }
 
-/// The Pods of a namespace with these labels, under a name that no Pod can have: `app=cart,tier=web`.
+/// The Pods of a namespace with these labels, under a name that no Pod can have. An object of that name is shown once all of them were.
 pub fn selection(namespace: &str, labels: &BTreeMap<String, String>) -> ObjectRef {
-    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    ObjectRef::new("", "Pod", namespace, &labels.join(","))
+    ObjectRef::new("", "Pod", namespace, &x_backends::selection(labels))
 }
 
 /// The labels of a [`selection`]; `None` for another object.
 pub fn selected_labels(object: &ObjectRef) -> Option<BTreeMap<String, String>> {
-    let is_it = object.group.is_empty() && object.kind == "Pod";
+    let is_it = object.group.is_empty() && object.kind == "Pod" && object.name.contains('=');
     let labels = object.name.as_str().split(',').filter_map(|label| label.split_once('='));
     is_it.then(|| labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
 }

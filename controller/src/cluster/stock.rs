@@ -1,6 +1,6 @@
 //! All objects of a cluster as watches showed them last, and what of them concerns whom. Never a judgement of what they say.
 
-use super::{gateway_name, gateway_object};
+use super::{gateway_name, gateway_object, selected_labels};
 use crate::sources::{
     cluster::{ClusterContent, ClusterObject, ObjectChange},
     decode::{Content, unusable},
@@ -13,6 +13,7 @@ use headgate_translate::{
     kinds::{Decoded, GATEWAY_GROUP, ListenerSet, Object, ObjectRef, decode_admitted},
     schema::{Problem, Severity},
 };
+use imbl::OrdMap;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -25,7 +26,7 @@ const DEFINITION_GROUP: &str = "apiextensions.k8s.io";
 type Pods = HashMap<(String, String), BTreeMap<String, Arc<Value>>>;
 
 /// The objects.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Stock {
     /// Those that routes follow from.
     pub objects: Objects,
@@ -54,6 +55,15 @@ pub enum Belonging {
     Account(String, String),
 }
 
+impl Default for Stock {
+    fn default() -> Self {
+        // of no selection all Pods are known before that is said
+        let mut objects = Objects::default();
+        objects.known_selections = Some(OrdMap::new());
+        Self { objects, all: HashMap::new(), pods: Pods::default(), definitions: Definitions::default() }
+    }
+}
+
 impl Stock {
     /// Takes changes in.
     pub fn take(&mut self, changes: &[ObjectChange], news: &mut News) {
@@ -76,6 +86,10 @@ impl Stock {
         };
         if before.as_ref().is_none_or(|before| before.problems != object.problems) {
             news.said.insert(object.name.clone());
+        }
+        if selected_labels(&object.name).is_some() {
+            news.routes |= self.know_selection(&object.name, true);
+            return;
         }
         self.belongs(object, news);
         news.routes |= self.note_use(object) | self.note_pod(object);
@@ -122,6 +136,13 @@ impl Stock {
         self.selects_in(&object.name.namespace)
     }
 
+    /// All Pods of a selection are known now, or not any more.
+    fn know_selection(&mut self, name: &ObjectRef, is_known: bool) -> bool {
+        let key = (name.namespace.clone(), name.name.clone());
+        let all = self.objects.known_selections.get_or_insert_default();
+        if is_known { all.insert(key, ()).is_none() } else { all.remove(&key).is_some() }
+    }
+
     /// Whether an XBackend may select Pods of a namespace.
     fn selects_in(&self, namespace: &str) -> bool {
         self.objects.x_backends.keys().any(|(known, _)| known == namespace)
@@ -146,6 +167,11 @@ impl Stock {
     }
 
     fn remove(&mut self, name: &ObjectRef, news: &mut News) {
+        if selected_labels(name).is_some() {
+            self.all.remove(name);
+            news.routes |= self.know_selection(name, false);
+            return;
+        }
         let Some(before) = self.all.remove(name) else { return };
         news.said.insert(name.clone());
         self.belongs(&before, news);

@@ -74,6 +74,14 @@ impl<'l, 'a> Backends<'l, 'a> {
         };
         let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
         let to = ObjectRef::new(&reference.group, &reference.kind, namespace, &reference.name);
+        if reference.is_service() && is_x_backend(&reference.name) {
+            return Err(wrong(Reason::BackendNotFound, at.key("name"), format!("{to} does not exist")));
+        }
+        if reference.is_x_backend() && namespace != from.namespace {
+            let message = format!("{to} is in another namespace, and XBackends are for routes of their own (GEP-4894)");
+            let remedy = format!("name an XBackend of namespace {}", from.namespace);
+            return Err(wrong(Reason::RefNotPermitted, at.key("namespace"), message).remedy(remedy));
+        }
         if !self.lookup.permits(from.kind.as_str(), from.namespace, &to) {
             let message = format!("{to} is in another namespace, and no grant allows to use it");
             let remedy = format!(

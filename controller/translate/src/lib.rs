@@ -31,7 +31,7 @@ mod sessions;
 mod traffic;
 mod translate;
 mod translator;
-mod x_backends;
+pub mod x_backends;
 
 pub use endpoints::endpoints_of;
 pub use objects::{AliasArm, Key, Objects, ServiceTraits};

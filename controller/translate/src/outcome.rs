@@ -15,8 +15,9 @@ use crate::{
     scaling::Scaling,
     schema::{FieldPath, Problem},
     traffic::Traffic,
+    x_backends::is_x_backend,
 };
-use headgate_config::{Attachment, Host, Rule};
+use headgate_config::{Attachment, Host, Rule, Text};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that routes look at.
@@ -159,7 +160,8 @@ impl Work<'_, '_> {
     /// The default Gateways that the route asks for, as if it named them (GEP-3793): those that its own references do not name.
     fn add_default_gateways(&self, parents: &mut Vec<Parent>) {
         let (route, around) = (self.route, self.around);
-        let named: Vec<usize> = parents.iter().map(|parent| parent.gateway).collect();
+        let is_named = |parent: &&Parent| parent.reference.is_gateway();
+        let named: Vec<usize> = parents.iter().filter(is_named).map(|parent| parent.gateway).collect();
         for (gateway, view) in around.gateways.views.iter().enumerate() {
             if !view.gateway.default_scope.takes(route.default_gateways()) || named.contains(&gateway) {
                 continue;
@@ -268,7 +270,13 @@ impl Work<'_, '_> {
         let status = RouteStatus { parents: parents.iter().map(entry).collect() };
         let place = |(gateway, listener): &(usize, usize)| (self.view(*gateway).gateway.meta.key(), *listener);
         let named = resolved.rules.iter().flat_map(Rule::backends);
-        let services = named.map(|name| (name.namespace.clone(), name.service.clone())).collect();
+        // of an XBackend that is refused no rule has anything
+        let own = self
+            .route
+            .services()
+            .filter(|(namespace, service)| is_x_backend(service) && *namespace == self.route.meta().namespace.as_str());
+        let own = own.map(|(namespace, service)| (namespace.into(), Text::from(&*service)));
+        let services = named.map(|name| (name.namespace.clone(), name.service.clone())).chain(own).collect();
         (status, Told { places: places.keys().map(place).collect(), services })
     }
 

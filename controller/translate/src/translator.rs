@@ -35,6 +35,8 @@ type RouteName = (RouteKind, Key);
 #[derive(Debug)]
 pub struct Translator {
     settings: Settings,
+    /// As they were given, and with what Ingresses and XBackends are.
+    given: Objects,
     objects: Objects,
     slices: Slices,
     policies: Policies,
@@ -81,6 +83,7 @@ impl Translator {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
+            given: Objects::default(),
             objects: Objects::default(),
             slices: Slices::default(),
             policies: Policies::default(),
@@ -103,10 +106,10 @@ impl Translator {
 
     /// Translates objects. Fast where they share most of their maps with those before, as clones do.
     pub fn translate(&mut self, objects: &Objects) -> &Translation {
-        let served = serve(objects, &self.objects, &self.settings);
-        let mut objects = Objects { served_ingresses: served, ..objects.clone() };
-        x_backends::add_to(&mut objects);
-        let objects = &objects;
+        let given = Objects { served_ingresses: serve(objects, &self.given, &self.settings), ..objects.clone() };
+        let with = x_backends::add_to(&given, (&self.given, &self.objects));
+        let objects = &with;
+        self.given = given;
         let before = mem::replace(&mut self.objects, objects.clone());
         let mut changed = Changed::between(&before, objects, &mut self.slices);
         let Self { settings, slices, policies, scaling, traffic, seen, memory, .. } = self;

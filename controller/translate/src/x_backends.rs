@@ -12,7 +12,11 @@ use crate::{
     sessions,
 };
 use headgate_config::{BackendTls, Session, Text, Trust};
-use std::{collections::BTreeSet, sync::Arc};
+use imbl::OrdMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What the name of a Service that an XBackend becomes begins with: no Service of the API has a name with a slash.
 const PREFIX: &str = "xbackend/";
@@ -35,15 +39,53 @@ pub(crate) fn object_of((namespace, service): (&str, &str)) -> ObjectRef {
     }
 }
 
-/// Adds to the Services and slices what XBackends and their Pods are.
-pub(crate) fn add_to(objects: &mut Objects) {
-    for backend in objects.x_backends.clone().values() {
-        let key = key_of(&backend.meta);
-        if backend.kind == XBackendKind::EndpointSelector {
-            objects.endpoint_slices.insert(key.clone(), Arc::new(slice(backend, &key.1, objects)));
-        }
-        objects.services.insert(key, Arc::new(service(backend)));
+/// Adds to the Services and slices what XBackends and their Pods are. `given` are the objects without, `before` those of the last time, without and
+/// with: what did not change stays the same value, so that nobody looks into it.
+pub(crate) fn add_to(given: &Objects, (given_before, before): (&Objects, &Objects)) -> Objects {
+    let mut objects = given.clone();
+    if given.x_backends.is_empty() {
+        return objects;
     }
+    let is_same = given.x_backends.ptr_eq(&given_before.x_backends);
+    if is_same && given.services.ptr_eq(&given_before.services) {
+        objects.services.clone_from(&before.services);
+    } else {
+        for backend in given.x_backends.values() {
+            let key = key_of(&backend.meta);
+            let made = kept(&before.services, &key, service(backend));
+            objects.services.insert(key, made);
+        }
+    }
+    let has_same_pods =
+        given.pods.ptr_eq(&given_before.pods) && given.known_selections == given_before.known_selections;
+    if is_same && has_same_pods && given.endpoint_slices.ptr_eq(&given_before.endpoint_slices) {
+        objects.endpoint_slices.clone_from(&before.endpoint_slices);
+        return objects;
+    }
+    let selecting = given.x_backends.values().filter(|backend| backend.kind == XBackendKind::EndpointSelector);
+    for backend in selecting.filter(|backend| is_known(given, backend)) {
+        let key = key_of(&backend.meta);
+        let made = kept(&before.endpoint_slices, &key, slice(backend, &key.1, given));
+        objects.endpoint_slices.insert(key, made);
+    }
+    objects
+}
+
+/// The value that is known already where it is equal.
+fn kept<T: PartialEq>(known: &OrdMap<Key, Arc<T>>, key: &Key, made: T) -> Arc<T> {
+    known.get(key).filter(|known| ***known == made).cloned().unwrap_or_else(|| Arc::new(made))
+}
+
+/// Whether all of its Pods are known: of one that was never listed nothing is said, and not that it has none.
+fn is_known(objects: &Objects, backend: &XBackend) -> bool {
+    let key = (backend.meta.namespace.clone(), selection(&backend.selector));
+    objects.known_selections.as_ref().is_none_or(|known| known.contains_key(&key))
+}
+
+/// Labels as a name that no Pod can have: `app=cart,tier=web`.
+pub fn selection(labels: &BTreeMap<String, String>) -> Text {
+    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    labels.join(",").into()
 }
 
 /// The key of that Service.
@@ -181,4 +223,81 @@ pub(crate) fn status(
         conditions.push(Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation));
     }
     PolicyStatus::of(gateways, std::iter::empty(), controller, |_| conditions.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Translator,
+        conditions::Status,
+        kinds::{Decoded, decode_admitted},
+        translate,
+    };
+    use headgate_config::BackendName;
+    use serde_json::{Value, json};
+
+    fn objects(spec: Value) -> Objects {
+        let api = "gateway.networking.k8s.io/v1";
+        let mut objects = Objects::default();
+        for value in [
+            json!({"apiVersion": api, "kind": "GatewayClass", "metadata": {"name": "ours"},
+                "spec": {"controllerName": "headgate.dev/gateway-controller"}}),
+            json!({"apiVersion": api, "kind": "Gateway", "metadata": {"name": "web", "namespace": "shop"},
+                "spec": {"gatewayClassName": "ours", "listeners": [{"name": "web", "port": 80, "protocol": "HTTP"}]}}),
+            json!({"apiVersion": api, "kind": "HTTPRoute", "metadata": {"name": "pay", "namespace": "shop"},
+                "spec": {"parentRefs": [{"name": "web"}], "rules": [{"backendRefs": [
+                    {"group": EXPERIMENTAL_GROUP, "kind": "XBackend", "name": "pay"}]}]}}),
+            json!({"apiVersion": "gateway.networking.x-k8s.io/v1alpha1", "kind": "XBackend",
+                "metadata": {"name": "pay", "namespace": "shop"}, "spec": spec}),
+        ] {
+            match decode_admitted(&value) {
+                Ok(Decoded::Known(object, _)) => objects.insert(object),
+                other => panic!("{value}: {other:?}"),
+            }
+        }
+        objects
+    }
+
+    /// What the XBackend and the route say.
+    fn said(spec: Value, cluster_domain: &str) -> (String, String) {
+        let settings = Settings { cluster_domain: cluster_domain.to_owned(), ..Settings::default() };
+        let translation = translate(&objects(spec), &settings);
+        let of =
+            |group: &str, kind: &str| translation.conditions.get(&ObjectRef::new(group, kind, "shop", "pay")).unwrap();
+        let Status::Policy(own) = &**of(EXPERIMENTAL_GROUP, "XBackend") else { panic!("no ancestors") };
+        let Status::Route(route) = &**of("gateway.networking.k8s.io", "HTTPRoute") else { panic!("no parents") };
+        let text = |condition: &Condition| format!("{} {}", condition.status, condition.reason.as_str());
+        let own = own.ancestors.first().map(|one| text(&one.conditions[0])).unwrap_or_default();
+        (own, text(&route.parents[0].conditions[1]))
+    }
+
+    #[test]
+    fn what_is_refused_is_told_of_the_object_and_of_its_routes() {
+        let host = |name: &str| json!({"type": "ExternalHostname", "port": {"number": 80}, "externalHostname": {"hostname": name}});
+        let fine = ("true Accepted".to_owned(), "true ResolvedRefs".to_owned());
+        let refused = ("false UnsupportedValue".to_owned(), "false UnsupportedValue".to_owned());
+        assert_eq!(said(host("db.shop.svc.corp.local"), "cluster.local"), fine);
+        assert_eq!(said(host("db.shop.svc.corp.local"), "corp.local"), refused);
+        assert_eq!(said(host("notcorp.local"), "corp.local"), fine);
+        let mut later = host("api.example.com");
+        later["protocol"] = json!("LATER");
+        assert_eq!(said(later, "cluster.local"), refused);
+        assert_eq!(said(json!({"type": "Later", "port": {"number": 80}}), "cluster.local"), refused);
+    }
+
+    #[test]
+    fn pods_that_were_not_listed_yet_are_not_taken_for_none() {
+        let labels = BTreeMap::from([("app".to_owned(), "pay".to_owned())]);
+        let mut objects = objects(json!({"type": "EndpointSelector", "port": {"number": 80},
+            "endpointSelector": {"matchLabels": labels}}));
+        objects.known_selections = Some(OrdMap::new());
+        let mut translator = Translator::new(Settings::default());
+        assert!(translator.translate(&objects).endpoints.is_empty());
+        let key = ("shop".into(), selection(&labels));
+        objects.known_selections = Some(OrdMap::unit(key, ()));
+        let made = translator.translate(&objects);
+        let backend = BackendName::tcp("shop", service_name("pay"), 80);
+        assert_eq!(made.endpoints.get(&backend).map(|known| known.list.len()), Some(0));
+    }
 }

@@ -1,6 +1,6 @@
 //! All backends of a gateway by name and uid. They outlive routes; never forgets one with a request in flight or in line.
 
-use super::{Backend, Board, Budget, EndpointReport, Limits};
+use super::{Backend, Board, Budget, Limits};
 use crate::memory::Memory;
 use headgate_config::{self as config, BackendName, ByName, Probe, Text};
 use std::{
@@ -99,6 +99,11 @@ impl Known {
     }
 }
 
+/// A host that nobody has asked for yet: its requests wait for the answer.
+fn to_be_found(backend: &BackendName) -> config::Endpoints {
+    config::Endpoints { activation: config::Activation::Waking, ..none(backend) }
+}
+
 /// No endpoints.
 fn none(backend: &BackendName) -> config::Endpoints {
     config::Endpoints { backend: backend.clone(), list: Vec::new(), activation: config::Activation::default() }
@@ -146,7 +151,8 @@ impl Registry {
             drop(known);
             backend.set_config(config, now);
             if is_elsewhere {
-                backend.set_endpoints(&early.unwrap_or_else(|| none(&config.name)), now);
+                let other = if config.hostname.is_some() { to_be_found(&config.name) } else { none(&config.name) };
+                backend.set_endpoints(&early.unwrap_or(other), now);
             }
             return backend;
         }
@@ -155,7 +161,7 @@ impl Registry {
         known.backends.insert(ByName::of(config), Arc::clone(&backend));
         drop(known);
         self.0.shared.board.add(Arc::downgrade(&backend));
-        if let Some(endpoints) = early {
+        if let Some(endpoints) = early.or_else(|| config.hostname.as_ref().map(|_| to_be_found(&config.name))) {
             backend.set_endpoints(&endpoints, now);
         }
         backend
@@ -202,8 +208,9 @@ impl Registry {
         let backend = known.backends.get(name).filter(|_| known.hosts.get(name) == Some(host)).cloned();
         drop(known);
         let Some(backend) = backend else { return };
-        let is_same = |there: &[EndpointReport]| there.iter().map(|one| one.address).eq(found.iter().copied());
-        if is_same(&backend.report().endpoints) {
+        let report = backend.report();
+        let listed = report.endpoints.iter().filter(|one| one.listed).map(|one| one.address);
+        if listed.eq(found.iter().copied()) && report.activation == config::Activation::Ready {
             return;
         }
         let endpoint = |address: &SocketAddr| config::Endpoint { address: *address, ready: true, probe: Probe::Tcp };

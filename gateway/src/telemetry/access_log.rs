@@ -194,11 +194,9 @@ impl Sink {
         if lines.is_empty() {
             return 0;
         }
-        if self.is_torn && self.to.write_all(b"\n").is_ok() {
-            self.is_torn = false;
-        }
         let mut left = lines;
-        let mut failed: Option<std::io::Error> = None;
+        let mut failed = if self.is_torn { self.to.write_all(b"\n").err() } else { None };
+        self.is_torn &= failed.is_some();
         while !left.is_empty() && failed.is_none() {
             match self.to.write(left) {
                 Ok(0) => failed = Some(std::io::ErrorKind::WriteZero.into()),

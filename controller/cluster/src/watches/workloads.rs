@@ -78,21 +78,26 @@ impl Reader<'_> {
     async fn turn_to(&mut self, wanted: &Referred) -> Result<(), Deaf> {
         let mut by_namespace: BTreeMap<&str, BTreeSet<ObjectRef>> = BTreeMap::new();
         let has_pods = self.kind.kind == "Pod";
-        let is_followed = |one: &&ObjectRef| one.group == "apps" || has_pods && selected_labels(one).is_some();
+        let is_followed = |one: &&ObjectRef| one.group == "apps" || has_pods && is_selection(one);
         for one in wanted.iter().filter(is_followed) {
             by_namespace.entry(&one.namespace).or_default().insert(one.clone());
         }
         let gone: Vec<String> =
             self.namespaces.keys().filter(|name| !by_namespace.contains_key(name.as_str())).cloned().collect();
         let left = gone.iter().filter_map(|name| self.namespaces.remove(name));
-        let changes: Vec<ObjectChange> = left
+        let mut changes: Vec<ObjectChange> = left
             .flat_map(|followed| {
                 followed.abort.abort();
-                followed.told.into_keys().map(ObjectChange::Remove)
+                let selections = followed.wanted.into_iter().filter(is_selection);
+                selections.chain(followed.told.into_keys()).map(ObjectChange::Remove)
             })
             .collect();
         for (namespace, wanted) in by_namespace {
-            if self.namespaces.get(namespace).is_none_or(|followed| followed.wanted != wanted) {
+            let followed = self.namespaces.get(namespace);
+            if followed.is_none_or(|followed| followed.wanted != wanted) {
+                let before = followed.into_iter().flat_map(|followed| &followed.wanted);
+                let gone = before.filter(|one| is_selection(one) && !wanted.contains(*one));
+                changes.extend(gone.cloned().map(ObjectChange::Remove));
                 self.follow(namespace, wanted);
             }
         }
@@ -138,6 +143,8 @@ impl Reader<'_> {
                     objects.into_iter().filter_map(|object| followed.read(kind, object, &mut changes)).collect();
                 let gone = followed.told.keys().filter(|name| !now.contains_key(*name)).cloned();
                 changes.extend(gone.map(ObjectChange::Remove));
+                let read = followed.wanted.iter().filter(|one| is_selection(one)).map(object::of_selection);
+                changes.extend(read.map(|one| ObjectChange::Upsert(Arc::new(one))));
                 (followed.told, followed.is_listed) = (now, true);
             }
             Event::Alive => {}
@@ -178,6 +185,11 @@ impl Reader<'_> {
     }
 }
 
+/// Whether it stands for Pods with some labels.
+fn is_selection(object: &ObjectRef) -> bool {
+    selected_labels(object).is_some()
+}
+
 impl Followed {
     /// The object, if it is one that is followed; a change too, unless it is known just so.
     fn read(
@@ -192,15 +204,14 @@ impl Followed {
             object.data.as_object_mut().map(|fields| fields.remove("spec"));
         }
         let before = self.told.get(&name);
-        if let Some(same) =
-            before.filter(|same| object.metadata.resource_version.as_ref() == Some(&same.resource_version))
-        {
-            return Some((name, same.clone()));
-        }
+        let same = before.filter(|same| object.metadata.resource_version.as_ref() == Some(&same.resource_version));
         let labels = object.metadata.labels.as_ref();
         let has = |(key, value): (&String, &String)| labels.is_some_and(|labels| labels.get(key) == Some(value));
         let is_selected = self.selections.iter().any(|wanted| wanted.iter().all(has));
-        let read = Arc::new(object::read(kind, "v1", object, before.map(|before| &**before)));
+        let read = match same {
+            Some(same) => same.clone(),
+            None => Arc::new(object::read(kind, "v1", object, before.map(|before| &**before))),
+        };
         let is_followed = match kind.kind {
             "Pod" => is_selected || workload_of_pod(&read).is_some_and(|workload| self.wanted.contains(&workload)),
             _ => self.wanted.contains(&name),
@@ -208,7 +219,9 @@ impl Followed {
         if !is_followed {
             return None;
         }
-        changes.push(ObjectChange::Upsert(read.clone()));
+        if same.is_none() {
+            changes.push(ObjectChange::Upsert(read.clone()));
+        }
         Some((name, read))
     }
 }

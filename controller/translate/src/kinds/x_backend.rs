@@ -117,11 +117,11 @@ impl XBackend {
 }
 
 fn read_selector(at: &Reader<'_>) -> BTreeMap<String, String> {
-    let mut fields = at.fields();
-    if !fields.has("matchLabels") {
-        at.error("matchLabels is missing", "write matchLabels: with the labels of the Pods");
+    let labels = at.fields().map("matchLabels", Form::LABEL_VALUE);
+    if labels.is_empty() {
+        at.error("has no matchLabels", "write matchLabels: with the labels of the Pods");
     }
-    fields.map("matchLabels", Form::LABEL_VALUE)
+    labels
 }
 
 fn read_hostname(at: &Reader<'_>) -> String {
@@ -194,6 +194,10 @@ mod tests {
             (json!({"type": "EndpointSelector", "port": {"number": 80}}), "endpointSelector is missing"),
             (host(json!({"type": "EndpointSelector"})), "has externalHostname"),
             (host(json!({"port": {}})), "number"),
+            (
+                json!({"type": "EndpointSelector", "port": {"number": 80}, "endpointSelector": {"matchLabels": {}}}),
+                "has no matchLabels",
+            ),
             (host(json!({"externalHostname": {"hostname": "10.0.0.1"}})), "no host outside"),
             (host(json!({"externalHostname": {"hostname": "a.b.svc.cluster.local"}})), "no host outside"),
             (host(json!({"protocol": "HTTP2"})), "HTTP2 goes with TLS"),
