@@ -21,7 +21,7 @@ use rustls::sign::CertifiedKey;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, HashMap},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     rc::Rc,
     sync::{
         Arc, Mutex,
@@ -89,8 +89,8 @@ type IdleSockets = HashMap<PoolKey, Vec<(std::net::TcpStream, Instant)>>;
 
 /// What a core is told. Bounded by what causes it: connections by their limit, the others by operations.
 pub enum Post {
-    /// Serve a socket that another core accepted on this port.
-    Connection(std::net::TcpStream, u16),
+    /// Serve a socket that another core accepted, from there on this port.
+    Connection(std::net::TcpStream, SocketAddr, u16),
     /// Accept on this socket for this port.
     Listen(TcpListener, u16),
     /// Receive datagrams on this socket for this port.
@@ -420,9 +420,9 @@ impl Core {
     }
 
     /// Serves a socket on this core; the connection has been counted in.
-    pub fn spawn_connection(self: &Rc<Self>, socket: TcpStream, port: u16) {
+    pub fn spawn_connection(self: &Rc<Self>, socket: TcpStream, from: SocketAddr, port: u16) {
         self.shard.connection_opened();
-        tokio::task::spawn_local(listen::serve(Counted(self.clone()), socket, port));
+        tokio::task::spawn_local(listen::serve(Counted(self.clone()), socket, from, port));
     }
 
     fn listen(self: &Rc<Self>, listener: TcpListener, port: u16) {
@@ -521,8 +521,8 @@ pub fn run(id: usize, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Post>) {
         core.pool.spawn_reaper(core.shared.limits.upstream_keep_alive);
         while let Some(post) = inbox.recv().await {
             match post {
-                Post::Connection(socket, port) => match TcpStream::from_std(socket) {
-                    Ok(socket) => core.spawn_connection(socket, port),
+                Post::Connection(socket, from, port) => match TcpStream::from_std(socket) {
+                    Ok(socket) => core.spawn_connection(socket, from, port),
                     Err(_) => core.shared.release_connection(core.id),
                 },
                 Post::Listen(listener, port) => core.listen(listener, port),

@@ -237,6 +237,11 @@ impl H1Rx {
         self.decoder.is_done()
     }
 
+    /// Whether it ended, and nothing was read behind it.
+    pub fn is_all(&self) -> bool {
+        self.is_ended() && self.at == self.buf.len()
+    }
+
     /// The stream and what was read of it and not used.
     pub fn into_parts(mut self) -> (SharedIo, Vec<u8>) {
         self.take_parts()
@@ -507,8 +512,13 @@ impl H1Tx {
             Kind::Answer(client) => client.keep_alive,
             Kind::Request => true,
         };
-        let is_whole = self.form == BodyForm::Nothing && self.left.is_none_or(|left| left == 0);
-        goes_on && is_whole && !self.writing && self.out.is_empty()
+        goes_on && self.is_whole()
+    }
+
+    /// Whether all of the message was sent.
+    pub fn is_whole(&self) -> bool {
+        let is_written = self.form == BodyForm::Nothing && self.left.is_none_or(|left| left == 0);
+        is_written && !self.writing && self.out.is_empty()
     }
 }
 

@@ -139,16 +139,16 @@ pub async fn accept_loop(core: Rc<Core>, listener: Rc<tokio::net::TcpListener>, 
     const PAUSE: Duration = Duration::from_millis(20);
     loop {
         match listener.accept().await {
-            Ok((socket, _)) => {
+            Ok((socket, from)) => {
                 let target = core.less_loaded_of_two();
                 if let Err(crowd) = core.shared.admit_connection(target) {
                     core.shared.telemetry.refused_connection(crowd);
                     continue;
                 }
                 if target == core.id {
-                    core.spawn_connection(socket, port);
+                    core.spawn_connection(socket, from, port);
                 } else if let Ok(socket) = socket.into_std() {
-                    core.shared.post(target, Post::Connection(socket, port));
+                    core.shared.post(target, Post::Connection(socket, from, port));
                 } else {
                     core.shared.release_connection(target);
                 }

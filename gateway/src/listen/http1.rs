@@ -11,6 +11,7 @@ use crate::{
     proxy::{self, Down, Left, Served, Tools},
     wait::{Granted, Parked},
 };
+use headgate_config::Scheme;
 use headgate_http1::{HeadReader, Request};
 use headgate_message::{Method, Version};
 use std::{
@@ -32,13 +33,15 @@ pub struct Http1 {
     read: Vec<u8>,
     timer: Timer,
     ear: Ear,
+    /// The client asked for the end of the connection with its last request.
+    is_last: bool,
 }
 
 impl Http1 {
     /// A connection of which `read` was read already.
     pub fn new(core: Counted, io: SharedIo, connection: Connection, read: Vec<u8>) -> Self {
         let ear = Ear::new(&core.bell);
-        Self { core, io, connection: Rc::new(connection), read, timer: Timer::default(), ear }
+        Self { core, io, connection: Rc::new(connection), read, timer: Timer::default(), ear, is_last: false }
     }
 
     /// Serves request after request until nothing comes for a while, one must wait, or the connection is over (`None`).
@@ -75,7 +78,7 @@ impl Http1 {
             match served.take() {
                 None => {}
                 Some(Served::Parked(parked)) => return Some((self, Some(parked))),
-                Some(Served::Done(left)) => match recover(&core, left).await {
+                Some(Served::Done(left)) => match recover(&core, left, self.is_last).await {
                     Recovered::Next(buffer, ended) => (self.read, now) = (buffer, ended),
                     Recovered::Close => {
                         Box::pin(linger(&self.io)).await;
@@ -100,6 +103,7 @@ impl Http1 {
 
     fn down(&mut self, core: &Rc<Core>, request: Request, arrived: Instant) -> Down {
         // A client that asked for another protocol may speak it already: what it sent is no request, whatever the answer is.
+        self.is_last = !request.keep_alive && request.upgrade.is_none() && self.connection.scheme == Scheme::Http;
         let goes_on = request.keep_alive && request.upgrade.is_none() && !core.shared.is_leaving();
         let is_head = request.head.method == Method::Head;
         let buffers = &core.buffers;
@@ -217,12 +221,16 @@ enum Recovered {
     Spent,
 }
 
-/// Makes the connection ready for its next request, if both messages ended exactly.
-async fn recover(core: &Core, left: Left) -> Recovered {
+/// Makes the connection ready for its next request, if both messages ended exactly. One of which the client asked for the end (`is_last`) is closed
+/// at once: whoever asks for that sends nothing more that could destroy the answer. TLS says goodbye first.
+async fn recover(core: &Core, left: Left, is_last: bool) -> Recovered {
     let Left { rx, tx, head, tunnelled, mut ended } = left;
     core.buffers.give_spent(head.fields);
     let (DownRx::H1(mut rx), DownTx::H1(tx)) = (rx, tx) else { return Recovered::Spent };
     if tunnelled || tx.is_aborted() {
+        return Recovered::Spent;
+    }
+    if is_last && tx.is_whole() && rx.is_all() {
         return Recovered::Spent;
     }
     if !tx.is_reusable() {

@@ -75,12 +75,12 @@ type Work = Pin<Box<dyn Future<Output = Option<Pause>>>>;
 /// A connection of HTTP/1 on which nothing happens: its request waits, or there is none.
 type Pause = (http1::Http1, Option<Box<Parked>>);
 
-/// Serves an accepted socket to its end.
+/// Serves a socket that was accepted from there to its end.
 ///
 /// What is awaited here is small, since there may be very many that wait. So it is no `async fn`, which would keep its arguments twice.
-pub fn serve(core: Counted, socket: TcpStream, port: u16) -> impl Future<Output = ()> {
+pub fn serve(core: Counted, socket: TcpStream, from: SocketAddr, port: u16) -> impl Future<Output = ()> {
     // in a box of its own, which is gone once it is known what is spoken
-    let begins = Box::pin(begin(core, socket, port));
+    let begins = Box::pin(begin(core, socket, from, port));
     async move {
         let Some(mut work) = begins.await else { return };
         loop {
@@ -102,8 +102,8 @@ pub fn serve(core: Counted, socket: TcpStream, port: u16) -> impl Future<Output 
     }
 }
 
-async fn begin(core: Counted, mut socket: TcpStream, port: u16) -> Option<Work> {
-    let (Ok(source), Ok(destination)) = (socket.peer_addr(), socket.local_addr()) else { return None };
+async fn begin(core: Counted, mut socket: TcpStream, source: SocketAddr, port: u16) -> Option<Work> {
+    let Ok(destination) = socket.local_addr() else { return None };
     let _ = socket.set_nodelay(true);
     let own = Ends { source: plain(source), destination: plain(destination) };
     let is_proxied = core.shared.proxied.ports.contains(&port);
@@ -261,7 +261,7 @@ mod tests {
     /// Tokio adds about 104 bytes to a future and rounds up to 128.
     #[test]
     fn a_connection_whose_request_waits_is_a_small_task() {
-        let connection = future(|(core, socket, port)| serve(core, socket, port));
+        let connection = future(|(core, socket, from, port)| serve(core, socket, from, port));
         let stream = future(|(core, stream, parked)| workers::wait(core, stream, parked));
         assert!(connection <= 152 && stream <= 152, "{connection} {stream}");
     }
