@@ -3,11 +3,10 @@
 use crate::{
     load::Load,
     objects::{backends, gateway, route},
-    story::{Story, ask, ask_once, open},
+    story::{Story, ask, open, told},
 };
-use headgate_e2e::Answer;
 use serde_json::Value;
-use std::{collections::BTreeSet, net::SocketAddr};
+use std::net::SocketAddr;
 
 const HOST: &str = "shop.example";
 
@@ -147,54 +146,56 @@ spec:
     story.kubectl(&["delete", "ingressclass/e2e-headgate"]).await;
 }
 
-/// Which Pod answered.
-fn pid(answer: &Answer) -> u64 {
-    assert_eq!(answer.status, 200, "{}", answer.text());
-    serde_json::from_str::<Value>(&answer.text()).unwrap()["pid"].as_u64().unwrap()
-}
+/// A Service of both applications.
+const BOTH: &str = "
+---
+apiVersion: v1
+kind: Service
+metadata: {name: both}
+spec:
+  selector: {tier: shop}
+  ports: [{port: 80, targetPort: 8080}]
+";
 
-async fn with_cookie(to: SocketAddr, cookie: &str) -> Answer {
+/// Which application answers who brings a cookie.
+async fn with_cookie(to: SocketAddr, cookie: &str) -> String {
     let mut wire = open(to).await.unwrap();
-    wire.ask(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n\r\n")).await
+    told(&wire.ask(format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nCookie: {cookie}\r\n\r\n")).await)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_is_the_same_at_each_gateway_and_outlives_them() {
     const NAMESPACE: &str = "e2e-session";
     let Some(story) = Story::begin(NAMESPACE).await else { return };
-    let apps = backends().replace("--text, a,", "--output, json,");
-    let rules = r#"[{"backendRefs":[{"name":"a","port":80}],"sessionPersistence":{"cookie":{"name":"stay"}}}]"#;
-    story.apply(&(apps + &gateway(2) + &route(rules))).await;
+    let apps = ["a", "b"].iter().fold(backends(), |apps, name| {
+        apps.replace(&format!("labels: {{app: {name}}}"), &format!("labels: {{app: {name}, tier: shop}}"))
+    });
+    let rules = r#"[{"backendRefs":[{"name":"both","port":80}],"sessionPersistence":{"cookie":{"name":"stay"}}}]"#;
+    story.apply(&(apps + BOTH + &gateway(2) + &route(rules))).await;
     let to = story.address("web").await;
-    story.kubectl(&["scale", "deployment/a", "--replicas=3"]).await;
-    for deployment in ["deployment/web-headgate", "deployment/a"] {
+    for deployment in ["deployment/web-headgate", "deployment/a", "deployment/b"] {
         story.rolled_out(NAMESPACE, deployment).await;
     }
-    story
-        .until("all three are asked", async || {
-            let mut pids = BTreeSet::new();
-            for _ in 0..30 {
-                if let Ok(answer) = ask_once(to, HOST).await
-                    && answer.status == 200
-                {
-                    pids.insert(pid(&answer));
-                }
-            }
-            pids.len() == 3
-        })
-        .await;
+    for name in ["200 a", "200 b"] {
+        story.until_answered(to, HOST, name).await;
+    }
     let first = ask(&mut open(to).await.unwrap(), HOST).await.unwrap();
     let cookie = first.field("set-cookie").and_then(|set| set.split(';').next()).unwrap().to_owned();
     story.until("both gateways are there", async || story.pods("web").await.len() == 2).await;
     for at in story.pods("web").await {
-        for _ in 0..10 {
-            assert_eq!(pid(&with_cookie(at, &cookie).await), pid(&first), "{at}");
+        for _ in 0..20 {
+            assert_eq!(with_cookie(at, &cookie).await, told(&first), "{at}");
         }
     }
 
     story.kubectl(&["rollout", "restart", "deployment/web-headgate"]).await;
     story.rolled_out(NAMESPACE, "deployment/web-headgate").await;
-    for _ in 0..10 {
-        assert_eq!(pid(&with_cookie(to, &cookie).await), pid(&first), "after the gateways were replaced");
+    for _ in 0..20 {
+        assert_eq!(with_cookie(to, &cookie).await, told(&first), "after the gateways were replaced");
     }
+
+    // who was there is gone: another one, and the next cookie holds
+    let (gone, left) = if told(&first) == "200 a" { ("a", "200 b") } else { ("b", "200 a") };
+    story.kubectl(&["scale", &format!("deployment/{gone}"), "--replicas=0"]).await;
+    story.until("it is moved", async || with_cookie(to, &cookie).await == left).await;
 }
