@@ -30,6 +30,7 @@ use std::{
     time::Instant,
 };
 use tokio::{
+    io::{Interest, unix::AsyncFd},
     net::{TcpStream, UdpSocket},
     sync::{
         Semaphore,
@@ -294,7 +295,7 @@ struct KnownTls {
 /// A port that connections are accepted on.
 struct Accepting {
     port: u16,
-    listener: Rc<tokio::net::TcpListener>,
+    listener: Rc<AsyncFd<TcpListener>>,
     task: AbortHandle,
 }
 
@@ -420,13 +421,19 @@ impl Core {
     }
 
     /// Serves a socket on this core; the connection has been counted in.
-    pub fn spawn_connection(self: &Rc<Self>, socket: TcpStream, from: SocketAddr, port: u16) {
+    pub fn spawn_connection(self: &Rc<Self>, socket: std::net::TcpStream, from: SocketAddr, port: u16) {
+        let Ok(socket) = TcpStream::from_std(socket) else { return self.shared.release_connection(self.id) };
         self.shard.connection_opened();
         tokio::task::spawn_local(listen::serve(Counted(self.clone()), socket, from, port));
     }
 
     fn listen(self: &Rc<Self>, listener: TcpListener, port: u16) {
-        match tokio::net::TcpListener::from_std(listener) {
+        #[expect(
+            deprecated,
+            reason = "it is about sockets that are closed meanwhile, and this one is owned; what takes its place is unsafe"
+        )]
+        let registered = AsyncFd::with_interest(listener, Interest::READABLE);
+        match registered {
             Ok(listener) => {
                 let listener = Rc::new(listener);
                 let accepting = listen::accept_loop(self.clone(), listener.clone(), port);
@@ -476,7 +483,7 @@ impl Core {
             Err(error) => tracing::warn!(%error, port, "a listening socket cannot be handed over"),
         };
         for accepting in self.accepting.borrow().iter() {
-            lend(accepting.port, Opened::shared_tcp(&*accepting.listener));
+            lend(accepting.port, Opened::shared_tcp(accepting.listener.get_ref()));
         }
         for receiving in self.receiving.borrow().iter() {
             lend(receiving.number, Opened::shared_udp(&receiving.socket));
@@ -521,10 +528,7 @@ pub fn run(id: usize, shared: Arc<Shared>, mut inbox: UnboundedReceiver<Post>) {
         core.pool.spawn_reaper(core.shared.limits.upstream_keep_alive);
         while let Some(post) = inbox.recv().await {
             match post {
-                Post::Connection(socket, from, port) => match TcpStream::from_std(socket) {
-                    Ok(socket) => core.spawn_connection(socket, from, port),
-                    Err(_) => core.shared.release_connection(core.id),
-                },
+                Post::Connection(socket, from, port) => core.spawn_connection(socket, from, port),
                 Post::Listen(listener, port) => core.listen(listener, port),
                 Post::Receive(socket, port) => core.receive(socket, port),
                 Post::Unlisten(Transport::Tcp, port) => core.unlisten(|p| p == port),

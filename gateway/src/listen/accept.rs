@@ -3,14 +3,17 @@
 use super::inherited::{self, Inherited};
 use crate::core::{Core, Post};
 use headgate_config::Transport;
+#[cfg(not(target_vendor = "apple"))]
+use rustix::net::SocketFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     rc::Rc,
     time::Duration,
 };
+use tokio::io::unix::AsyncFd;
 
 /// A transport and a port, as the API has it.
 pub type Place = (Transport, u16);
@@ -135,10 +138,10 @@ fn bind(transport: Transport, address: SocketAddr) -> io::Result<(Opened, Socket
 }
 
 /// Accepts for ever. Running out of descriptors pauses it, and nothing else (the sockets wait in the backlog).
-pub async fn accept_loop(core: Rc<Core>, listener: Rc<tokio::net::TcpListener>, port: u16) {
+pub async fn accept_loop(core: Rc<Core>, listener: Rc<AsyncFd<TcpListener>>, port: u16) {
     const PAUSE: Duration = Duration::from_millis(20);
     loop {
-        match listener.accept().await {
+        match accept(&listener).await {
             Ok((socket, from)) => {
                 let target = core.less_loaded_of_two();
                 if let Err(crowd) = core.shared.admit_connection(target) {
@@ -147,10 +150,8 @@ pub async fn accept_loop(core: Rc<Core>, listener: Rc<tokio::net::TcpListener>, 
                 }
                 if target == core.id {
                     core.spawn_connection(socket, from, port);
-                } else if let Ok(socket) = socket.into_std() {
-                    core.shared.post(target, Post::Connection(socket, from, port));
                 } else {
-                    core.shared.release_connection(target);
+                    core.shared.post(target, Post::Connection(socket, from, port));
                 }
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -160,6 +161,29 @@ pub async fn accept_loop(core: Rc<Core>, listener: Rc<tokio::net::TcpListener>, 
             }
         }
     }
+}
+
+/// The next connection, which no runtime knows yet: half of them are another core's, and each would be registered here for nothing.
+async fn accept(listener: &AsyncFd<TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    loop {
+        if let Ok(accepted) = listener.readable().await?.try_io(|listener| accept_now(listener.get_ref())) {
+            return accepted;
+        }
+    }
+}
+
+#[cfg(not(target_vendor = "apple"))]
+fn accept_now(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, from) = rustix::net::acceptfrom_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
+    let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+    from.map(|from| (TcpStream::from(socket), from)).ok_or_else(|| io::ErrorKind::ConnectionAborted.into())
+}
+
+/// One call more, where none does both.
+#[cfg(target_vendor = "apple")]
+fn accept_now(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, from) = listener.accept()?;
+    socket.set_nonblocking(true).map(|()| (socket, from))
 }
 
 /// Errors that concern the connection that was to be accepted, not the listener (accept(2)).
