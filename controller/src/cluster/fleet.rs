@@ -13,7 +13,7 @@ use headgate_provision::{Parameters, Seen, Settings, Transport};
 use headgate_status::{Address, Fleet};
 use headgate_translate::{
     conditions::Status,
-    kinds::{Gateway, Listener, ObjectRef, ObjectReference},
+    kinds::{GATEWAY_GROUP, Gateway, Listener, ObjectRef, ObjectReference},
 };
 use imbl::OrdMap;
 use serde_json::Value;
@@ -93,7 +93,9 @@ impl Fleets {
         stock: &Stock,
         snapshot: &Snapshot,
     ) -> Vec<GatewayName> {
-        let said = conditions.iter().filter(|(_, status)| matches!(***status, Status::Gateway(_)));
+        // the other thousands are not looked at: it took half of the time of an edit
+        let first = ObjectRef::new(GATEWAY_GROUP, "Gateway", "", "");
+        let said = conditions.range(first..).take_while(|(_, status)| matches!(***status, Status::Gateway(_)));
         let ours: BTreeSet<GatewayName> = said.map(|(name, _)| gateway_name(name)).collect();
         let gone: Vec<GatewayName> = self.by_gateway.keys().filter(|name| !ours.contains(name)).cloned().collect();
         gone.iter().for_each(|name| drop(self.by_gateway.remove(name)));
