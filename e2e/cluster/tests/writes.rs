@@ -20,6 +20,8 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("tcproutes.gateway.networking.k8s.io/status", &["patch"]),
     ("udproutes.gateway.networking.k8s.io/status", &["patch"]),
     ("backendtlspolicies.gateway.networking.k8s.io/status", &["patch"]),
+    ("xbackends.gateway.networking.x-k8s.io/status", &["patch"]),
+    ("xbackendtrafficpolicies.gateway.networking.x-k8s.io/status", &["patch"]),
     ("functions.core.openfunction.io/status", &["patch"]),
     ("gateways.networking.openfunction.io/status", &["patch"]),
     ("scalingpolicies.headgate.dev/status", &["patch"]),
