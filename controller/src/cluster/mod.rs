@@ -17,7 +17,7 @@ mod workloads;
 mod tests;
 
 pub use fleet::Following;
-pub use references::{referenced, selected_labels, selection};
+pub use references::{referenced, selected_labels};
 pub use shares::{Shares, Touched};
 pub use workloads::workload_of_pod;
 

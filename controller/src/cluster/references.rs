@@ -8,7 +8,7 @@ use headgate_translate::{
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The Secrets and ConfigMaps that Gateways, ListenerSets, policies and XBackends name, whether or not they may, the workloads that
-/// policies scale, and the Pods that XBackends select ([`selection`]).
+/// policies scale, and the Pods that XBackends select ([`selected_labels`]).
 pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
     let mut found = BTreeSet::new();
     for gateway in objects.gateways.values() {
@@ -39,11 +39,11 @@ pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
 }
 
 /// The Pods of a namespace with these labels, under a name that no Pod can have. An object of that name is shown once all of them were.
-pub fn selection(namespace: &str, labels: &BTreeMap<String, String>) -> ObjectRef {
+fn selection(namespace: &str, labels: &BTreeMap<String, String>) -> ObjectRef {
     ObjectRef::new("", "Pod", namespace, &x_backends::selection(labels))
 }
 
-/// The labels of a [`selection`]; `None` for another object.
+/// The labels of such a selection; `None` for another object.
 pub fn selected_labels(object: &ObjectRef) -> Option<BTreeMap<String, String>> {
     let is_it = object.group.is_empty() && object.kind == "Pod" && object.name.contains('=');
     let labels = object.name.as_str().split(',').filter_map(|label| label.split_once('='));

@@ -54,7 +54,7 @@ impl Opened {
         matches!(self, Self::Tcp(_))
     }
 
-    /// The same, of a socket that tokio has.
+    /// The same, of a socket that is in use.
     pub(crate) fn shared_tcp(socket: &impl AsFd) -> io::Result<Self> {
         Ok(Self::Tcp(TcpListener::from(socket.as_fd().try_clone_to_owned()?)))
     }
