@@ -74,7 +74,7 @@ struct Told(Vec<u8>);
 
 #[derive(Serialize, Deserialize)]
 struct Pieces {
-    listeners: Vec<Listener>,
+    listeners: Vec<Arc<Listener>>,
     rules: Vec<Arc<Rule>>,
     backends: Vec<Arc<Backend>>,
     endpoints: Vec<Arc<Endpoints>>,
@@ -100,7 +100,7 @@ impl Told {
         let pieces = Pieces::deserialize(&value)?;
         drop(value);
         let mut snapshot = Snapshot::default();
-        snapshot.listeners.extend(pieces.listeners.into_iter().map(|one| (one.name.clone(), one)));
+        pieces.listeners.into_iter().for_each(|listener| snapshot.insert_listener(listener));
         pieces.rules.into_iter().for_each(|rule| snapshot.insert_rule(rule));
         pieces.backends.into_iter().for_each(|backend| snapshot.insert_backend(backend));
         gateway.publish(snapshot, by_name(Vec::new())).await;

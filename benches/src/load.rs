@@ -142,18 +142,30 @@ impl<'a> Answer<'a> {
 }
 
 /// A connection for one question after the other.
-pub struct Asker {
-    stream: BlockingStream,
+pub struct Asker<S = BlockingStream> {
+    stream: S,
     buffer: Vec<u8>,
 }
 
 impl Asker {
     /// Connects.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = BlockingStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(HANGS))?;
-        Ok(Self { stream, buffer: vec![0; 1024 * 1024] })
+        connect(address).map(Self::on)
+    }
+}
+
+/// A connection whose reads do not hang for ever.
+pub fn connect(address: SocketAddr) -> io::Result<BlockingStream> {
+    let stream = BlockingStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(HANGS))?;
+    Ok(stream)
+}
+
+impl<S: Read + Write> Asker<S> {
+    /// On a connection that there is.
+    pub fn on(stream: S) -> Self {
+        Self { stream, buffer: vec![0; 1024 * 1024] }
     }
 
     /// Asks and waits.

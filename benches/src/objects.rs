@@ -65,6 +65,56 @@ fn route(name: &str, hosts: &str, rules: &str) -> String {
     )
 }
 
+/// Routes of each ListenerSet.
+const ROUTES_PER_SET: usize = 16;
+
+/// Writes `sets` ListenerSets in each of so many namespaces, each with a listener of HTTPS for a host of its own, 16 routes by path and one Service: what `listenerset-load.sh` of
+/// gateway-api-bench makes, with one certificate a namespace. All are on the first port; the Gateway's own listener, which nobody asks, is on the second.
+pub fn write_listener_sets(
+    folder: &Path,
+    namespaces: usize,
+    sets: usize,
+    [port, own]: [u16; 2],
+    endpoint: SocketAddr,
+) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let gateway = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge, namespace: infra}}\nspec:\n  gatewayClassName: headgate\n  \
+         allowedListeners: {{namespaces: {{from: All}}}}\n  listeners: [{{name: own, port: {own}, protocol: HTTP}}]\n"
+    );
+    fs::write(folder.join("gateway.yaml"), gateway)?;
+    for namespace in 0..namespaces {
+        let space = format!("mesh-{namespace}");
+        let made = rcgen::generate_simple_self_signed([format!("*.{space}.example.com")]).map_err(io::Error::other)?;
+        let mut text = format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: ns-cert, namespace: {space}}}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: {:?}\n  tls.key: {:?}\n---\n",
+            made.cert.pem(),
+            made.signing_key.serialize_pem()
+        );
+        for set in 0..sets {
+            let name = format!("app-{set}");
+            let host = format!("{name}.{space}.example.com");
+            let service = service(&name, endpoint).replace("metadata: {", &format!("metadata: {{namespace: {space}, "));
+            text.push_str(&service.replace("metadata:\n", &format!("metadata:\n  namespace: {space}\n")));
+            let _ = write!(
+                text,
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {{name: {name}, namespace: {space}}}\nspec:\n  \
+                 parentRef: {{name: edge, namespace: infra}}\n  listeners: [{{name: {name}, hostname: {host}, port: {port}, protocol: HTTPS, tls: {{certificateRefs: [{{name: ns-cert}}]}}}}]\n---\n"
+            );
+            for route in 0..ROUTES_PER_SET {
+                let _ = write!(
+                    text,
+                    "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}-{route}, namespace: {space}}}\nspec:\n  \
+                     parentRefs: [{{name: {name}, kind: ListenerSet}}]\n  hostnames: [{host}]\n  rules:\n  \
+                     - matches: [{{path: {{type: PathPrefix, value: /{route}}}}}]\n    backendRefs: [{{name: {name}, port: 80}}]\n---\n"
+                );
+            }
+        }
+        fs::write(folder.join(format!("{space}.yaml")), text)?;
+    }
+    Ok(())
+}
+
 /// One route, of which the answers say `x-version: <version>`, with its backend.
 pub fn versioned_route(origin: SocketAddr, version: usize) -> String {
     let rule = format!(

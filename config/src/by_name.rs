@@ -1,6 +1,6 @@
 //! What has a name, as the key of itself: a name more for each would cost as much memory as the rest. Never compares anything but names.
 
-use crate::{Backend, BackendName, Endpoints, Rule, RuleName};
+use crate::{Backend, BackendName, Endpoints, Listener, ListenerName, Rule, RuleName};
 use std::{
     borrow::Borrow,
     cmp::Ordering,
@@ -23,6 +23,14 @@ impl Named for Rule {
     type Name = RuleName;
 
     fn name(&self) -> &RuleName {
+        &self.name
+    }
+}
+
+impl Named for Listener {
+    type Name = ListenerName;
+
+    fn name(&self) -> &ListenerName {
         &self.name
     }
 }
@@ -52,6 +60,11 @@ impl<T> ByName<T> {
     pub fn of(thing: &Arc<T>) -> Self {
         Self(Arc::clone(thing))
     }
+
+    /// The thing.
+    pub fn thing(&self) -> &Arc<T> {
+        &self.0
+    }
 }
 
 impl<T> Clone for ByName<T> {
@@ -68,19 +81,19 @@ impl<T: Named> Deref for ByName<T> {
     }
 }
 
-impl Borrow<RuleName> for ByName<Rule> {
+impl<T: Named<Name = RuleName>> Borrow<RuleName> for ByName<T> {
     fn borrow(&self) -> &RuleName {
         self
     }
 }
 
-impl Borrow<BackendName> for ByName<Backend> {
-    fn borrow(&self) -> &BackendName {
+impl<T: Named<Name = ListenerName>> Borrow<ListenerName> for ByName<T> {
+    fn borrow(&self) -> &ListenerName {
         self
     }
 }
 
-impl Borrow<BackendName> for ByName<Endpoints> {
+impl<T: Named<Name = BackendName>> Borrow<BackendName> for ByName<T> {
     fn borrow(&self) -> &BackendName {
         self
     }

@@ -3,7 +3,7 @@
 use crate::{Backend, BackendName, ByName, Listener, ListenerName, Named, Rule, RuleName};
 use imbl::{OrdMap, ordmap::DiffItem};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{fmt, sync::Arc};
 
 /// Counts published Snapshots of one publisher, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ impl fmt::Display for Version {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
     /// Listeners by name.
-    pub listeners: BTreeMap<ListenerName, Listener>,
+    pub listeners: OrdMap<ByName<Listener>, Arc<Listener>>,
     /// Rules by name.
     pub rules: OrdMap<ByName<Rule>, Arc<Rule>>,
     /// Backends by name: each that an arm or a mirror names, and revisions that are being proved or closed.
@@ -37,7 +37,7 @@ pub struct Change {
     /// What it makes.
     pub to: Version,
     /// Listeners new or changed.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<Arc<Listener>>,
     /// Rules new or changed.
     pub rules: Vec<Arc<Rule>>,
     /// Backends new or changed.
@@ -59,6 +59,11 @@ pub struct Removes {
 }
 
 impl Snapshot {
+    /// Adds a listener, or puts it in place of the one of that name.
+    pub fn insert_listener(&mut self, listener: Arc<Listener>) {
+        self.listeners.insert(ByName::of(&listener), listener);
+    }
+
     /// Adds a rule, or puts it in place of the one of that name.
     pub fn insert_rule(&mut self, rule: Arc<Rule>) {
         self.rules.insert(ByName::of(&rule), rule);
@@ -73,25 +78,20 @@ impl Snapshot {
     pub fn change_to(&self, next: &Self, from: Version, to: Version) -> Change {
         let (rules, removed_rules) = difference(&self.rules, &next.rules);
         let (backends, removed_backends) = difference(&self.backends, &next.backends);
-        let new = |listener: &&Listener| self.listeners.get(&listener.name) != Some(listener);
-        let gone = |name: &&ListenerName| !next.listeners.contains_key(*name);
+        let (listeners, removed_listeners) = difference(&self.listeners, &next.listeners);
         Change {
             from,
             to,
-            listeners: next.listeners.values().filter(new).cloned().collect(),
+            listeners,
             rules,
             backends,
-            removes: Removes {
-                listeners: self.listeners.keys().filter(gone).cloned().collect(),
-                rules: removed_rules,
-                backends: removed_backends,
-            },
+            removes: Removes { listeners: removed_listeners, rules: removed_rules, backends: removed_backends },
         }
     }
 
     /// Applies a difference; the caller has checked that `change.from` is the version of `self`.
     pub fn apply(&mut self, change: Change) {
-        self.listeners.extend(change.listeners.into_iter().map(|l| (l.name.clone(), l)));
+        change.listeners.into_iter().for_each(|listener| self.insert_listener(listener));
         change.rules.into_iter().for_each(|rule| self.insert_rule(rule));
         change.backends.into_iter().for_each(|backend| self.insert_backend(backend));
         change.removes.listeners.iter().for_each(|name| drop(self.listeners.remove(name)));

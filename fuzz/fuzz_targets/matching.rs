@@ -23,7 +23,7 @@ fuzz_target!(|text: &str| {
     let rules = rules.lines().take(RULES_MAX).enumerate().filter_map(|(at, line)| rule(at, line, &listener.name));
     let mut snapshot = Snapshot::default();
     rules.for_each(|rule| snapshot.insert_rule(rule.into()));
-    snapshot.listeners.insert(listener.name.clone(), listener);
+    snapshot.insert_listener(listener.into());
     let table: Table<()> = Table::compile(&snapshot, Version(1), None, |_| ()).table;
 
     let explained = table.explain(PORT, &request.head);

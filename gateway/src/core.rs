@@ -46,9 +46,9 @@ pub struct Active {
     /// The compiled routes.
     pub table: Table<Arc<Backend>>,
     /// The compiled TLS.
-    pub tls: TlsTable,
+    pub tls: Arc<TlsTable>,
     /// What is shown to endpoints.
-    pub identities: Identities,
+    pub identities: Arc<Identities>,
 }
 
 /// What all cores share.

@@ -10,9 +10,11 @@ use crate::{
         tls::{TlsCache, TlsTable},
     },
 };
-use headgate_config::{Action, Certificate, CertificateName, Filter, ListenerName, Rule, Snapshot, Transport, Version};
+use headgate_config::{
+    Action, BackendName, Certificate, CertificateName, Filter, ListenerName, Rule, Snapshot, Transport, Version,
+};
 use headgate_routing::{Port, Table};
-use imbl::ordmap::DiffItem;
+use imbl::{OrdMap, ordmap::DiffItem};
 use std::{
     collections::{BTreeMap, HashSet},
     io,
@@ -58,6 +60,9 @@ pub struct Subscriber {
     version: Version,
     published: Published,
     tls: TlsCache,
+    sealed: Sealed,
+    /// Names of rules and backends that went since the series of all were looked at.
+    gone: usize,
     inventory: Inventory,
     retired: Vec<Arc<Active>>,
     next_core: usize,
@@ -66,6 +71,32 @@ pub struct Subscriber {
     /// Ports that somebody else has, each with what was told of it.
     taken: BTreeMap<Place, String>,
     ports_are: Ports,
+}
+
+/// What certificates make of the listeners. Versions share it where neither differs.
+#[derive(Default)]
+struct Sealed {
+    tls: Arc<TlsTable>,
+    identities: Arc<Identities>,
+    problems: Vec<String>,
+}
+
+impl Sealed {
+    fn compile(snapshot: &Snapshot, certificates: &Certificates, cache: &mut TlsCache) -> Self {
+        let (tls, of_listeners) = TlsTable::compile(snapshot, certificates, cache);
+        let (identities, of_identities) = Identities::compile(snapshot, certificates);
+        let of_listeners = of_listeners.iter().map(|(listener, why)| listener_problem(listener, why));
+        let problems = of_listeners.chain(of_identities).collect();
+        Self { tls: Arc::new(tls), identities: Arc::new(identities), problems }
+    }
+}
+
+/// The keys that only the first map has.
+fn removed<'m, K: Ord, V: PartialEq>(before: &'m OrdMap<K, V>, now: &'m OrdMap<K, V>) -> impl Iterator<Item = &'m K> {
+    before.diff(now).filter_map(|item| match item {
+        DiffItem::Remove(key, _) => Some(key),
+        DiffItem::Add(..) | DiffItem::Update { .. } => None,
+    })
 }
 
 /// Whether ports are opened and closed by what the routes say.
@@ -93,6 +124,8 @@ impl Subscriber {
             version: Version::default(),
             published: Published::default(),
             tls: TlsCache::default(),
+            sealed: Sealed::default(),
+            gone: 0,
             inventory: Inventory::new(inherited),
             retired: Vec::new(),
             next_core: 0,
@@ -110,6 +143,9 @@ impl Subscriber {
         }
         self.version = Version(self.version.0 + 1);
         let before = std::mem::replace(&mut self.snapshot, snapshot);
+        if before.listeners != self.snapshot.listeners || self.certificates != *certificates {
+            self.sealed = Sealed::compile(&self.snapshot, certificates, &mut self.tls);
+        }
         let published = self.swap(certificates);
         self.forget_what_is_gone(&before);
         published
@@ -138,11 +174,9 @@ impl Subscriber {
         let compiled = Table::<Arc<Backend>>::compile(&self.snapshot, self.version, Some(&previous.table), |backend| {
             registry.get_or_insert(backend, now)
         });
-        let (tls, tls_problems) = TlsTable::compile(&self.snapshot, certificates, &mut self.tls);
-        let (identities, identity_problems) = Identities::compile(&self.snapshot, certificates);
-        let mut problems: Vec<String> = compiled.problems.iter().map(ToString::to_string).collect();
-        problems.extend(tls_problems.iter().map(|(listener, why)| listener_problem(listener, why)));
-        problems.extend(identity_problems);
+        let Sealed { tls, identities, problems: of_keys } = &self.sealed;
+        let (tls, identities) = (Arc::clone(tls), Arc::clone(identities));
+        let problems = compiled.problems.iter().map(ToString::to_string).chain(of_keys.iter().cloned()).collect();
         let wanted: Vec<Place> = compiled.table.ports().map(place).collect();
 
         self.shared.active.store(Arc::new(Active { version: self.version, table: compiled.table, tls, identities }));
@@ -186,18 +220,27 @@ impl Subscriber {
         self.published.clone()
     }
 
-    /// Backends and series of which the names are gone. Most versions take no name away, and cost nothing here.
-    fn forget_what_is_gone(&self, before: &Snapshot) {
+    /// Backends and series of which the names are gone. A request that is under way may bring a series back, so that all are looked at
+    /// once as many names went as are a part of them.
+    fn forget_what_is_gone(&mut self, before: &Snapshot) {
+        const PART: usize = 16;
         let Snapshot { rules, backends, .. } = &self.snapshot;
-        let without_backends = before.backends.diff(backends).any(|item| matches!(item, DiffItem::Remove(..)));
-        let without_rules = before.rules.diff(rules).any(|item| matches!(item, DiffItem::Remove(..)));
-        if without_backends {
-            self.shared.registry.retain(|name| backends.contains_key(name));
+        let rules_gone: HashSet<String> = removed(&before.rules, rules).map(|name| name.to_string()).collect();
+        let backends_gone: Vec<&BackendName> = removed(&before.backends, backends).map(|name| &**name).collect();
+        self.gone += rules_gone.len() + backends_gone.len();
+        if rules_gone.is_empty() && backends_gone.is_empty() {
+            return;
         }
-        if without_rules || without_backends {
+        self.shared.registry.retire(&backends_gone);
+        let telemetry = &self.shared.telemetry;
+        if self.gone * PART < rules.len() + backends.len() {
+            let backends_gone: HashSet<String> = backends_gone.iter().map(ToString::to_string).collect();
+            telemetry.retain(|rule| !rules_gone.contains(rule), |backend| !backends_gone.contains(backend));
+        } else {
+            self.gone = 0;
             let rules: HashSet<String> = rules.keys().map(ToString::to_string).collect();
             let backends: HashSet<String> = backends.keys().map(ToString::to_string).collect();
-            self.shared.telemetry.retain(|rule| rules.contains(rule), |backend| backends.contains(backend));
+            telemetry.retain(|rule| rules.contains(rule), |backend| backends.contains(backend));
         }
     }
 

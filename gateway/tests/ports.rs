@@ -34,14 +34,16 @@ fn listening(port: u16) -> Snapshot {
     let name =
         ListenerName { namespace: "default".into(), gateway: "edge".into(), set: "".into(), section: "http".into() };
     let listener = Listener {
-        name: name.clone(),
+        name,
         port,
         protocol: Protocol::Http,
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
     };
-    Snapshot { listeners: [(name, listener)].into(), ..Snapshot::default() }
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_listener(listener.into());
+    snapshot
 }
 
 fn free_port() -> u16 {

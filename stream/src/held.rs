@@ -8,9 +8,7 @@ use crate::{
     wire,
 };
 use bytes::Bytes;
-use headgate_config::{
-    Backend, BackendName, ByName, Certificate, CertificateName, Endpoints, Listener, Redacted, Snapshot,
-};
+use headgate_config::{Backend, BackendName, ByName, Certificate, CertificateName, Endpoints, Redacted, Snapshot};
 use imbl::{OrdMap, ordmap::DiffItem};
 use prost::Message;
 use std::{collections::HashMap, sync::Arc};
@@ -150,7 +148,7 @@ impl Held {
         match piece {
             Piece::Rule(rule) => self.snapshot.insert_rule(rule.clone()),
             Piece::Backend(backend) => self.snapshot.insert_backend(backend.clone()),
-            Piece::Listener(one) => drop(self.snapshot.listeners.insert(one.name.clone(), Listener::clone(one))),
+            Piece::Listener(listener) => self.snapshot.insert_listener(listener.clone()),
         }
     }
 

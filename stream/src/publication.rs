@@ -143,16 +143,11 @@ fn insert(pieces: &mut OrdMap<Digest, Piece>, piece: Piece) {
 fn changes<'s>(old: &'s Snapshot, new: &'s Snapshot) -> impl Iterator<Item = (Option<Piece>, Option<Piece>)> {
     let rule = |rule: &Arc<_>| Piece::Rule(Arc::clone(rule));
     let backend = |backend: &Arc<_>| Piece::Backend(Arc::clone(backend));
-    let listener = |listener: &headgate_config::Listener| Piece::Listener(Arc::new(listener.clone()));
-    let gone = |name: &&_| !new.listeners.contains_key(*name);
-    let removed = old.listeners.keys().filter(gone).map(move |name| (old.listeners.get(name).map(listener), None));
-    let changed = new.listeners.iter().filter_map(move |(name, now)| {
-        let before = old.listeners.get(name);
-        (before != Some(now)).then(|| (before.map(listener), Some(listener(now))))
-    });
+    let listener = |listener: &Arc<_>| Piece::Listener(Arc::clone(listener));
+    let listeners = old.listeners.diff(&new.listeners).map(move |item| both(item, listener));
     let rules = old.rules.diff(&new.rules).map(move |item| both(item, rule));
     let backends = old.backends.diff(&new.backends).map(move |item| both(item, backend));
-    removed.chain(changed).chain(rules).chain(backends)
+    listeners.chain(rules).chain(backends)
 }
 
 fn both<K, V>(item: DiffItem<'_, '_, K, V>, piece: impl Fn(&V) -> Piece) -> (Option<Piece>, Option<Piece>) {

@@ -7,6 +7,8 @@ mod paced;
 mod socket;
 mod streams;
 
+pub use socket::tls_asker;
+
 use crate::{load::Clients, peers::Running, process};
 use std::{
     io,

@@ -2,7 +2,7 @@
 
 use super::{Ask, Work, fresh::closing};
 use crate::{
-    load,
+    load::{self, Asker},
     origin::{UPGRADE_ANSWER, UPGRADE_FIELDS},
     peers::Ports,
 };
@@ -251,6 +251,14 @@ async fn echo(stream: &mut Box<dyn Stream>, buffer: &mut [u8]) -> io::Result<()>
     stream.write_all(frame).await?;
     stream.read_exact(frame).await?;
     if frame[0] == 0x82 { Ok(()) } else { Err(io::Error::other("another message came back")) }
+}
+
+/// A TLS connection for one question after the other.
+pub fn tls_asker(to: SocketAddr, host: &str) -> io::Result<Asker<impl io::Read + io::Write + use<>>> {
+    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+    let config = client_config(Work::Tls(1))?;
+    let session = rustls::ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
+    Ok(Asker::on(rustls::StreamOwned::new(session, load::connect(to)?)))
 }
 
 fn client_config(work: Work) -> io::Result<ClientConfig> {

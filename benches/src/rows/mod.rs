@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod cold;
 pub mod cores;
 pub mod instructions;
+pub mod listener_sets;
 pub mod load;
 pub mod parked;
 pub mod peers;

@@ -309,7 +309,8 @@ impl One {
 /// The ports of each Gateway that listeners serve, those of ListenerSets included.
 fn ports(snapshot: &Snapshot) -> BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> {
     let mut ports: BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> = BTreeMap::new();
-    for (name, listener) in &snapshot.listeners {
+    for listener in snapshot.listeners.values() {
+        let name = &listener.name;
         let gateway = GatewayName { namespace: name.namespace.to_string(), name: name.gateway.to_string() };
         let transport = match listener.protocol.transport() {
             headgate_config::Transport::Tcp => Transport::Tcp,

@@ -53,7 +53,7 @@ impl Shares {
     /// Puts into each share what differs, and names those.
     fn touch(&mut self, before: &Snapshot, next: &Snapshot) -> BTreeSet<GatewayName> {
         let mut touched = BTreeSet::new();
-        self.take_listeners(&before.listeners, next, &mut touched);
+        self.take_listeners(&before.listeners, &next.listeners, &mut touched);
         for item in before.rules.diff(&next.rules) {
             let (old, new) = match item {
                 DiffItem::Add(_, new) => (None, Some(new)),
@@ -82,18 +82,18 @@ impl Shares {
 
     fn take_listeners(
         &mut self,
-        before: &BTreeMap<ListenerName, Listener>,
-        next: &Snapshot,
+        before: &OrdMap<ByName<Listener>, Arc<Listener>>,
+        next: &OrdMap<ByName<Listener>, Arc<Listener>>,
         touched: &mut BTreeSet<GatewayName>,
     ) {
-        for name in before.keys().filter(|name| !next.listeners.contains_key(*name)) {
+        for item in before.diff(next) {
+            let (DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } | DiffItem::Remove(name, _)) = item;
             let gateway = gateway_of(name);
-            self.share(gateway.clone()).snapshot.listeners.remove(name);
-            touched.insert(gateway);
-        }
-        for (name, listener) in next.listeners.iter().filter(|(name, listener)| before.get(*name) != Some(listener)) {
-            let gateway = gateway_of(name);
-            self.share(gateway.clone()).snapshot.listeners.insert(name.clone(), listener.clone());
+            let listeners = &mut self.share(gateway.clone()).snapshot.listeners;
+            match next.get(name) {
+                Some(listener) => drop(listeners.insert(name.clone(), listener.clone())),
+                None => drop(listeners.remove::<ListenerName>(name)),
+            }
             touched.insert(gateway);
         }
     }

@@ -299,7 +299,8 @@ impl Few<'_, '_> {
     }
 
     fn gateways(&mut self, done: &mut Translation, attached: &HashMap<(Key, usize), u32>) {
-        done.snapshot.listeners.clear();
+        // those that say the same are the same, so that nobody compares them again
+        let before = std::mem::take(&mut done.snapshot.listeners);
         done.certificates.clear();
         for view in &self.around.gateways.views {
             let meta = &view.gateway.meta;
@@ -310,7 +311,8 @@ impl Few<'_, '_> {
             for listener in &view.listeners {
                 let serving = listener.serves().then(|| listener.to_config(view.backend_certificate.as_ref()));
                 if let Some(serving) = serving.flatten() {
-                    done.snapshot.listeners.insert(listener.name.clone(), serving);
+                    let same = before.get(&listener.name).filter(|before| ***before == serving).cloned();
+                    done.snapshot.insert_listener(same.unwrap_or_else(|| Arc::new(serving)));
                     done.certificates.extend(listener.certificates.iter().cloned());
                 }
             }
@@ -318,6 +320,9 @@ impl Few<'_, '_> {
             let attached: Vec<u32> = (0..view.listeners.len()).map(routes).collect();
             self.said.insert(object, Status::Gateway(gateway_status(view, &attached)));
             self.listener_sets(view, &attached);
+        }
+        if done.snapshot.listeners == before {
+            done.snapshot.listeners = before;
         }
         self.sets_without_gateway();
         done.certificates.sort_by(|a, b| a.name.cmp(&b.name));

@@ -108,7 +108,7 @@ fn snapshot(n: usize, rule: impl Fn(usize) -> (String, PathMatch)) -> Snapshot {
         backend_certificate: None,
     };
     let mut snapshot = Snapshot::default();
-    snapshot.listeners.insert(name.clone(), listener);
+    snapshot.insert_listener(listener.into());
     for at in 0..n {
         let (host, path) = rule(at);
         let backend = backend(at);

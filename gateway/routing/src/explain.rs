@@ -152,7 +152,8 @@ impl<B> Table<B> {
 
         let mut matching = Vec::new();
         let mut missing = Vec::new();
-        for entry in self.entries(number).filter(|entry| entry.takes_host(head.host())) {
+        let here = self.entries().filter(|(on, _)| *on == number).map(|(_, entry)| entry);
+        for entry in here.filter(|entry| entry.takes_host(head.host())) {
             explanation.verdict = Verdict::NoMatch;
             match entry.failing(head) {
                 None => matching.push((entry.rank(), entry)),

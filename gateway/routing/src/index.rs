@@ -2,124 +2,204 @@
 //!
 //! Hosts are looked up from the most specific to the least, and of a host's paths exact ones before expressions before
 //! prefixes by length: the order of the first two fields of `Rank`. What has the same key is one group, sorted by `Rank`.
+//!
+//! Hosts stand in shards by their hash, so that an edit makes a few hundred entries anew however many there are, and a request
+//! looks at little more memory than if all stood in one.
 
 use crate::{
-    CompiledRule, Failed, Problem,
-    listeners::{ListenerNumbers, Listeners, suffixes},
-    texts::Texts,
+    CompiledRule, Failed,
+    grounds::{Grounds, Place, owner},
+    listeners::suffixes,
+    shard::{Candidate, Group, HostIndex, Shard},
+    texts,
 };
-use headgate_config::{Attachment, HostPattern, Listener, ListenerName, PathMatch};
+use foldhash::fast::RandomState;
 use headgate_message::RequestHead;
-use std::{cmp::Reverse, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
-/// The index. Rules are known by their number in the Table.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    /// By the number of the listener, from 0: the rules that declare no hostname there.
-    any: Box<[Option<HostIndex>]>,
-    /// By twice the number of the listener for a host, by one more for a suffix.
-    hosts: Texts<HostIndex>,
-    /// By twice the number of the host for an exact path, by one more for a prefix without its trailing slash.
-    paths: Texts<Group>,
-    /// Lengths of prefixes.
-    lengths: Box<[u32]>,
-    candidates: Box<[Candidate]>,
-    /// Effective patterns that are narrower than what listener and route both match.
-    narrow: Box<[HostPattern]>,
+/// Entries that a shard has on average when all are made anew: between half of it and it.
+const ENTRIES: usize = 128;
+/// All are made anew when the average has grown or shrunk by so much.
+const GROWN: usize = 2;
+const SHRUNK: usize = 4;
+
+/// The index.
+#[derive(Debug)]
+pub(crate) struct Index<B> {
+    /// The same in all versions, as shards are shared.
+    hasher: RandomState,
+    /// A power of two.
+    shards: Box<[Arc<Shard<B>>]>,
+    entries: usize,
 }
 
-/// What is known of the paths of one host.
-#[derive(Debug, Default)]
-struct HostIndex {
-    number: u32,
-    has_exact: bool,
-    /// Of the prefix `/`.
-    root: Group,
-    expressions: Group,
-    /// The lengths that prefixes have, longest first; those of `/` not among them. So a path with 1,000 slashes costs no
-    /// more look-ups than there are lengths.
-    lengths: Group,
+/// What one version has and another has not, or has otherwise. A rule may be in both lists.
+#[derive(Debug)]
+pub(crate) struct Edit<B> {
+    pub(crate) gone: Vec<Arc<CompiledRule<B>>>,
+    pub(crate) come: Vec<Arc<CompiledRule<B>>>,
 }
 
-/// A part of a list.
-#[derive(Clone, Copy, Debug, Default)]
-struct Group {
-    start: u32,
-    len: u32,
+impl<B> Default for Index<B> {
+    fn default() -> Self {
+        Self { hasher: RandomState::default(), shards: Box::default(), entries: 0 }
+    }
 }
-
-/// A match of a rule under one key.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    rule: u32,
-    at: u32,
-    /// Index in `narrow`, or `WIDE`.
-    narrow: u32,
-    /// Nothing but host and path is asked.
-    plain: bool,
-}
-
-const WIDE: u32 = u32::MAX;
 
 /// What a look-up finds.
-pub(crate) enum Hit<'t> {
-    /// The rule's number, the index of its match, the length in bytes of what it takes of the path, and whether that is a prefix.
-    Rule { rule: u32, at: usize, taken: usize, is_prefix: bool },
+pub(crate) enum Hit<'t, B> {
+    /// The rule, the index of its match, the length in bytes of what it takes of the path, and whether that is a prefix.
+    Rule { rule: &'t Arc<CompiledRule<B>>, at: usize, taken: usize, is_prefix: bool },
     /// No rule; the nearest to one failed in this part.
     Failed(Failed<'t>),
     /// No rule of this listener says this host.
     NoHost,
 }
 
-impl Index {
+impl<B> Index<B> {
     /// The rule that takes a request on a listener.
-    pub(crate) fn find<'t, B>(
-        &'t self,
-        rules: &'t [Arc<CompiledRule<B>>],
-        listener: u32,
-        head: &RequestHead,
-    ) -> Hit<'t> {
-        let mut search = Search { index: self, rules, head, path: head.path_bytes(), failed: Failed::Path };
+    pub(crate) fn find<'t>(&'t self, tag: u32, head: &RequestHead) -> Hit<'t, B> {
+        let mut failed = Failed::Path;
         let mut any_host = false;
-        for host in self.hosts(listener, head.host_bytes()) {
+        for (shard, host) in self.hosts(tag, head.host_bytes()) {
             any_host = true;
+            let mut search = Search { shard, head, path: head.path_bytes(), failed };
             if let Some(hit) = search.host(host) {
                 return hit;
             }
+            failed = search.failed;
         }
-        if any_host { Hit::Failed(search.failed) } else { Hit::NoHost }
+        if any_host { Hit::Failed(failed) } else { Hit::NoHost }
     }
 
-    /// The number of the rule that takes a connection for a server name on a listener of the transport layer.
-    pub(crate) fn find_named(&self, listener: u32, name: &str) -> Option<u32> {
-        let holds = |candidate: &&Candidate| {
-            let narrow = self.narrow.get(candidate.narrow as usize);
-            narrow.is_none_or(|pattern| pattern.takes(name))
-        };
-        self.hosts(listener, name.as_bytes())
-            .find_map(|host| Some(host.root.of(&self.candidates).iter().find(holds)?.rule))
+    /// The rule that takes a connection for a server name on a listener of the transport layer.
+    pub(crate) fn find_named(&self, tag: u32, name: &str) -> Option<&Arc<CompiledRule<B>>> {
+        self.hosts(tag, name.as_bytes()).find_map(|(shard, host)| {
+            let holds = |candidate: &&Candidate<B>| candidate.narrow(shard).is_none_or(|pattern| pattern.takes(name));
+            Some(&host.root.of(&shard.candidates).iter().find(holds)?.rule)
+        })
     }
 
     /// From the most specific to the least.
-    fn hosts<'t>(&'t self, listener: u32, host: &'t [u8]) -> impl Iterator<Item = &'t HostIndex> {
-        let exact = self.hosts.get(2 * listener, host);
-        let wildcards = suffixes(host).filter_map(move |suffix| self.hosts.get(2 * listener + 1, suffix));
-        exact.into_iter().chain(wildcards).chain(&self.any[listener as usize])
+    fn hosts<'t, 'h>(
+        &'t self,
+        tag: u32,
+        host: &'h [u8],
+    ) -> impl Iterator<Item = (&'t Shard<B>, &'t HostIndex)> + use<'t, 'h, B> {
+        let exact = self.host(owner::exact(tag), host);
+        let wildcards = suffixes(host).filter_map(move |suffix| self.host(owner::wildcard(tag), suffix));
+        let any = std::iter::once_with(move || self.host(owner::any(tag), b"")).flatten();
+        exact.into_iter().chain(wildcards).chain(any)
+    }
+
+    fn host(&self, owner: u32, text: &[u8]) -> Option<(&Shard<B>, &HostIndex)> {
+        let hash = texts::hash(&self.hasher, owner, text);
+        let shard = self.shards.get(number(hash, self.shards.len()))?;
+        Some((shard, shard.host(hash, owner, text)?))
+    }
+}
+
+/// Which of the shards something is in. Tables of a shard use the lowest and the highest bits of the hash.
+fn number(hash: u64, shards: usize) -> usize {
+    (hash >> 24) as usize & shards.wrapping_sub(1)
+}
+
+impl<B> Index<B> {
+    /// The index after an edit. `rules` are all of the new version, which are gone through only where the number of shards is to be another.
+    pub(crate) fn after<'r>(
+        &self,
+        edit: &Edit<B>,
+        before: &Grounds<'_>,
+        now: &Grounds<'_>,
+        rules: impl Iterator<Item = &'r Arc<CompiledRule<B>>>,
+    ) -> Self
+    where
+        B: 'r,
+    {
+        let sum = |rules: &[Arc<CompiledRule<B>>], on: &Grounds<'_>| {
+            rules.iter().map(|rule| on.count(rule.config())).sum::<usize>()
+        };
+        let entries = (self.entries + sum(&edit.come, now)).saturating_sub(sum(&edit.gone, before));
+        let fits = entries <= self.shards.len() * ENTRIES * GROWN
+            && (self.shards.len() == 1 || entries >= self.shards.len() * ENTRIES / SHRUNK);
+        if !fits {
+            return self.anew(entries, now, rules);
+        }
+        let mut touched: BTreeMap<usize, Edit<B>> = BTreeMap::new();
+        let mut touch = |rule: &Arc<CompiledRule<B>>, on: &Grounds<'_>, list: fn(&mut Edit<B>) -> &mut Vec<_>| {
+            for place in on.places(rule.config()) {
+                let list = list(touched.entry(self.number(&place)).or_default());
+                if list.last().is_none_or(|last| !Arc::ptr_eq(last, rule)) {
+                    list.push(Arc::clone(rule));
+                }
+            }
+        };
+        edit.gone.iter().for_each(|rule| touch(rule, before, |edit| &mut edit.gone));
+        edit.come.iter().for_each(|rule| touch(rule, now, |edit| &mut edit.come));
+        let mut shards = self.shards.clone();
+        for (number, edit) in touched {
+            let gone: HashSet<_> = edit.gone.iter().map(Arc::as_ptr).collect();
+            let stay = self.shards[number].rules().into_iter().filter(|rule| !gone.contains(&Arc::as_ptr(rule)));
+            let all = stay.chain(&edit.come);
+            let here = |place: &Place<'_>| self.number(place) == number;
+            shards[number] = Arc::new(Shard::make(all, now, &self.hasher, here));
+        }
+        Self { hasher: self.hasher.clone(), shards, entries }
+    }
+
+    /// All shards, as many as fit so many entries.
+    fn anew<'r>(
+        &self,
+        entries: usize,
+        grounds: &Grounds<'_>,
+        rules: impl Iterator<Item = &'r Arc<CompiledRule<B>>>,
+    ) -> Self
+    where
+        B: 'r,
+    {
+        let count = entries.div_ceil(ENTRIES).next_power_of_two();
+        let mut parts: Vec<Vec<&Arc<CompiledRule<B>>>> = vec![Vec::new(); count];
+        let number = |place: &Place<'_>| number(texts::hash(&self.hasher, place.owner, place.text()), count);
+        for rule in rules {
+            for place in grounds.places(rule.config()) {
+                let part = &mut parts[number(&place)];
+                if part.last().is_none_or(|last| !Arc::ptr_eq(last, rule)) {
+                    part.push(rule);
+                }
+            }
+        }
+        let make = |(at, rules): (usize, Vec<&Arc<CompiledRule<B>>>)| {
+            Arc::new(Shard::make(rules.into_iter(), grounds, &self.hasher, |place| number(place) == at))
+        };
+        let shards = parts.into_iter().enumerate().map(make).collect();
+        Self { hasher: self.hasher.clone(), shards, entries }
+    }
+
+    fn number(&self, place: &Place<'_>) -> usize {
+        number(texts::hash(&self.hasher, place.owner, place.text()), self.shards.len())
+    }
+}
+
+impl<B> Default for Edit<B> {
+    fn default() -> Self {
+        Self { gone: Vec::new(), come: Vec::new() }
     }
 }
 
 struct Search<'t, 'h, B> {
-    index: &'t Index,
-    rules: &'t [Arc<CompiledRule<B>>],
+    shard: &'t Shard<B>,
     head: &'h RequestHead,
     path: &'h [u8],
     failed: Failed<'t>,
 }
 
 impl<'t, B> Search<'t, '_, B> {
-    fn host(&mut self, host: &HostIndex) -> Option<Hit<'t>> {
+    fn host(&mut self, host: &HostIndex) -> Option<Hit<'t, B>> {
         let path = self.path;
-        let paths = &self.index.paths;
+        let paths = &self.shard.paths;
         if host.has_exact
             && let Some(group) = paths.get(2 * host.number, path)
             && let Some(hit) = self.group(*group, path.len(), false)
@@ -129,7 +209,7 @@ impl<'t, B> Search<'t, '_, B> {
         if let Some(hit) = self.expressions(host.expressions) {
             return Some(hit);
         }
-        for &len in host.lengths.of(&self.index.lengths) {
+        for &len in host.lengths.of(&self.shard.lengths) {
             let len = len as usize;
             // Whole segments: the prefix ends where the path does, or before a slash.
             let ends = path.len() == len || path.get(len) == Some(&b'/');
@@ -145,212 +225,34 @@ impl<'t, B> Search<'t, '_, B> {
     }
 
     /// The first of a group that holds: it is sorted by `Rank`.
-    fn group(&mut self, group: Group, taken: usize, is_prefix: bool) -> Option<Hit<'t>> {
-        let candidates = group.of(&self.index.candidates);
-        let held = candidates.iter().find(|candidate| self.holds(candidate))?;
-        Some(Hit::Rule { rule: held.rule, at: held.at as usize, taken, is_prefix })
+    fn group(&mut self, group: Group, taken: usize, is_prefix: bool) -> Option<Hit<'t, B>> {
+        let shard = self.shard;
+        let held = group.of(&shard.candidates).iter().find(|candidate| self.holds(candidate))?;
+        Some(Hit::Rule { rule: &held.rule, at: held.at as usize, taken, is_prefix })
     }
 
-    fn expressions(&mut self, group: Group) -> Option<Hit<'t>> {
-        let held = group.of(&self.index.candidates).iter().find(|candidate| {
-            let rule = &self.rules[candidate.rule as usize];
-            rule.path_is_match(candidate.at as usize, self.path) && self.holds(candidate)
+    fn expressions(&mut self, group: Group) -> Option<Hit<'t, B>> {
+        let shard = self.shard;
+        let held = group.of(&shard.candidates).iter().find(|candidate| {
+            candidate.rule.path_is_match(candidate.at as usize, self.path) && self.holds(candidate)
         })?;
-        Some(Hit::Rule { rule: held.rule, at: held.at as usize, taken: self.path.len(), is_prefix: false })
+        Some(Hit::Rule { rule: &held.rule, at: held.at as usize, taken: self.path.len(), is_prefix: false })
     }
 
     /// Whether all but the path holds.
-    fn holds(&mut self, candidate: &Candidate) -> bool {
-        if candidate.plain {
+    fn holds(&mut self, candidate: &'t Candidate<B>) -> bool {
+        if candidate.is_plain() {
             return true;
         }
-        let narrow = self.index.narrow.get(candidate.narrow as usize);
-        if narrow.is_some_and(|pattern| !pattern.takes(self.head.host())) {
+        if candidate.narrow(self.shard).is_some_and(|pattern| !pattern.takes(self.head.host())) {
             return false;
         }
-        let failing = self.rules[candidate.rule as usize].failing(candidate.at as usize, self.head);
+        let failing = candidate.rule.failing(candidate.at as usize, self.head);
         if let Some(failed) = failing
             && failed.stage() > self.failed.stage()
         {
             self.failed = failed;
         }
         failing.is_none()
-    }
-}
-
-impl Group {
-    fn of<T>(self, list: &[T]) -> &[T] {
-        &list[self.start as usize..self.start as usize + self.len as usize]
-    }
-}
-
-/// An index while it is made: a group is known by a number, which its `start` holds, plus one so that 0 is none.
-#[derive(Default)]
-struct Draft {
-    index: Index,
-    entries: Vec<(u32, Candidate)>,
-    groups: u32,
-    hosts: u32,
-    narrow: Vec<HostPattern>,
-    /// By the number of the host: lengths of its prefixes, longest first.
-    lengths: Vec<Vec<u32>>,
-}
-
-impl Index {
-    /// Makes the index of rules, which are ordered by name.
-    pub(crate) fn build<B>(
-        rules: &[Arc<CompiledRule<B>>],
-        listeners: &Listeners,
-        numbers: &ListenerNumbers<'_>,
-        problems: &mut Vec<Problem>,
-    ) -> Self {
-        let mut draft = Draft::default();
-        draft.index.any = listeners.list().iter().map(|_| None).collect();
-        for (number, rule) in rules.iter().enumerate() {
-            for attachment in &rule.config().attachments {
-                match numbers.get(&attachment.listener) {
-                    Some(&listener) => {
-                        let known = listeners.get(listener);
-                        if known.protocol.is_http() == rule.name().kind.is_http() {
-                            draft.attach(number as u32, rule, attachment, listener, &known.hostname);
-                        } else {
-                            problems.push(unfit(rule, known));
-                        }
-                    }
-                    None => problems.push(unknown(rule, &attachment.listener)),
-                }
-            }
-        }
-        draft.finish(rules)
-    }
-}
-
-impl Draft {
-    fn attach<B>(
-        &mut self,
-        number: u32,
-        rule: &CompiledRule<B>,
-        to: &Attachment,
-        listener: u32,
-        hostname: &HostPattern,
-    ) {
-        for host in &to.hosts {
-            let wide = hostname.intersect(&host.declared).as_ref() == Some(&host.pattern);
-            let narrow = if wide { WIDE } else { self.narrow(&host.pattern) };
-            for (at, matching) in rule.config().matches.iter().enumerate() {
-                let group = self.group(listener, &host.declared, &matching.path);
-                let plain = wide && rule.is_plain(at);
-                self.entries.push((group, Candidate { rule: number, at: at as u32, narrow, plain }));
-            }
-        }
-    }
-
-    fn narrow(&mut self, pattern: &HostPattern) -> u32 {
-        self.narrow.push(pattern.clone());
-        self.narrow.len() as u32 - 1
-    }
-
-    /// The number of the group of a key.
-    fn group(&mut self, listener: u32, declared: &HostPattern, path: &PathMatch) -> u32 {
-        let Self { index, groups, hosts, lengths, .. } = self;
-        let new_host = || {
-            *hosts += 1;
-            lengths.push(Vec::new());
-            HostIndex { number: *hosts - 1, ..HostIndex::default() }
-        };
-        let host = match declared {
-            HostPattern::Any => index.any[listener as usize].get_or_insert_with(new_host),
-            HostPattern::Exact(name) => index.hosts.get_or_insert(2 * listener, name.as_str().as_bytes(), new_host),
-            HostPattern::Wildcard(suffix) => {
-                index.hosts.get_or_insert(2 * listener + 1, suffix.as_str().as_bytes(), new_host)
-            }
-        };
-        let group = match path {
-            PathMatch::Regex(_) => &mut host.expressions,
-            PathMatch::Exact(text) => {
-                host.has_exact = true;
-                index.paths.get_or_insert(2 * host.number, text.as_bytes(), Group::default)
-            }
-            PathMatch::Prefix(text) => match text.trim_end_matches('/') {
-                "" => &mut host.root,
-                text => {
-                    let known = &mut lengths[host.number as usize];
-                    let len = text.len() as u32;
-                    if let Err(at) = known.binary_search_by(|other| len.cmp(other)) {
-                        known.insert(at, len);
-                    }
-                    index.paths.get_or_insert(2 * host.number + 1, text.as_bytes(), Group::default)
-                }
-            },
-        };
-        if group.start == 0 {
-            *groups += 1;
-            group.start = *groups;
-        }
-        group.start
-    }
-
-    /// Lays the groups out one after another, and sorts each.
-    fn finish<B>(self, rules: &[Arc<CompiledRule<B>>]) -> Index {
-        let Self { mut index, entries, groups, lengths, narrow, .. } = self;
-        let mut starts = vec![0_u32; groups as usize + 2];
-        entries.iter().for_each(|(group, _)| starts[*group as usize + 1] += 1);
-        for group in 1..starts.len() {
-            starts[group] += starts[group - 1];
-        }
-        let mut next = starts.clone();
-        let mut candidates = vec![Candidate { rule: 0, at: 0, narrow: WIDE, plain: true }; entries.len()];
-        for (group, candidate) in entries {
-            candidates[next[group as usize] as usize] = candidate;
-            next[group as usize] += 1;
-        }
-        for group in starts.windows(2) {
-            sort(&mut candidates[group[0] as usize..group[1] as usize], rules);
-        }
-        let place = |group: &mut Group| {
-            let number = group.start as usize;
-            *group = Group { start: starts[number], len: starts[number + 1] - starts[number] };
-        };
-        index.paths.values_mut().for_each(place);
-        let mut all_lengths = Vec::new();
-        for host in index.any.iter_mut().flatten().chain(index.hosts.values_mut()) {
-            place(&mut host.root);
-            place(&mut host.expressions);
-            let known = &lengths[host.number as usize];
-            host.lengths = Group { start: all_lengths.len() as u32, len: known.len() as u32 };
-            all_lengths.extend_from_slice(known);
-        }
-        index.hosts.shrink();
-        index.paths.shrink();
-        Index { lengths: all_lengths.into(), candidates: candidates.into(), narrow: narrow.into(), ..index }
-    }
-}
-
-/// Greatest `Rank` first. Rules of equal rank (an HTTPRoute and a GRPCRoute of one name, made in one second) stand by name.
-fn sort<B>(group: &mut [Candidate], rules: &[Arc<CompiledRule<B>>]) {
-    if group.len() > 1 {
-        // One key has one declared host, so whatever stands here does not decide.
-        let rank =
-            |candidate: &Candidate| rules[candidate.rule as usize].rank(&HostPattern::Any, candidate.at as usize);
-        group.sort_by_cached_key(|candidate| (Reverse(rank(candidate)), candidate.rule));
-    }
-}
-
-fn unfit<B>(rule: &CompiledRule<B>, listener: &Listener) -> Problem {
-    let (kind, protocol) = (rule.name().kind.as_str(), listener.protocol.as_str());
-    Problem {
-        rule: Some(rule.name().clone()),
-        listener: Some(listener.name.clone()),
-        field: "spec.parentRefs".to_owned(),
-        message: format!("a {kind} cannot serve what listener {} speaks, {protocol}: name another", listener.name),
-    }
-}
-
-fn unknown<B>(rule: &CompiledRule<B>, listener: &ListenerName) -> Problem {
-    Problem {
-        rule: Some(rule.name().clone()),
-        listener: Some(listener.clone()),
-        field: "spec.parentRefs".to_owned(),
-        message: format!("no listener {listener} serves: name one that exists and has no conflict"),
     }
 }

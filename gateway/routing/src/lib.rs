@@ -9,6 +9,7 @@
 
 mod check;
 mod explain;
+mod grounds;
 mod index;
 mod listeners;
 mod problem;
@@ -16,6 +17,7 @@ mod query;
 mod regexes;
 mod rows;
 mod rule;
+mod shard;
 mod split;
 mod table;
 mod texts;

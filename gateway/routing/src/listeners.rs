@@ -1,16 +1,18 @@
 //! The listeners of a Table and which of them takes a host: the most specific one of the port, and no other (GatewayHTTPListenerIsolation).
 
-use crate::{Problem, texts::Texts};
-use headgate_config::{HostPattern, Listener, ListenerName, Snapshot, Transport};
-use std::{collections::HashMap, sync::Arc};
+use crate::{Problem, grounds::owner::TAG_MAX, texts::Texts};
+use headgate_config::{HostPattern, Listener, Snapshot, Transport};
+use std::sync::Arc;
 
 /// The listeners, and an index of them by port and host.
 #[derive(Debug, Default)]
 pub(crate) struct Listeners {
     /// Ordered by transport, port and name. The listeners that say the same as one before them are not in the list.
     list: Box<[Arc<Listener>]>,
-    /// Those, with the number of the one that stands for them.
-    merged: Vec<(ListenerName, u32)>,
+    /// By their numbers in the list: what each is known by for as long as it is served, whatever comes and goes beside it.
+    tags: Box<[u32]>,
+    next_tag: u32,
+    problems: Box<[Problem]>,
     /// By place for a host, by place + `WILDCARD` for a suffix.
     hosts: Texts<u32>,
     ports: Box<[PortIndex]>,
@@ -44,21 +46,15 @@ fn place_of(listener: &Listener) -> u32 {
     place(listener.protocol.transport(), listener.port)
 }
 
-/// Listeners by name, also those that were merged into another.
-pub(crate) type ListenerNumbers<'s> = HashMap<&'s ListenerName, u32, foldhash::fast::RandomState>;
-
 impl Listeners {
-    /// Takes the listeners of a Snapshot; those of `previous` that are equal are shared.
-    pub(crate) fn gather<'s>(
-        snapshot: &'s Snapshot,
-        previous: Option<&Self>,
-        problems: &mut Vec<Problem>,
-    ) -> (Self, ListenerNumbers<'s>) {
-        let mut all: Vec<&Listener> = snapshot.listeners.values().collect();
+    /// Takes the listeners of a Snapshot; those of `previous` that are equal are shared, and those of a name there keep their tag.
+    pub(crate) fn gather(snapshot: &Snapshot, previous: &Self) -> Self {
+        let mut all: Vec<&Arc<Listener>> = snapshot.listeners.values().collect();
         all.sort_by_key(|listener| place_of(listener)); // stable: by name within a port
-        let mut numbers = ListenerNumbers::default();
-        let mut made = Self::default();
+        let mut problems = Vec::new();
+        let mut made = Self { next_tag: previous.next_tag, ..Self::default() };
         let mut list: Vec<Arc<Listener>> = Vec::new();
+        let mut tags: Vec<u32> = Vec::new();
         let mut ports: Vec<PortIndex> = Vec::new();
         for listener in all {
             if ports.last().is_none_or(|last| last.place != place_of(listener)) {
@@ -73,23 +69,61 @@ impl Listeners {
             }
             let next = list.len() as u32;
             let number = *made.number(port, &listener.hostname, next);
-            if let Some(same) = list.get(number as usize)
-                && (same.protocol, &same.tls, &same.backend_certificate)
-                    != (listener.protocol, &listener.tls, &listener.backend_certificate)
-            {
+            if let Some(same) = list.get(number as usize).filter(|same| !says_the_same(same, listener)) {
                 problems.push(conflict(listener, same, "tls"));
                 continue;
             }
-            numbers.insert(&listener.name, number);
             if number == next {
                 port.range.1 += 1;
-                list.push(share(listener, previous));
-            } else {
-                made.merged.push((listener.name.clone(), number));
+                let known = previous.known(listener);
+                list.push(known.map(|(known, _)| known).filter(|known| *known == listener).unwrap_or(listener).clone());
+                tags.push(known.map_or_else(|| made.new_tag(), |(_, tag)| tag));
             }
         }
         made.hosts.shrink();
-        (Self { list: list.into(), ports: ports.into(), ..made }, numbers)
+        Self { list: list.into(), tags: tags.into(), ports: ports.into(), problems: problems.into(), ..made }
+    }
+
+    fn new_tag(&mut self) -> u32 {
+        self.next_tag += 1;
+        self.next_tag - 1
+    }
+
+    /// Whether there is no room for the tags of as many listeners again: then nothing may be taken over from this one.
+    pub(crate) fn is_worn(&self) -> bool {
+        self.next_tag > TAG_MAX / 2
+    }
+
+    /// The one of the same place and name, and its tag.
+    fn known(&self, listener: &Listener) -> Option<(&Arc<Listener>, u32)> {
+        let key = (place_of(listener), &listener.name);
+        let at = self.list.binary_search_by(|known| (place_of(known), &known.name).cmp(&key)).ok()?;
+        Some((&self.list[at], self.tags[at]))
+    }
+
+    /// The number of the one that serves what is attached to a listener of the same Snapshot: itself, or one before it that says the same. `None` where it is in conflict with one.
+    pub(crate) fn serving(&self, listener: &Listener) -> Option<u32> {
+        let place = place_of(listener);
+        let number = match &listener.hostname {
+            HostPattern::Any => self.port(place)?.any?,
+            HostPattern::Exact(host) => *self.hosts.get(place, host.as_str().as_bytes())?,
+            HostPattern::Wildcard(suffix) => *self.hosts.get(place + WILDCARD, suffix.as_str().as_bytes())?,
+        };
+        says_the_same(self.get(number), listener).then_some(number)
+    }
+
+    fn port(&self, place: u32) -> Option<&PortIndex> {
+        Some(&self.ports[self.ports.binary_search_by_key(&place, |known| known.place).ok()?])
+    }
+
+    /// What the listener of a number is known by.
+    pub(crate) fn tag(&self, number: u32) -> u32 {
+        self.tags[number as usize]
+    }
+
+    /// What is wrong with those that are not served.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.problems
     }
 
     /// The number of the listener of a port that has this very hostname; `next` where there is none yet.
@@ -108,7 +142,7 @@ impl Listeners {
     /// The number of the most specific listener of a port that takes a canonical host.
     pub(crate) fn find(&self, transport: Transport, port: u16, host: &[u8]) -> Option<u32> {
         let owner = place(transport, port);
-        let known = &self.ports[self.ports.binary_search_by_key(&owner, |known| known.place).ok()?];
+        let known = self.port(owner)?;
         let exact = self.hosts.get(owner, host).copied();
         let wildcard = || {
             let mut suffixes = known.wildcards.then(|| suffixes(host)).into_iter().flatten();
@@ -119,19 +153,12 @@ impl Listeners {
 
     /// The first listener of a port.
     pub(crate) fn first(&self, transport: Transport, port: u16) -> Option<&Arc<Listener>> {
-        let wanted = place(transport, port);
-        let known = &self.ports[self.ports.binary_search_by_key(&wanted, |known| known.place).ok()?];
-        self.list.get(known.range.0 as usize)
+        self.list.get(self.port(place(transport, port))?.range.0 as usize)
     }
 
     /// The listener of a number that `find` gave.
     pub(crate) fn get(&self, number: u32) -> &Arc<Listener> {
         &self.list[number as usize]
-    }
-
-    /// Whether the listener of a number serves what is attached to `name`.
-    pub(crate) fn serves(&self, number: u32, name: &ListenerName) -> bool {
-        self.get(number).name == *name || self.merged.iter().any(|(merged, by)| *by == number && merged == name)
     }
 
     /// Those of a port, with their numbers.
@@ -157,13 +184,9 @@ pub(crate) fn suffixes(host: &[u8]) -> impl Iterator<Item = &[u8]> {
     host.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(dot, _)| &host[dot + 1..])
 }
 
-fn share(listener: &Listener, previous: Option<&Listeners>) -> Arc<Listener> {
-    let known = previous.and_then(|previous| {
-        let key = (place_of(listener), &listener.name);
-        let at = previous.list.binary_search_by(|known| (place_of(known), &known.name).cmp(&key)).ok()?;
-        Some(&previous.list[at])
-    });
-    known.filter(|known| ***known == *listener).map_or_else(|| Arc::new(listener.clone()), Arc::clone)
+/// Whether two listeners of one port and hostname are one to clients.
+fn says_the_same(one: &Listener, other: &Listener) -> bool {
+    (one.protocol, &one.tls, &one.backend_certificate) == (other.protocol, &other.tls, &other.backend_certificate)
 }
 
 fn conflict(listener: &Listener, first: &Listener, field: &str) -> Problem {

@@ -1,9 +1,9 @@
 //! All rules of a Table in the order in which they are tried: what `headgate routes` prints. Not for the request path.
 
-use crate::{Share, Table, problem};
+use crate::{Share, Table, problem, table::Entry};
 use headgate_config::{HostPattern, HostRank, ListenerName, PathMatch, Protocol, Rank, RuleName, Text, ValueMatch};
 use serde::Serialize;
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashMap};
 
 /// One match of one rule on one host of one listener.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -49,13 +49,16 @@ impl<B> Table<B> {
     pub fn rules_in_order(&self) -> Vec<Row> {
         let mut numbers: Vec<_> = (0..).zip(self.listeners()).map(|(number, listener)| (listener, number)).collect();
         numbers.sort_by_key(|(listener, _)| (listener.port, Reverse(HostRank::of(&listener.hostname))));
-        numbers.into_iter().flat_map(|(_, number): (_, u32)| self.rows_of(number)).collect()
+        let mut entries: HashMap<u32, Vec<Entry<'_, B>>> = HashMap::new();
+        self.entries().for_each(|(number, entry)| entries.entry(number).or_default().push(entry));
+        let of = |(_, number)| self.rows_of(number, entries.remove(&number).unwrap_or_default());
+        numbers.into_iter().flat_map(of).collect()
     }
 
-    fn rows_of(&self, listener: u32) -> Vec<Row> {
+    fn rows_of(&self, listener: u32, entries: Vec<Entry<'_, B>>) -> Vec<Row> {
         let known = self.listeners.get(listener);
-        let mut rows: Vec<(Order<'_>, Row)> = self
-            .entries(listener)
+        let mut rows: Vec<(Order<'_>, Row)> = entries
+            .iter()
             .map(|entry| {
                 let (rule, config) = (entry.rule, entry.rule.config());
                 let matching = &config.matches[entry.at];

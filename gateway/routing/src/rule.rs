@@ -359,11 +359,15 @@ impl<B: Clone + PartialEq> CompiledRule<B> {
         }
     }
 
-    /// Whether a rule of the same name is found by the same requests, and has the same rank among others.
-    pub(crate) fn is_found_as(&self, rule: &Arc<Rule>) -> bool {
-        let own = &self.config;
-        Arc::ptr_eq(own, rule)
-            || (own.attachments == rule.attachments && own.matches == rule.matches && own.seniority == rule.seniority)
+    /// Whether it leads to one of these.
+    pub(crate) fn leads_to(&self, backends: &[B]) -> bool {
+        let of_filters = |known: &[FilterBackend<B>]| {
+            known.iter().any(|one| one.backend.as_ref().is_some_and(|one| backends.contains(one)))
+        };
+        let mut arms = self.arms.iter();
+        arms.any(|arm| {
+            arm.backend.as_ref().is_some_and(|one| backends.contains(one)) || of_filters(arm.filter_backends())
+        }) || of_filters(self.filter_backends())
     }
 
     /// Whether it still leads to the backends that there are now.

@@ -1,30 +1,38 @@
-//! The routes of one version, and which rule takes a request. Never changes once compiled: an edit is another Table.
+//! The routes of one version, and which rule takes a request. Never changes once compiled: an edit is another Table, which costs as much as differs.
 
 use crate::{
     CompiledRule, Failed, Problem,
-    index::{Hit, Index},
+    grounds::Grounds,
+    index::{Edit, Hit, Index},
     listeners::Listeners,
     regexes::Regexes,
 };
-use headgate_config::{Backend, BackendName, ByName, Host, Listener, Protocol, RuleName, Snapshot, Transport, Version};
+use headgate_config::{
+    Backend, BackendName, ByName, Host, Listener, Protocol, Rule, RuleName, Snapshot, Transport, Version,
+};
 use headgate_message::RequestHead;
 use imbl::{OrdMap, ordmap::DiffItem};
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::Arc,
+};
 
 /// The compiled routes of one version. `B` is the handle of a backend.
 #[derive(Debug)]
 pub struct Table<B> {
     version: Version,
-    /// Ordered by name.
-    pub(crate) rules: Box<[Arc<CompiledRule<B>>]>,
-    pub(crate) listeners: Arc<Listeners>,
-    index: Arc<Index>,
     /// What it was compiled of, for the next one: versions share what is equal in them.
     snapshot: Snapshot,
+    pub(crate) rules: Rules<B>,
+    pub(crate) listeners: Arc<Listeners>,
+    index: Index<B>,
     handles: Handles<B>,
-    listener_problems: Arc<[Problem]>,
-    index_problems: Arc<[Problem]>,
+    /// Of the rules with which something is wrong, by name; of their own, then of where they stand.
+    problems: OrdMap<RuleName, Arc<[Problem]>>,
 }
+
+/// The rules, by the name that they carry.
+type Rules<B> = OrdMap<ByName<Rule>, Arc<CompiledRule<B>>>;
 
 /// The handle of each backend of a Snapshot.
 type Handles<B> = OrdMap<ByName<Backend>, B>;
@@ -107,13 +115,12 @@ impl<B> Default for Table<B> {
     fn default() -> Self {
         Self {
             version: Version::default(),
-            rules: Box::default(),
-            listeners: Arc::default(),
-            index: Arc::default(),
             snapshot: Snapshot::default(),
+            rules: Rules::new(),
+            listeners: Arc::default(),
+            index: Index::default(),
             handles: Handles::new(),
-            listener_problems: Arc::default(),
-            index_problems: Arc::default(),
+            problems: OrdMap::new(),
         }
     }
 }
@@ -121,7 +128,7 @@ impl<B> Default for Table<B> {
 impl<B: Clone + PartialEq> Table<B> {
     /// Compiles a Snapshot. `resolve` gives the handle of each backend that `previous` does not know as it is; handles are equal
     /// where they lead to the same backend. A rule of `previous` is taken over as it is where the rule is equal and its handles
-    /// are; the listeners and the index are where nothing that they depend on differs.
+    /// are; of listeners and index all that nothing differs in. What differs decides what it costs.
     pub fn compile(
         snapshot: &Snapshot,
         version: Version,
@@ -129,86 +136,109 @@ impl<B: Clone + PartialEq> Table<B> {
         resolve: impl FnMut(&Arc<Backend>) -> B,
     ) -> Compiled<B> {
         let none = Self::default();
-        let old = previous.unwrap_or(&none);
-        let mut table = Self { version, snapshot: snapshot.clone(), ..Self::default() };
-        let led_elsewhere = table.resolve(old, resolve);
-        let draft = table.compile_rules(old, led_elsewhere);
-        table.lay_out(old, draft.same_places);
-        let of_rules = table.rules.iter().flat_map(|rule| rule.problems());
-        let problems = table.listener_problems.iter().chain(of_rules).chain(table.index_problems.iter()).cloned();
-        Compiled { problems: problems.collect(), reused: draft.reused, table }
-    }
-
-    /// Finds the handles; whether a name leads elsewhere than before, or nowhere any more.
-    fn resolve(&mut self, old: &Self, mut resolve: impl FnMut(&Arc<Backend>) -> B) -> bool {
-        self.handles = old.handles.clone();
-        let mut led_elsewhere = false;
-        for item in old.snapshot.backends.diff(&self.snapshot.backends) {
-            match item {
-                DiffItem::Add(_, backend) | DiffItem::Update { new: (_, backend), .. } => {
-                    let handle = resolve(backend);
-                    // a new name may be one that a rule has named in vain
-                    led_elsewhere |= self.handles.get(&backend.name) != Some(&handle);
-                    self.handles.insert(ByName::of(backend), handle);
-                }
-                DiffItem::Remove(name, _) => {
-                    self.handles.remove::<BackendName>(name);
-                    led_elsewhere = true;
-                }
+        let old = previous.filter(|old| !old.listeners.is_worn()).unwrap_or(&none);
+        let mut table = Self {
+            version,
+            snapshot: snapshot.clone(),
+            rules: old.rules.clone(),
+            listeners: Arc::clone(&old.listeners),
+            index: Index::default(),
+            handles: old.handles.clone(),
+            problems: old.problems.clone(),
+        };
+        let lost = table.resolve(old, resolve);
+        let mut edit = Edit::default();
+        let mut regexes = Regexes::default();
+        for name in &table.differing(old, &lost) {
+            edit.gone.extend(table.rules.remove(name));
+            if let Some(rule) = snapshot.rules.get(name) {
+                let made = CompiledRule::new(rule, &mut regexes, |name| table.handles.get(name));
+                edit.come.push(Arc::new(made));
+            } else {
+                table.problems.remove(name);
             }
         }
-        led_elsewhere
+        table.rules.extend(edit.come.iter().map(|rule| (ByName::of(rule.config()), Arc::clone(rule))));
+        let reused = table.rules.len() - edit.come.len();
+        table.lay_out(old, edit);
+        let of_rules = table.problems.values().flat_map(|problems| &**problems);
+        let problems = table.listeners.problems().iter().chain(of_rules).cloned().collect();
+        Compiled { problems, reused, table }
     }
 
-    fn compile_rules(&mut self, old: &Self, led_elsewhere: bool) -> Draft {
-        let mut regexes = Regexes::default();
-        let mut draft = Draft { reused: 0, same_places: old.rules.len() == self.snapshot.rules.len() };
-        let mut olds = old.rules.iter().peekable();
-        let backend = |name: &BackendName| self.handles.get(name);
-        let rules = self.snapshot.rules.values().map(|rule| {
-            // Both are ordered by name, so one walk along both finds all pairs.
-            let is_same = |old: &&Arc<CompiledRule<B>>| Arc::ptr_eq(old.config(), rule);
-            let known = olds.next_if(is_same).or_else(|| {
-                while olds.next_if(|old| *old.name() < rule.name).is_some() {}
-                olds.next_if(|old| old.name() == &rule.name)
-            });
-            draft.same_places &= known.is_some_and(|known| known.is_found_as(rule));
-            match known.filter(|known| known.config() == rule && (!led_elsewhere || known.is_current(backend))) {
-                Some(known) => {
-                    draft.reused += 1;
-                    Arc::clone(known)
+    /// Finds the handles, and gives those to which their names do not lead any more.
+    fn resolve(&mut self, old: &Self, mut resolve: impl FnMut(&Arc<Backend>) -> B) -> Vec<B> {
+        let mut lost = Vec::new();
+        for item in old.snapshot.backends.diff(&self.snapshot.backends) {
+            let (before, now) = match item {
+                DiffItem::Add(_, backend) => (None, Some(backend)),
+                DiffItem::Update { new: (name, backend), .. } => {
+                    (self.handles.remove::<BackendName>(name), Some(backend))
                 }
-                None => Arc::new(CompiledRule::new(rule, &mut regexes, backend)),
+                DiffItem::Remove(name, _) => (self.handles.remove::<BackendName>(name), None),
+            };
+            let handle = now.map(|backend| (backend, resolve(backend)));
+            lost.extend(before.filter(|before| handle.as_ref().is_none_or(|(_, now)| now != before)));
+            self.handles.extend(handle.map(|(backend, handle)| (ByName::of(backend), handle)));
+        }
+        lost
+    }
+
+    /// The rules that are new, changed or gone, or lead elsewhere.
+    fn differing<'t>(&'t self, old: &'t Self, lost: &[B]) -> BTreeSet<RuleName> {
+        let changed = old.snapshot.rules.diff(&self.snapshot.rules).map(|item| match item {
+            DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } | DiffItem::Remove(name, _) => {
+                (**name).clone()
             }
         });
-        self.rules = rules.collect();
-        draft
-    }
-
-    /// Listeners and index, those of the old Table where they would be equal.
-    fn lay_out(&mut self, old: &Self, same_places: bool) {
-        let same_listeners = old.snapshot.listeners == self.snapshot.listeners;
-        if same_listeners && same_places {
-            self.listeners = Arc::clone(&old.listeners);
-            self.index = Arc::clone(&old.index);
-            self.listener_problems = Arc::clone(&old.listener_problems);
-            self.index_problems = Arc::clone(&old.index_problems);
-            return;
+        let mut names: BTreeSet<RuleName> = changed.collect();
+        // only a rule with which something is wrong can lead to a backend that was not there before
+        let named_in_vain = old.problems.keys().filter_map(|name| old.rules.get(name));
+        let elsewhere = named_in_vain.filter(|rule| !rule.is_current(|name| self.handles.get(name)));
+        names.extend(elsewhere.map(|rule| rule.name().clone()));
+        if !lost.is_empty() {
+            names.extend(old.rules.values().filter(|rule| rule.leads_to(lost)).map(|rule| rule.name().clone()));
         }
-        let (mut of_listeners, mut of_index) = (Vec::new(), Vec::new());
-        let (listeners, numbers) = Listeners::gather(&self.snapshot, Some(&*old.listeners), &mut of_listeners);
-        self.index = Arc::new(Index::build(&self.rules, &listeners, &numbers, &mut of_index));
-        self.listeners = Arc::new(listeners);
-        self.listener_problems = of_listeners.into();
-        self.index_problems = of_index.into();
+        names
     }
-}
 
-/// What is known once the rules are compiled.
-struct Draft {
-    reused: usize,
-    /// The same rules as before are found in the same places, so that the index is the same.
-    same_places: bool,
+    /// Listeners and index, and what is wrong with rules and where they stand.
+    fn lay_out(&mut self, old: &Self, mut edit: Edit<B>) {
+        if old.snapshot.listeners != self.snapshot.listeners {
+            self.listeners = Arc::new(Listeners::gather(&self.snapshot, &old.listeners));
+            self.displaced(old, &mut edit);
+        }
+        let (before, now) = (old.grounds(), self.grounds());
+        let index = old.index.after(&edit, &before, &now, self.rules.values());
+        let problems = edit.come.iter().map(|rule| {
+            let all: Arc<[Problem]> = rule.problems().iter().cloned().chain(now.problems(rule.config())).collect();
+            (rule.name().clone(), all)
+        });
+        let (wrong, right): (Vec<_>, Vec<_>) = problems.partition(|(_, problems)| !problems.is_empty());
+        right.iter().for_each(|(name, _)| drop(self.problems.remove(name)));
+        self.problems.extend(wrong);
+        self.index = index;
+    }
+
+    /// Adds the rules that stand elsewhere because listeners do, though nothing differs in themselves.
+    fn displaced(&self, old: &Self, edit: &mut Edit<B>) {
+        let moved = self.grounds().moved_from(&old.grounds());
+        let known: HashSet<_> = edit.come.iter().map(Arc::as_ptr).collect();
+        let is_displaced = |rule: &&Arc<CompiledRule<B>>| {
+            let mut attachments = rule.config().attachments.iter();
+            attachments.any(|attachment| moved.contains(&attachment.listener))
+        };
+        // only a rule with which something is wrong can name a listener that was not there before
+        let named_in_vain = self.problems.keys().filter_map(|name| self.rules.get(name));
+        let mut all: BTreeMap<_, _> = named_in_vain.map(|rule| (rule.name(), rule)).collect();
+        if !moved.is_empty() {
+            all.extend(self.rules.values().filter(is_displaced).map(|rule| (rule.name(), rule)));
+        }
+        for rule in all.into_values().filter(|rule| !known.contains(&Arc::as_ptr(rule))) {
+            edit.gone.push(Arc::clone(rule));
+            edit.come.push(Arc::clone(rule));
+        }
+    }
 }
 
 impl<B> Table<B> {
@@ -222,10 +252,10 @@ impl<B> Table<B> {
         if !listener.protocol.is_http() {
             return Outcome::NoListener;
         }
-        match self.index.find(&self.rules, number, head) {
+        match self.index.find(self.listeners.tag(number), head) {
             Hit::Rule { rule, at, taken, is_prefix } => {
                 let prefix = is_prefix.then_some(taken);
-                Outcome::Found(Found { rule: &self.rules[rule as usize], matched: at, prefix, listener })
+                Outcome::Found(Found { rule, matched: at, prefix, listener })
             }
             Hit::Failed(failed) => Outcome::NoMatch { listener, failed },
             Hit::NoHost => Outcome::NoHost { listener },
@@ -243,8 +273,8 @@ impl<B> Table<B> {
             self.listeners.find(transport, port, name.as_bytes()).map(|number| (number, self.listeners.get(number)));
         match found.filter(|(_, listener)| !listener.protocol.is_http()) {
             None => Carried::NoListener,
-            Some((number, listener)) => match self.index.find_named(number, name) {
-                Some(rule) => Carried::Found { rule: &self.rules[rule as usize], listener },
+            Some((number, listener)) => match self.index.find_named(self.listeners.tag(number), name) {
+                Some(rule) => Carried::Found { rule, listener },
                 None => Carried::NoRule,
             },
         }
@@ -274,24 +304,31 @@ impl<B> Table<B> {
     }
 
     /// All rules, by name.
-    pub fn rules(&self) -> &[Arc<CompiledRule<B>>] {
-        &self.rules
+    pub fn rules(&self) -> impl ExactSizeIterator<Item = &Arc<CompiledRule<B>>> {
+        self.rules.values()
     }
 
     /// The rule of a name.
     pub fn rule(&self, name: &RuleName) -> Option<&Arc<CompiledRule<B>>> {
-        let at = self.rules.binary_search_by(|rule| rule.name().cmp(name)).ok()?;
-        Some(&self.rules[at])
+        self.rules.get(name)
     }
 
-    /// Every match of every rule on each host of a listener, in no order that decides: what `explain` and `rows` go through.
-    pub(crate) fn entries(&self, listener: u32) -> impl Iterator<Item = Entry<'_, B>> {
-        let attached = self.rules.iter().flat_map(move |rule| {
+    fn grounds(&self) -> Grounds<'_> {
+        Grounds { by_name: &self.snapshot.listeners, serving: &self.listeners }
+    }
+
+    /// Every match of every rule on each host of a listener, with the number of the listener, in no order that decides: what `explain` and `rows` go through.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (u32, Entry<'_, B>)> {
+        let grounds = self.grounds();
+        let attached = self.rules.values().flat_map(move |rule| {
             let attachments = rule.config().attachments.iter();
-            let here = attachments.filter(move |attachment| self.listeners.serves(listener, &attachment.listener));
-            here.flat_map(|attachment| &attachment.hosts).map(move |host| (rule, host))
+            attachments.filter_map(move |attachment| Some((grounds.number(&attachment.listener)?, rule, attachment)))
         });
-        attached.flat_map(|(rule, host)| (0..rule.config().matches.len()).map(move |at| Entry { rule, host, at }))
+        attached.flat_map(|(number, rule, attachment)| {
+            let matches = 0..rule.config().matches.len();
+            let on = move |host| matches.clone().map(move |at| (number, Entry { rule, host, at }));
+            attachment.hosts.iter().flat_map(on)
+        })
     }
 }
 

@@ -22,14 +22,24 @@ struct Entry<V> {
 
 impl<V> Default for Texts<V> {
     fn default() -> Self {
-        Self { hasher: RandomState::default(), bytes: Vec::new(), table: HashTable::new() }
+        Self::hashed_by(&RandomState::default())
     }
 }
 
 impl<V> Texts<V> {
+    /// None yet; hashes are those of [`hash`] by this hasher.
+    pub(crate) fn hashed_by(hasher: &RandomState) -> Self {
+        Self { hasher: hasher.clone(), bytes: Vec::new(), table: HashTable::new() }
+    }
+
     /// The value of `text` under `owner`.
     pub(crate) fn get(&self, owner: u32, text: &[u8]) -> Option<&V> {
-        let found = self.table.find(hash(&self.hasher, owner, text), |entry| entry.is(&self.bytes, owner, text))?;
+        self.get_hashed(hash(&self.hasher, owner, text), owner, text)
+    }
+
+    /// The same for who knows the hash already.
+    pub(crate) fn get_hashed(&self, hash: u64, owner: u32, text: &[u8]) -> Option<&V> {
+        let found = self.table.find(hash, |entry| entry.is(&self.bytes, owner, text))?;
         Some(&found.value)
     }
 
@@ -71,7 +81,8 @@ impl<V> Entry<V> {
     }
 }
 
-fn hash(hasher: &RandomState, owner: u32, text: &[u8]) -> u64 {
+/// The hash of `text` under `owner`.
+pub(crate) fn hash(hasher: &RandomState, owner: u32, text: &[u8]) -> u64 {
     let mut state = hasher.build_hasher();
     state.write_u32(owner);
     state.write(text);

@@ -4,7 +4,11 @@ use super::{Backend, Refusal};
 use crate::failure::Failure;
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering::Relaxed},
+    atomic::{
+        AtomicU64,
+        Ordering::{Relaxed, SeqCst},
+        fence,
+    },
 };
 
 /// Requests and bytes that wait in this gateway.
@@ -30,8 +34,17 @@ impl Budget {
         self.bytes.used.load(Relaxed)
     }
 
+    /// Whether nobody waits. Who begins to wait counts here, and then looks at the routes once more; who makes routes live looks here
+    /// after that. Of two such steps, each a write and then a look at what the other wrote, one sees the other only with a fence between.
+    pub(super) fn is_untouched(&self) -> bool {
+        fence(SeqCst);
+        self.requests() == 0
+    }
+
     pub(super) fn take_request(&self, own: u64) -> bool {
-        self.requests.take(1, own)
+        let is_taken = self.requests.take(1, own);
+        fence(SeqCst);
+        is_taken
     }
 
     pub(super) fn give_request(&self) {

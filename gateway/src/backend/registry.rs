@@ -218,12 +218,9 @@ impl Registry {
         backend.set_endpoints(&config::Endpoints { list, ..none(name) }, now);
     }
 
-    /// Forgets the backends that `keep` denies, each once nothing waits for it and nothing is in flight.
-    pub fn retain(&self, keep: impl Fn(&BackendName) -> bool) {
-        let mut known = self.known();
-        let retired = known.backends.keys().filter(|name| !keep(name)).map(|name| (**name).clone()).collect();
-        known.retired = retired;
-        drop(known);
+    /// Forgets these backends, each once nothing waits for it and nothing is in flight.
+    pub fn retire(&self, names: &[&BackendName]) {
+        self.known().retired.extend(names.iter().map(|name| BackendName::clone(name)));
         // The keeper forgets them.
         self.0.shared.attention.ring();
     }
@@ -247,6 +244,9 @@ impl Registry {
 
     /// Tells all who wait that new routes are live. After the swap.
     pub fn reroute(&self) {
+        if self.0.shared.budget.is_untouched() {
+            return;
+        }
         self.all().into_iter().for_each(|backend| backend.reroute());
     }
 

@@ -22,47 +22,62 @@ use tokio_rustls::{StartHandshake, server::TlsStream};
 /// The TLS of all ports of one version of the routes.
 #[derive(Default)]
 pub struct TlsTable {
-    ports: HashMap<u16, Vec<Entry>>,
+    ports: HashMap<u16, Ends>,
 }
 
+/// Where TLS ends on a port.
+#[derive(Default)]
+struct Ends {
+    /// By the hostname of the listener; the first of those with the same one, as they are one to clients.
+    requests: HashMap<HostPattern, Entry>,
+    /// The same of what is passed on.
+    passed: HashMap<HostPattern, Arc<ServerConfig>>,
+    has_wildcards: bool,
+    /// For a client that gives no name: nothing says which host it means, so the listener of every host is the one that may serve it,
+    /// else the last by name.
+    nameless: Option<Entry>,
+}
+
+#[derive(Clone)]
 struct Entry {
-    listener: ListenerName,
-    /// Whether it ends TLS for requests, and not for what is passed on.
-    is_http: bool,
     opened_for: Arc<OpenedFor>,
     config: Arc<ServerConfig>,
 }
 
-/// Which requests a TLS connection may carry: those of hosts of this listener, under this policy.
-#[derive(Debug, PartialEq, Eq)]
-pub struct OpenedFor {
-    /// Hosts of the listener.
-    pub hostname: HostPattern,
-    /// What was asked of the client.
-    pub client_auth: Option<ClientAuth>,
-}
+/// Which requests a TLS connection may carry: those of hosts of this listener, under its policy.
+#[derive(Debug)]
+pub struct OpenedFor(Arc<Listener>);
 
 impl OpenedFor {
     /// Whether requests of a listener may come this way.
-    pub fn fits(&self, listener: &Listener) -> bool {
-        let policy = listener.tls.as_ref().and_then(|tls| tls.client_auth.as_ref());
-        self.hostname == listener.hostname && self.client_auth.as_ref() == policy
+    pub fn fits(&self, listener: &Arc<Listener>) -> bool {
+        fn policy(listener: &Listener) -> Option<&ClientAuth> {
+            listener.tls.as_ref()?.client_auth.as_ref()
+        }
+        Arc::ptr_eq(&self.0, listener) || self.0.hostname == listener.hostname && policy(&self.0) == policy(listener)
     }
 }
 
-/// Configurations by what they are made of: equal ones outlive tables, and with them their session tickets.
+/// What tables of TLS are made of: what is equal outlives them, and with configurations their session tickets.
 #[derive(Default)]
 pub struct TlsCache {
-    kept: HashMap<CacheKey, Arc<ServerConfig>>,
+    kept: HashMap<ListenerName, Kept>,
+    keys: HashMap<CertificateName, Key>,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct CacheKey {
-    listener: ListenerName,
-    chains: Vec<String>,
-    authorities: Vec<String>,
-    insecure_fallback: bool,
+/// A certificate as it was given, and as it is used.
+struct Key {
+    given: Certificate,
+    made: Result<Arc<CertifiedKey>, String>,
+}
+
+/// A configuration, and what it is made of.
+#[derive(Clone)]
+struct Kept {
     is_http: bool,
+    client_auth: Option<ClientAuth>,
+    keys: Box<[Arc<CertifiedKey>]>,
+    config: Arc<ServerConfig>,
 }
 
 /// What becomes of a TLS connection.
@@ -78,28 +93,16 @@ pub enum Way {
 impl TlsTable {
     /// The configuration of a listener that ends TLS for what is passed on.
     fn config_of(&self, port: u16, hostname: &HostPattern) -> Option<Arc<ServerConfig>> {
-        let mut entries = self.ports.get(&port)?.iter();
-        entries
-            .find(|entry| !entry.is_http && entry.opened_for.hostname == *hostname)
-            .map(|entry| Arc::clone(&entry.config))
+        self.ports.get(&port)?.passed.get(hostname).cloned()
     }
 
     /// The configuration of a listener of HTTPS for a server name: the most specific listener of the port; without a name one for any host.
     fn config_for(&self, port: u16, name: Option<&HostName>) -> Option<(Arc<ServerConfig>, Arc<OpenedFor>)> {
-        let entries = self.ports.get(&port)?;
-        let fits = |entry: &&Entry| match name {
-            Some(name) => entry.opened_for.hostname.matches(name),
-            None => true,
+        let ends = self.ports.get(&port)?;
+        let best = match name {
+            Some(name) => ends.for_name(name)?,
+            None => ends.nameless.as_ref()?,
         };
-        let of_http = entries.iter().filter(|entry| entry.is_http);
-        let best = of_http.filter(fits).max_by_key(|entry| match name {
-            Some(_) => headgate_config::HostRank::of(&entry.opened_for.hostname),
-            // Without a name nothing says which host is meant: the least specific listener is the one that may serve it.
-            None => headgate_config::HostRank::Any.max(match entry.opened_for.hostname {
-                HostPattern::Any => headgate_config::HostRank::Exact(usize::MAX),
-                _ => headgate_config::HostRank::Any,
-            }),
-        })?;
         Some((best.config.clone(), best.opened_for.clone()))
     }
 
@@ -112,29 +115,50 @@ impl TlsTable {
         let mut table = Self::default();
         let mut problems = Vec::new();
         let mut kept = HashMap::new();
+        cache.keys.retain(|name, key| certificates.get(name) == Some(&key.given));
         let ends_tls =
-            |l: &&Listener| l.protocol == Protocol::Https || (l.protocol == Protocol::Tls && l.tls.is_some());
+            |l: &&Arc<Listener>| l.protocol == Protocol::Https || (l.protocol == Protocol::Tls && l.tls.is_some());
         for listener in snapshot.listeners.values().filter(ends_tls) {
-            let entries = table.ports.entry(listener.port).or_default();
-            match config_of(listener, certificates, cache) {
-                Ok((key, config)) => {
-                    kept.insert(key, config.clone());
-                    entries.push(Entry {
-                        listener: listener.name.clone(),
-                        is_http: listener.protocol.is_http(),
-                        opened_for: Arc::new(OpenedFor {
-                            hostname: listener.hostname.clone(),
-                            client_auth: listener.tls.as_ref().and_then(|tls| tls.client_auth.clone()),
-                        }),
-                        config,
-                    });
+            let ends = table.ports.entry(listener.port).or_default();
+            match kept_of(listener, certificates, cache) {
+                Ok(made) => {
+                    ends.take(listener, made.config.clone());
+                    kept.insert(listener.name.clone(), made);
                 }
                 Err(problem) => problems.push((listener.name.clone(), problem)),
             }
         }
-        table.ports.values_mut().for_each(|entries| entries.sort_by(|a, b| a.listener.cmp(&b.listener)));
         cache.kept = kept;
         (table, problems)
+    }
+}
+
+impl Ends {
+    /// Takes the next listener by name.
+    fn take(&mut self, listener: &Arc<Listener>, config: Arc<ServerConfig>) {
+        let hostname = &listener.hostname;
+        if !listener.protocol.is_http() {
+            self.passed.entry(hostname.clone()).or_insert(config);
+            return;
+        }
+        let has_any = self.requests.contains_key(&HostPattern::Any);
+        let entry = Entry { opened_for: Arc::new(OpenedFor(listener.clone())), config };
+        let entry = self.requests.entry(hostname.clone()).or_insert(entry);
+        if *hostname == HostPattern::Any || !has_any {
+            self.nameless = Some(entry.clone());
+        }
+        self.has_wildcards |= matches!(hostname, HostPattern::Wildcard(_));
+    }
+
+    /// The most specific one.
+    fn for_name(&self, name: &HostName) -> Option<&Entry> {
+        let text = name.as_str();
+        let with_wildcards = self.has_wildcards && !name.is_address();
+        let suffixes =
+            text.match_indices('.').take_while(|_| with_wildcards).filter_map(|(at, _)| text[at + 1..].parse().ok());
+        let exact = self.requests.get(&HostPattern::Exact(name.clone()));
+        let wildcard = || suffixes.map(HostPattern::Wildcard).find_map(|pattern| self.requests.get(&pattern));
+        exact.or_else(wildcard).or_else(|| self.requests.get(&HostPattern::Any))
     }
 }
 
@@ -173,28 +197,39 @@ pub async fn shake_hands(
     start.into_stream(config).await.map_err(|error| Fault::new(Failure::TlsRefused, error.to_string()))
 }
 
-fn config_of(
+/// The configuration of a listener, the one before where it would be the same.
+fn kept_of(
     listener: &Listener,
     certificates: &BTreeMap<CertificateName, Certificate>,
-    cache: &TlsCache,
-) -> Result<(CacheKey, Arc<ServerConfig>), String> {
+    cache: &mut TlsCache,
+) -> Result<Kept, String> {
     let tls = listener.tls.as_ref().ok_or("no tls section")?;
-    let found: Vec<&Certificate> = tls.certificates.iter().filter_map(|name| certificates.get(name)).collect();
-    let auth = tls.client_auth.as_ref();
-    let key = CacheKey {
-        listener: listener.name.clone(),
-        chains: found.iter().map(|c| c.chain.clone()).collect(),
-        authorities: auth.map(|a| a.authorities.clone()).unwrap_or_default(),
-        insecure_fallback: auth.is_some_and(|a| a.insecure_fallback),
-        is_http: listener.protocol.is_http(),
+    let found = tls.certificates.iter().filter_map(|name| certificates.get(name));
+    let keys = found.map(|certificate| cache.key(certificate)).collect::<Result<Box<[_]>, _>>()?;
+    let is_http = listener.protocol.is_http();
+    let is_same = |kept: &&Kept| {
+        kept.is_http == is_http
+            && kept.client_auth == tls.client_auth
+            && kept.keys.iter().map(Arc::as_ptr).eq(keys.iter().map(Arc::as_ptr))
     };
-    if let Some(config) = cache.kept.get(&key) {
-        return Ok((key, config.clone()));
+    if let Some(kept) = cache.kept.get(&listener.name).filter(is_same) {
+        return Ok(kept.clone());
     }
-    let keys = found.iter().map(|c| certified_key(c)).collect::<Result<Vec<_>, _>>()?;
     if keys.is_empty() {
         return Err("no usable certificate".into());
     }
+    let config = Arc::new(config_of(is_http, tls.client_auth.as_ref(), keys.to_vec())?);
+    Ok(Kept { is_http, client_auth: tls.client_auth.clone(), keys, config })
+}
+
+impl TlsCache {
+    fn key(&mut self, certificate: &Certificate) -> Result<Arc<CertifiedKey>, String> {
+        let made = || Key { given: certificate.clone(), made: certified_key(certificate) };
+        self.keys.entry(certificate.name.clone()).or_insert_with(made).made.clone()
+    }
+}
+
+fn config_of(is_http: bool, auth: Option<&ClientAuth>, keys: Vec<Arc<CertifiedKey>>) -> Result<ServerConfig, String> {
     let builder = ServerConfig::builder();
     let builder = match auth {
         Some(auth) => builder.with_client_cert_verifier(verifier(&auth.authorities, auth.insecure_fallback)?),
@@ -202,13 +237,13 @@ fn config_of(
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName(keys)));
     // what is passed on speaks whatever both ends agree on without us
-    if listener.protocol.is_http() {
+    if is_http {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     }
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|error| error.to_string())?;
     config.send_tls13_tickets = 2;
-    Ok((key, Arc::new(config)))
+    Ok(config)
 }
 
 pub fn certified_key(certificate: &Certificate) -> Result<Arc<CertifiedKey>, String> {

@@ -1,9 +1,10 @@
 //! `gateway`: the data plane of one Gateway in a cluster, told by its controllers what to serve. It has no rights in the cluster, and serves on without them.
 
 use crate::{exit, interrupts::Interrupts, serve_args::ServeArgs};
-use headgate_config::{BackendName, Demand, EndpointCount, Endpoints, GatewayName, Snapshot};
+use headgate_config::{Backend, BackendName, ByName, Demand, EndpointCount, Endpoints, GatewayName, Snapshot};
 use headgate_gateway::{Binding, Gateway, Hosts, backend::ColdStart, telemetry::LogFormat};
 use headgate_stream::{Certificates, Following, Pace, Serve};
+use imbl::{OrdMap, ordmap::DiffItem};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
@@ -165,6 +166,8 @@ struct Plane {
 /// The scale targets, and their backends.
 #[derive(Default)]
 struct Targets {
+    /// Those of the routes that are live.
+    seen: OrdMap<ByName<Backend>, Arc<Backend>>,
     backends: BTreeMap<String, Vec<BackendName>>,
     /// Backends that no route names any more: they are counted until their requests are over.
     retired: BTreeSet<BackendName>,
@@ -220,22 +223,36 @@ impl Serve for Plane {
 }
 
 impl Targets {
-    /// Other routes are live.
+    /// Other routes are live; costs as much as differs.
     fn replace(&mut self, snapshot: &Snapshot) {
-        let before = std::mem::take(&mut self.backends);
-        for backend in snapshot.backends.values() {
-            if let Some(target) = &backend.scales {
-                self.backends.entry(target.to_string()).or_default().push(backend.name.clone());
+        let before = std::mem::replace(&mut self.seen, snapshot.backends.clone());
+        for item in before.diff(&snapshot.backends) {
+            match item {
+                DiffItem::Add(_, new) => self.put(new),
+                DiffItem::Update { old: (_, old), new: (_, new) } if old.scales != new.scales => {
+                    self.take_out(&old.name);
+                    self.put(new);
+                }
+                DiffItem::Update { .. } => {}
+                DiffItem::Remove(_, old) => self.retired.extend(old.scales.is_some().then(|| old.name.clone())),
             }
         }
-        let is_named = |name: &BackendName| snapshot.backends.contains_key(name);
-        self.retired.clear();
-        for (target, names) in before {
-            for name in names.into_iter().filter(|name| !is_named(name)) {
-                self.retired.insert(name.clone());
-                self.backends.entry(target.clone()).or_default().push(name);
-            }
+    }
+
+    fn put(&mut self, backend: &Backend) {
+        if self.retired.remove(&backend.name) {
+            self.take_out(&backend.name);
         }
+        if let Some(target) = &backend.scales {
+            self.backends.entry(target.to_string()).or_default().push(backend.name.clone());
+        }
+    }
+
+    fn take_out(&mut self, gone: &BackendName) {
+        self.backends.retain(|_, names| {
+            names.retain(|name| name != gone);
+            !names.is_empty()
+        });
     }
 
     /// Forgets what is retired and idle.
@@ -245,10 +262,7 @@ impl Targets {
             return;
         }
         self.retired.retain(|name| !gone.contains(name));
-        self.backends.retain(|_, names| {
-            names.retain(|name| !gone.contains(name));
-            !names.is_empty()
-        });
+        gone.iter().for_each(|name| self.take_out(name));
     }
 }
 
@@ -287,7 +301,7 @@ impl Plane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use headgate_config::{Backend, BackendProtocol, QueueBounds, Wait};
+    use headgate_config::{BackendProtocol, QueueBounds, Wait};
 
     fn snapshot(services: &[&str]) -> Snapshot {
         let mut snapshot = Snapshot::default();
@@ -318,7 +332,7 @@ mod tests {
         targets.replace(&snapshot(&["x", "y"]));
         targets.replace(&snapshot(&["y"]));
         targets.forget(|_| false);
-        assert_eq!(targets.backends["a/f"], [name("y"), name("x")]);
+        assert_eq!(targets.backends["a/f"], [name("x"), name("y")]);
         targets.forget(|gone| *gone == name("x"));
         assert_eq!(targets.backends["a/f"], [name("y")]);
         targets.replace(&snapshot(&[]));

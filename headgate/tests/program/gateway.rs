@@ -71,7 +71,8 @@ impl Controller {
         let mut certificates = BTreeMap::new();
         if let Some((port, certificate)) = tls {
             let names = vec![certificate.name.clone()];
-            let name = ListenerName { section: "https".into(), ..snapshot.listeners.keys().next().unwrap().clone() };
+            let name =
+                ListenerName { section: "https".into(), ..snapshot.listeners.values().next().unwrap().name.clone() };
             let listener = Listener {
                 name: name.clone(),
                 port,
@@ -80,7 +81,7 @@ impl Controller {
                 tls: Some(ListenerTls { certificates: names, client_auth: None }),
                 backend_certificate: None,
             };
-            snapshot.listeners.insert(name, listener);
+            snapshot.insert_listener(listener.into());
             certificates.insert(certificate.name.clone(), certificate);
         }
         self.publisher.publish(&name(), snapshot, Arc::new(certificates));
@@ -94,17 +95,14 @@ fn snapshot(port: u16, backend: BackendName) -> Snapshot {
     let path = PathMatch::Prefix("/".into());
     let arm = Arm { target: ArmTarget::Backend(backend.clone()), weight: 1, filters: Vec::new() };
     let mut snapshot = Snapshot::default();
-    snapshot.listeners.insert(
-        listener.clone(),
-        Listener {
-            name: listener.clone(),
-            port,
-            protocol: Protocol::Http,
-            hostname: HostPattern::Any,
-            tls: None,
-            backend_certificate: None,
-        },
-    );
+    snapshot.insert_listener(Arc::new(Listener {
+        name: listener.clone(),
+        port,
+        protocol: Protocol::Http,
+        hostname: HostPattern::Any,
+        tls: None,
+        backend_certificate: None,
+    }));
     snapshot.insert_rule(Arc::new(Rule {
         name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: "r".into(), index: 0 },
         title: "".into(),

@@ -31,7 +31,7 @@ pub fn snapshot(rules: u32) -> Snapshot {
         tls: None,
         backend_certificate: None,
     };
-    snapshot.listeners.insert(listener(), port);
+    snapshot.insert_listener(port.into());
     for index in 0..rules {
         snapshot.insert_rule(Arc::new(rule(index)));
         snapshot.insert_backend(Arc::new(Backend {

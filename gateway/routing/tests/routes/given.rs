@@ -6,7 +6,8 @@ use headgate_config::{
     Split, Timeouts, ValueMatch, ValueTest, Version, Wait,
 };
 use headgate_message::{Authority, Fields, Method, RequestHead, Target, canonical_path, split_authority};
-use headgate_routing::{Compiled, Outcome, Table};
+use headgate_routing::{Compiled, CompiledRule, Outcome, Table};
+use std::sync::Arc;
 
 pub const PORT: u16 = 80;
 
@@ -122,7 +123,7 @@ impl Says for Rule {
 /// A Snapshot with every backend that a rule names.
 pub fn snapshot(listeners: impl IntoIterator<Item = Listener>, rules: impl IntoIterator<Item = Rule>) -> Snapshot {
     let mut snapshot = Snapshot::default();
-    snapshot.listeners.extend(listeners.into_iter().map(|listener| (listener.name.clone(), listener)));
+    listeners.into_iter().for_each(|listener| snapshot.insert_listener(listener.into()));
     for rule in rules {
         if let Action::Forward(split) = &rule.action {
             for arm in &split.arms {
@@ -154,6 +155,11 @@ pub fn http(name: &BackendName) -> Backend {
 /// Compiles with the names of backends as their handles.
 pub fn compile(snapshot: &Snapshot) -> Compiled<BackendName> {
     Table::compile(snapshot, Version(1), None, |backend| backend.name.clone())
+}
+
+/// The rule of a number, by name.
+pub fn nth<B>(table: &Table<B>, at: usize) -> &Arc<CompiledRule<B>> {
+    table.rules().nth(at).expect("so many rules")
 }
 
 /// The table of rules on one listener for every host; nothing may be wrong in them.

@@ -78,7 +78,7 @@ fn each_defect_names_its_field_and_a_remedy() {
         assert_eq!(told.len(), 1, "{told:?}");
         assert_eq!(told[0].0, format!("spec.rules[0].{field}"));
         assert!(told[0].1.contains(remedy), "{}", told[0].1);
-        assert_eq!(compiled.table.rules()[0].invalid(), Some(told[0].1.as_str()));
+        assert_eq!(nth(&compiled.table, 0).invalid(), Some(told[0].1.as_str()));
     }
 }
 
@@ -95,7 +95,7 @@ fn a_broken_expression_costs_its_own_share() {
     assert_eq!(routed(&table, &get("a.io", "/")), "good/0");
     assert_eq!(routed(&table, &request("GET", "a.io", "/", &[("x-beta", "1")])), "header/0");
     assert_eq!(routed(&table, &get("a.io", "/path")), "path/0");
-    assert!(table.rules().iter().all(|rule| rule.invalid().is_some() == (rule.name().route != "good")));
+    assert!(table.rules().all(|rule| rule.invalid().is_some() == (rule.name().route != "good")));
 }
 
 #[test]
@@ -104,8 +104,8 @@ fn what_translate_made_invalid_keeps_its_reason_and_is_no_new_problem() {
     let told = Rule { action: Action::Invalid("no grant".into()), ..rule("a") }.on(&all, &["*"]);
     let compiled = compile(&snapshot([all], [told]));
     assert_eq!(compiled.problems, []);
-    assert_eq!(compiled.table.rules()[0].invalid(), Some("no grant"));
-    assert_eq!(compiled.table.rules()[0].choose(1), None);
+    assert_eq!(nth(&compiled.table, 0).invalid(), Some("no grant"));
+    assert_eq!(nth(&compiled.table, 0).choose(1), None);
 }
 
 #[test]
@@ -118,7 +118,7 @@ fn a_backend_or_mirror_that_is_not_known_costs_no_more_than_itself() {
     let mut known = snapshot([all.clone()], [split, rule("b").on(&all, &["b.io"])]);
     known.backends.remove(&backend("b"));
     let compiled = compile(&known);
-    let [a, b] = compiled.table.rules() else { panic!("two rules") };
+    let [a, b] = [0, 1].map(|at| nth(&compiled.table, at));
     assert_eq!((a.invalid(), b.invalid()), (None, None));
     let mirrors: Vec<_> = a.filter_backends().iter().map(|named| (named.at, named.backend.is_some())).collect();
     assert_eq!(mirrors, [(1, true), (2, false)]);
@@ -137,14 +137,14 @@ fn who_must_be_asked_is_found_or_is_a_problem() {
     let all = listener("http", "*");
     let rule_of = |filters| Rule { filters, ..rule("a") }.on(&all, &["*"]);
     let compiled = compile(&snapshot([all.clone()], [rule_of(vec![ask("a", ""), ask("gone", "/check")])]));
-    let asked = compiled.table.rules()[0].filter_backends();
+    let asked = nth(&compiled.table, 0).filter_backends();
     assert_eq!(asked.iter().map(|named| named.backend.is_some()).collect::<Vec<_>>(), [true, false]);
     let [problem] = &compiled.problems[..] else { panic!("{:?}", compiled.problems) };
     assert_eq!(problem.field, "spec.rules[0].filters[1].externalAuth.backendRef");
     assert!(problem.message.contains("requests are answered 500"), "{}", problem.message);
     for prefix in ["check", "/", "/a/", "/a/../b", "/a?b", "//a", "/%61"] {
         let compiled = compile(&snapshot([all.clone()], [rule_of(vec![ask("a", prefix)])]));
-        assert!(compiled.table.rules()[0].invalid().is_some(), "{prefix}");
+        assert!(nth(&compiled.table, 0).invalid().is_some(), "{prefix}");
         assert_eq!(compiled.problems[0].field, "spec.rules[0].filters[0].externalAuth.http.path", "{prefix}");
     }
 }
@@ -156,7 +156,7 @@ fn a_bad_filter_of_an_arm_costs_the_share_of_the_arm() {
     parts.arms[1].filters = vec![Filter::Unsupported("BodyModifier".into())];
     let all = listener("http", "*");
     let compiled = compile(&snapshot([all.clone()], [weighed.on(&all, &["*"])]));
-    let rule = &compiled.table.rules()[0];
+    let rule = nth(&compiled.table, 0);
     assert_eq!(rule.invalid(), None);
     assert_eq!(rule.arms()[0].target(), Ok(&backend("v1")));
     assert!(rule.arms()[1].target().unwrap_err().contains("BodyModifier"));

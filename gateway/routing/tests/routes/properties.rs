@@ -133,7 +133,7 @@ fn takes(rule: &Rule, matching: &Match, head: &RequestHead) -> bool {
 }
 
 /// The hostname of the most specific listener.
-fn chosen<'s>(snapshot: &'s Snapshot, port: u16, head: &RequestHead) -> Option<&'s Listener> {
+fn chosen<'s>(snapshot: &'s Snapshot, port: u16, head: &RequestHead) -> Option<&'s Arc<Listener>> {
     let host = head.host().parse().expect("a host");
     let on = snapshot.listeners.values().filter(|listener| listener.port == port);
     on.filter(|listener| listener.hostname.matches(&host)).max_by_key(|listener| HostRank::of(&listener.hostname))
