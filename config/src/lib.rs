@@ -8,8 +8,10 @@ mod by_name;
 mod demand;
 mod filter;
 mod host;
+mod list;
 mod listener;
 mod name;
+mod pool;
 mod rank;
 mod rule;
 mod session;
@@ -26,6 +28,7 @@ pub use filter::{
     AuthProtocol, Cors, ExternalAuth, Filter, Fraction, HeaderEdit, OriginPattern, PathEdit, Redirect, Rewrite, Scheme,
 };
 pub use host::{HostName, HostPattern, InvalidHost, is_address, is_canonical as is_canonical_host};
+pub use list::{List, Listed};
 pub use listener::{Certificate, ClientAuth, Listener, ListenerTls, Protocol, Redacted, Transport};
 pub use name::{BackendName, CertificateName, GatewayName, ListenerName, RouteKind, RuleName};
 pub use rank::{HostRank, PathRank, Rank, Seniority};

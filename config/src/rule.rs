@@ -1,7 +1,8 @@
 //! A rule: which requests it takes and what becomes of them. Resolved by `translate`; never an object name that still must be looked up.
 
-use crate::{BackendName, ColdArm, Filter, HostPattern, ListenerName, RuleName, Seniority, Text};
+use crate::{BackendName, ColdArm, Filter, HostPattern, List, ListenerName, RuleName, Seniority, Text};
 use serde::{Deserialize, Serialize};
+use std::hash::{Hash, Hasher};
 
 /// One rule of one route.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,13 +13,13 @@ pub struct Rule {
     /// `spec.rules[].name`, empty where none was given.
     #[serde(default, skip_serializing_if = "str::is_empty")]
     pub title: Text,
-    /// Age and order; `at` is 0 here and the index of the match in a `Rank`.
-    pub seniority: Seniority,
+    /// `metadata.creationTimestamp` of the route in seconds since 1970; 0 where there is none.
+    pub created: i64,
     /// The listeners that it is attached to, and there the hosts.
-    pub attachments: Vec<Attachment>,
+    pub attachments: List<Attachment>,
     /// Any of these takes a request; never empty (`translate` writes out the default `/`). Rules of routes of the transport layer
     /// have the one that takes everything.
-    pub matches: Vec<Match>,
+    pub matches: List<Match>,
     /// Applied in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
@@ -34,6 +35,12 @@ pub struct Rule {
 }
 
 impl Rule {
+    /// How old its match of this index is.
+    pub fn seniority(&self, at: u32) -> Seniority {
+        let RuleName { namespace, route, index, .. } = &self.name;
+        Seniority { created: self.created, namespace: namespace.clone(), route: route.clone(), rule: *index, at }
+    }
+
     /// The Backends that it names: those of arms, and those of filters, of the rule's own and of its arms.
     pub fn backends(&self) -> impl Iterator<Item = &BackendName> {
         let targets = self.arms().iter().filter_map(|arm| match &arm.target {
@@ -57,7 +64,7 @@ impl Rule {
 }
 
 /// A listener that a rule is attached to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Attachment {
     /// The listener.
@@ -67,7 +74,7 @@ pub struct Attachment {
 }
 
 /// A host on which a rule serves.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", from = "ReadHost")]
 pub struct Host {
     /// What the listener and the route both match.
@@ -94,7 +101,7 @@ impl From<ReadHost> for Host {
 }
 
 /// All parts must hold.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Match {
     /// The path, canonical.
@@ -118,7 +125,7 @@ impl Match {
 }
 
 /// How a path is matched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PathMatch {
     /// The whole path.
@@ -130,7 +137,7 @@ pub enum PathMatch {
 }
 
 /// A test of one value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ValueMatch {
     /// Header or parameter.
@@ -140,7 +147,7 @@ pub struct ValueMatch {
 }
 
 /// What a value must be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ValueTest {
     /// Byte-equal.
@@ -164,7 +171,7 @@ pub enum Action {
 #[serde(rename_all = "camelCase")]
 pub struct Split {
     /// Weighted arms; a total weight of 0 (or no arm) answers 500, as Gateway API says.
-    pub arms: Vec<Arm>,
+    pub arms: List<Arm>,
     /// What happens if the chosen arm is cold.
     #[serde(default)]
     pub cold: ColdArm,
@@ -183,8 +190,16 @@ pub struct Arm {
     pub filters: Vec<Filter>,
 }
 
+impl Hash for Arm {
+    /// By all but its filters, which few have.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.target.hash(state);
+        self.weight.hash(state);
+    }
+}
+
 /// Where an arm leads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ArmTarget {
     /// A backend of the same Snapshot.

@@ -1,14 +1,14 @@
 //! Names as texts that many things have: each is there once in the process, however many have it. Never holds what a client sent, for whoever makes one looks into one table.
 
+use crate::pool::{Shared, pooled};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{
     borrow::Borrow,
     cmp::Ordering,
-    collections::HashSet,
     fmt,
     hash::{Hash, Hasher},
     ops::Deref,
-    sync::{Arc, LazyLock, Mutex, PoisonError},
+    sync::{Arc, LazyLock},
 };
 
 /// A text of the configuration. A clone costs a count; making one costs a look into the table.
@@ -16,32 +16,7 @@ use std::{
 pub struct Text(Arc<str>);
 
 /// All texts that anything has, and some that nothing has any more.
-static TABLE: LazyLock<Mutex<Table>> = LazyLock::new(Mutex::default);
-
-#[derive(Default)]
-struct Table(HashSet<Arc<str>>);
-
-impl Table {
-    fn find_or_add(&mut self, text: &str) -> Arc<str> {
-        if let Some(known) = self.0.get(text) {
-            return Arc::clone(known);
-        }
-        if self.0.len() == self.0.capacity() {
-            self.make_room();
-        }
-        let new = Arc::<str>::from(text);
-        self.0.insert(Arc::clone(&new));
-        new
-    }
-
-    /// Forgets what nothing has; what is left may double until the next time, so that it costs no square.
-    fn make_room(&mut self) {
-        // whoever is about to take one of them waits for the table
-        self.0.retain(|text| Arc::strong_count(text) > 1);
-        self.0.reserve(self.0.len().max(64));
-        self.0.shrink_to(self.0.len() * 2);
-    }
-}
+static TABLE: LazyLock<Shared<str>> = LazyLock::new(Shared::default);
 
 impl Text {
     /// The text.
@@ -57,7 +32,7 @@ impl Text {
 
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
-        Self(TABLE.lock().unwrap_or_else(PoisonError::into_inner).find_or_add(text))
+        Self(pooled(&TABLE, text, || text.into()))
     }
 }
 
@@ -212,6 +187,7 @@ impl<'de> Deserialize<'de> for Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::HashSet;
 
     #[test]
     fn equal_texts_are_one() {
@@ -229,16 +205,5 @@ mod tests {
         assert_eq!(texts, ["", "a", "ab", "b"]);
         let set: HashSet<Text> = texts.into_iter().collect();
         assert!(set.contains("ab") && !set.contains("abc"));
-    }
-
-    #[test]
-    fn what_nothing_has_is_forgotten_and_what_something_has_stays() {
-        let mut table = Table::default();
-        let kept: Vec<Arc<str>> = (0..100).map(|at| table.find_or_add(&format!("kept {at}"))).collect();
-        for at in 0..100_000 {
-            table.find_or_add(&format!("gone {at}"));
-        }
-        assert!(table.0.len() < 1_000, "{}", table.0.len());
-        kept.iter().for_each(|text| assert!(Arc::ptr_eq(text, &table.find_or_add(text))));
     }
 }

@@ -5,7 +5,7 @@
 
 use headgate_config::{
     Action, Attachment, Host, HostPattern, Listener, ListenerName, Match, PathMatch, Protocol, RouteKind, Rule,
-    RuleName, Seniority, Snapshot, Timeouts, ValueMatch, ValueTest, Version,
+    RuleName, Snapshot, Timeouts, ValueMatch, ValueTest, Version,
 };
 use headgate_http1::HeadReader;
 use headgate_message::{Fields, Scheme};
@@ -68,9 +68,9 @@ fn rule(at: usize, line: &str, listener: &ListenerName) -> Option<Rule> {
     Some(Rule {
         name: RuleName { kind: RouteKind::HTTPRoute, namespace: "n".into(), route: "r".into(), index },
         title: "".into(),
-        seniority: Seniority { created: 0, namespace: "n".into(), route: "r".into(), rule: index, at: 0 },
-        attachments: vec![Attachment { listener: listener.clone(), hosts: vec![host] }],
-        matches: vec![Match { path, method: None, headers: header.into_iter().collect(), queries: Vec::new() }],
+        created: 0,
+        attachments: vec![Attachment { listener: listener.clone(), hosts: vec![host] }].into(),
+        matches: vec![Match { path, method: None, headers: header.into_iter().collect(), queries: Vec::new() }].into(),
         filters: Vec::new(),
         action: Action::Invalid("nothing is forwarded here".into()),
         timeouts: Timeouts::default(),

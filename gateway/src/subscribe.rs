@@ -386,8 +386,10 @@ fn vetted(rule: &Rule) -> Option<Arc<Rule>> {
     let vet = |filters: &mut Vec<Filter>| *filters = filters::vet(std::mem::take(filters));
     let mut made = rule.clone();
     vet(&mut made.filters);
-    if let Action::Forward(split) = &mut made.action {
-        split.arms.iter_mut().for_each(|arm| vet(&mut arm.filters));
+    if let Action::Forward(split) = &mut made.action
+        && arms(rule)
+    {
+        split.arms.edit(|arms| arms.iter_mut().for_each(|arm| vet(&mut arm.filters)));
     }
     (made != *rule).then(|| Arc::new(made))
 }

@@ -3,7 +3,7 @@
 use crate::{digest::Digest, wire};
 use bytes::Bytes;
 use headgate_config::{
-    Action, Attachment, Backend, Host, Listener, ListenerName, Match, PathMatch, Rule, RuleName, Seniority, Timeouts,
+    Action, Attachment, Backend, Host, Listener, ListenerName, Match, PathMatch, Rule, RuleName, Timeouts,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -101,9 +101,10 @@ fn read_rule(json: &Bytes) -> Read {
     let problem = format!("rule {name} cannot be read by this version of the gateway and answers 500: {why}");
     let rule = Rule {
         title: part(&value, "title").unwrap_or_default(),
-        seniority: part(&value, "seniority").unwrap_or_else(|| seniority_of(&name)),
+        // the youngest, so that it takes nothing from a rule that can be read
+        created: part(&value, "created").unwrap_or(i64::MAX),
         attachments: list(&value, "attachments").iter().filter_map(attachment).collect(),
-        matches: matches(&value),
+        matches: matches(&value).into(),
         filters: Vec::new(),
         action: Action::Invalid(problem.clone()),
         timeouts: Timeouts::default(),
@@ -119,17 +120,6 @@ fn part<T: DeserializeOwned>(value: &Value, field: &str) -> Option<T> {
 
 fn list<'v>(value: &'v Value, field: &str) -> &'v [Value] {
     value.get(field).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn seniority_of(name: &RuleName) -> Seniority {
-    // the youngest, so that it takes nothing from a rule that can be read
-    Seniority {
-        created: i64::MAX,
-        namespace: name.namespace.clone(),
-        route: name.route.clone(),
-        rule: name.index,
-        at: 0,
-    }
 }
 
 fn attachment(value: &Value) -> Option<Attachment> {

@@ -192,7 +192,8 @@ impl Told {
         let rules = &mut self.routes.snapshot.rules;
         let at = self.edits * STEP % rules.len();
         let mut rule = Rule::clone(rules.values().nth(at).ok_or_else(|| io::Error::other("no rule"))?);
-        rule.matches[0].path = PathMatch::Prefix(format!("/edit-{}", self.edits).as_str().into());
+        let path = PathMatch::Prefix(format!("/edit-{}", self.edits).into());
+        rule.matches.edit(|matches| matches[0].path = path);
         let rule = Arc::new(rule);
         self.routes.snapshot.insert_rule(rule.clone());
         Ok(rule)

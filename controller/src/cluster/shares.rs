@@ -1,8 +1,6 @@
 //! What each Gateway gets of the routes: its own listeners, the rules attached to them, the Backends that these name. Never a part of another Gateway's.
 
-use headgate_config::{
-    Attachment, Backend, BackendName, ByName, GatewayName, Listener, ListenerName, Rule, RuleName, Snapshot,
-};
+use headgate_config::{Backend, BackendName, ByName, GatewayName, Listener, ListenerName, Rule, RuleName, Snapshot};
 use imbl::{OrdMap, ordmap::DiffItem};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -182,8 +180,7 @@ fn part(rule: &Arc<Rule>, gateway: &GatewayName) -> Option<Arc<Rule>> {
     if count == rule.attachments.len() {
         return (count > 0).then(|| rule.clone());
     }
-    let attachments: Vec<Attachment> =
-        rule.attachments.iter().filter(|attachment| is_its(&attachment.listener)).cloned().collect();
+    let attachments = rule.attachments.iter().filter(|attachment| is_its(&attachment.listener)).cloned().collect();
     (count > 0).then(|| Arc::new(Rule { attachments, ..Rule::clone(rule) }))
 }
 

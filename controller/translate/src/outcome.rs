@@ -17,7 +17,7 @@ use crate::{
     traffic::Traffic,
     x_backends::is_x_backend,
 };
-use headgate_config::{Attachment, Host, Rule, Text};
+use headgate_config::{Attachment, Host, List, Rule, Text};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that routes look at.
@@ -290,11 +290,10 @@ impl Work<'_, '_> {
             let view = &self.view(gateway).listeners[listener];
             view.serves().then(|| Attachment { listener: view.name.clone(), hosts })
         };
-        let attachments: Vec<Attachment> = places.into_iter().filter_map(attachment).collect();
+        let attachments: List<Attachment> = places.into_iter().filter_map(attachment).collect();
         if attachments.is_empty() {
             return Vec::new();
         }
-        // `clone`, not `clone_from`, which would take memory in advance
         rules.iter_mut().for_each(|rule| rule.attachments = attachments.clone());
         rules
     }

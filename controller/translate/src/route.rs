@@ -15,7 +15,7 @@ use crate::{
     sessions,
 };
 use headgate_config::{
-    Action, Arm, ArmTarget, Filter, Match, Retry, RouteKind, Rule, RuleName, Seniority, Session, Split, Text, Timeouts,
+    Action, Arm, ArmTarget, Filter, List, Match, Retry, RouteKind, Rule, RuleName, Session, Split, Text, Timeouts,
 };
 use std::borrow::Cow;
 
@@ -269,7 +269,7 @@ impl<'w> RuleWork<'w, '_, '_> {
         match session {
             // before all others, which may edit the token away
             Some(session) => filters.insert(0, Filter::Session(Box::new(session))),
-            None => self.add_sessions(&mut split.arms),
+            None => self.add_sessions(&mut split),
         }
         let action = match undecided {
             Some(reason) => Action::Invalid(reason),
@@ -285,15 +285,9 @@ impl<'w> RuleWork<'w, '_, '_> {
                 index,
             },
             title: draft.title.clone(),
-            seniority: Seniority {
-                created: meta.created,
-                namespace: meta.namespace.clone(),
-                route: meta.name.clone(),
-                rule: index,
-                at: 0,
-            },
-            attachments: Vec::new(),
-            matches,
+            created: meta.created,
+            attachments: List::default(),
+            matches: matches.into(),
             filters,
             action,
             timeouts: draft.timeouts,
@@ -309,15 +303,18 @@ impl<'w> RuleWork<'w, '_, '_> {
     }
 
     /// What policies say of the arms' Services, where the rule itself says nothing.
-    fn add_sessions(&self, arms: &mut [Arm]) {
-        if !self.route.kind().is_http() {
+    fn add_sessions(&self, split: &mut Split) {
+        let has_session = |arm: &Arm| self.backends.session(&arm.target).is_some();
+        if !self.route.kind().is_http() || !split.arms.iter().any(has_session) {
             return;
         }
-        for arm in arms {
-            if let Some(session) = self.backends.session(&arm.target) {
-                arm.filters.insert(0, Filter::Session(Box::new(session.clone())));
+        split.arms.edit(|arms| {
+            for arm in arms {
+                if let Some(session) = self.backends.session(&arm.target) {
+                    arm.filters.insert(0, Filter::Session(Box::new(session.clone())));
+                }
             }
-        }
+        });
     }
 
     /// The matches that can be decided, and why others cannot.
@@ -372,7 +369,7 @@ impl<'w> RuleWork<'w, '_, '_> {
             }
         }
         let named: Vec<ArmTarget> = arms.iter().map(|arm| arm.target.clone()).collect();
-        Split { arms, cold: self.backends.cold(&named) }
+        Split { arms: arms.into(), cold: self.backends.cold(&named) }
     }
 }
 

@@ -4,7 +4,7 @@ use super::{origin::Origin, script};
 use crate::strict::Message;
 use headgate_config::{
     Action, Arm, ArmTarget, Attachment, Backend, BackendName, BackendProtocol, ColdArm, Endpoint, Endpoints, Host,
-    HostPattern, Listener, ListenerName, Match, Probe, Protocol, QueueBounds, RouteKind, Rule, RuleName, Seniority,
+    HostPattern, Listener, ListenerName, Match, Probe, Protocol, QueueBounds, RouteKind, Rule, RuleName,
     Snapshot, Split, Timeouts, Wait,
 };
 use headgate_gateway::{Binding, Gateway, Hosts, Proxied, Settings, forwarded::TrustedHops, limits::Limits};
@@ -203,23 +203,24 @@ fn snapshot(port: u16, backend: &BackendName) -> Snapshot {
     let rule = Rule {
         name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: "r".into(), index: 0 },
         title: "".into(),
-        seniority: Seniority { created: 0, namespace: "a".into(), route: "r".into(), rule: 0, at: 0 },
-        attachments: vec![Attachment { listener: name.clone(), hosts: vec![host] }],
-        matches: vec![Match::everything()],
+        created: 0,
+        attachments: vec![Attachment { listener: name.clone(), hosts: vec![host] }].into(),
+        matches: vec![Match::everything()].into(),
         filters: Vec::new(),
-        action: Action::Forward(Split { arms: vec![arm], cold: ColdArm::Hold }),
+        action: Action::Forward(Split { arms: vec![arm].into(), cold: ColdArm::Hold }),
         timeouts: Timeouts::default(),
         retry: None,
     };
     let listener = Listener {
-        name: name.clone(),
+        name,
         port,
         protocol: Protocol::Http,
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
     };
-    let mut snapshot = Snapshot { listeners: [(name, listener)].into(), ..Snapshot::default() };
+    let mut snapshot = Snapshot::default();
+    snapshot.insert_listener(listener.into());
     snapshot.insert_rule(rule.into());
     snapshot.insert_backend(Arc::new(Backend {
         name: backend.clone(),

@@ -7,8 +7,8 @@
 use divan::{AllocProfiler, Bencher, black_box, counter::ItemsCount};
 use headgate_config::{
     Action, Arm, ArmTarget, Attachment, Backend, BackendName, BackendProtocol, ColdArm, Host, HostPattern, Listener,
-    ListenerName, Match, PathMatch, Protocol, QueueBounds, RouteKind, Rule, RuleName, Scheme, Seniority, Snapshot,
-    Split, Timeouts, Version, Wait,
+    ListenerName, Match, PathMatch, Protocol, QueueBounds, RouteKind, Rule, RuleName, Scheme, Snapshot, Split,
+    Timeouts, Version, Wait,
 };
 use headgate_message::{Authority, Fields, Method, RequestHead, Target};
 use headgate_routing::{Outcome, Table};
@@ -127,22 +127,16 @@ fn forward(at: usize, listener: &ListenerName, host: &str, path: PathMatch, back
     Rule {
         name: RuleName {
             kind: RouteKind::HTTPRoute,
-            namespace: namespace.as_str().into(),
+            namespace: namespace.into(),
             route: route.as_str().into(),
             index: 0,
         },
         title: "".into(),
-        seniority: Seniority {
-            created: 1_700_000_000,
-            namespace: namespace.into(),
-            route: route.into(),
-            rule: 0,
-            at: 0,
-        },
-        attachments: vec![Attachment { listener: listener.clone(), hosts }],
-        matches: vec![Match { path, method: None, headers: vec![], queries: vec![] }],
+        created: 1_700_000_000,
+        attachments: vec![Attachment { listener: listener.clone(), hosts }].into(),
+        matches: vec![Match { path, method: None, headers: vec![], queries: vec![] }].into(),
         filters: vec![],
-        action: Action::Forward(Split { arms: vec![arm], cold: ColdArm::Hold }),
+        action: Action::Forward(Split { arms: vec![arm].into(), cold: ColdArm::Hold }),
         timeouts: Timeouts::default(),
         retry: None,
     }

@@ -9,7 +9,7 @@ use crate::{
 };
 use headgate_config::{
     Action, Arm, ArmTarget, BackendName, ColdArm, Filter, HostPattern, Match, PathMatch, Rank, Retry, Rule, RuleName,
-    Seniority, Timeouts, ValueMatch, ValueTest,
+    Timeouts, ValueMatch, ValueTest,
 };
 use headgate_message::{Fields, RequestHead};
 use regex::bytes::Regex;
@@ -215,8 +215,7 @@ impl<B> CompiledRule<B> {
 
     /// The precedence of the match `at` on a host that the route calls `declared`.
     pub fn rank(&self, declared: &HostPattern, at: usize) -> Rank {
-        let seniority = Seniority { at: at as u32, ..self.config.seniority.clone() };
-        Rank::of(declared, &self.config.matches[at], seniority)
+        Rank::of(declared, &self.config.matches[at], self.config.seniority(at as u32))
     }
 
     /// What is wrong with it.

@@ -4,7 +4,7 @@ use crate::program::{Running, exchange, headgate};
 use headgate_config::{
     Action, Activation, Arm, ArmTarget, Attachment, Backend, BackendName, BackendProtocol, Certificate,
     CertificateName, Endpoint, Endpoints, GatewayName, Host, HostPattern, Listener, ListenerName, ListenerTls, Match,
-    PathMatch, Probe, Protocol, QueueBounds, RouteKind, Rule, RuleName, Seniority, Snapshot, Split, Timeouts, Wait,
+    PathMatch, Probe, Protocol, QueueBounds, RouteKind, Rule, RuleName, Snapshot, Split, Timeouts, Wait,
 };
 use headgate_stream::{Identity, Pace, Publisher, ServerTls, authority::Material, serve};
 use std::{
@@ -106,11 +106,11 @@ fn snapshot(port: u16, backend: BackendName) -> Snapshot {
     snapshot.insert_rule(Arc::new(Rule {
         name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: "r".into(), index: 0 },
         title: "".into(),
-        seniority: Seniority { created: 0, namespace: "a".into(), route: "r".into(), rule: 0, at: 0 },
-        attachments: vec![Attachment { listener, hosts: vec![any] }],
-        matches: vec![Match { path, method: None, headers: Vec::new(), queries: Vec::new() }],
+        created: 0,
+        attachments: vec![Attachment { listener, hosts: vec![any] }].into(),
+        matches: vec![Match { path, method: None, headers: Vec::new(), queries: Vec::new() }].into(),
         filters: Vec::new(),
-        action: Action::Forward(Split { arms: vec![arm], cold: Default::default() }),
+        action: Action::Forward(Split { arms: vec![arm].into(), cold: Default::default() }),
         timeouts: Timeouts::default(),
         retry: None,
     }));

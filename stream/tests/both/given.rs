@@ -3,7 +3,7 @@
 use headgate_config::{
     Action, Activation, Arm, ArmTarget, Attachment, Backend, BackendName, BackendProtocol, Certificate,
     CertificateName, Endpoint, Endpoints, GatewayName, Host, HostPattern, Listener, ListenerName, Match, PathMatch,
-    Probe, Protocol, QueueBounds, Redacted, RouteKind, Rule, RuleName, Seniority, Snapshot, Split, Timeouts, Wait,
+    Probe, Protocol, QueueBounds, Redacted, RouteKind, Rule, RuleName, Snapshot, Split, Timeouts, Wait,
 };
 use headgate_stream::Certificates;
 use std::sync::Arc;
@@ -57,19 +57,21 @@ fn rule(index: u32) -> Rule {
     Rule {
         name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: route.as_str().into(), index: 0 },
         title: "".into(),
-        seniority: Seniority { created: 0, namespace: "a".into(), route: route.into(), rule: 0, at: 0 },
+        created: 0,
         attachments: vec![Attachment {
             listener: listener(),
             hosts: vec![Host { pattern: host.clone(), declared: host }],
-        }],
+        }]
+        .into(),
         matches: vec![Match {
             path: PathMatch::Prefix("/".into()),
             method: None,
             headers: Vec::new(),
             queries: Vec::new(),
-        }],
+        }]
+        .into(),
         filters: Vec::new(),
-        action: Action::Forward(Split { arms: vec![arm], cold: Default::default() }),
+        action: Action::Forward(Split { arms: vec![arm].into(), cold: Default::default() }),
         timeouts: Timeouts::default(),
         retry: None,
     }

@@ -162,7 +162,7 @@ fn two_listeners_that_say_the_same_serve_as_one_and_others_conflict() {
 fn a_host_that_was_narrowed_further_serves_only_there() {
     let all = listener("http", "*");
     let mut narrowed = rule("a").on(&all, &["*.io"]);
-    narrowed.attachments[0].hosts[0].pattern = HostPattern::Exact("a.io".parse().unwrap());
+    narrowed.attachments.edit(|all| all[0].hosts[0].pattern = HostPattern::Exact("a.io".parse().unwrap()));
     let table = compile(&snapshot([all.clone()], [narrowed, rule("b").on(&all, &["*"])])).table;
     assert_eq!(routed(&table, &get("a.io", "/")), "a/0");
     assert_eq!(routed(&table, &get("b.io", "/")), "b/0");

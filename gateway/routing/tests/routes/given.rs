@@ -2,8 +2,8 @@
 
 use headgate_config::{
     Action, Arm, ArmTarget, Attachment, Backend, BackendName, BackendProtocol, ColdArm, Host, HostPattern, Listener,
-    ListenerName, Match, PathMatch, Protocol, QueueBounds, RouteKind, Rule, RuleName, Scheme, Seniority, Snapshot,
-    Split, Timeouts, ValueMatch, ValueTest, Version, Wait,
+    ListenerName, Match, PathMatch, Protocol, QueueBounds, RouteKind, Rule, RuleName, Scheme, Snapshot, Split,
+    Timeouts, ValueMatch, ValueTest, Version, Wait,
 };
 use headgate_message::{Authority, Fields, Method, RequestHead, Target, canonical_path, split_authority};
 use headgate_routing::{Compiled, CompiledRule, Outcome, Table};
@@ -35,15 +35,14 @@ pub fn backend(service: &str) -> BackendName {
 /// An HTTPRoute's first rule, for every host and path, to a backend of its own name.
 pub fn rule(route: &str) -> Rule {
     let kind = RouteKind::HTTPRoute;
-    let (namespace, route) = ("default".to_owned(), route.to_owned());
     Rule {
-        name: RuleName { kind, namespace: namespace.as_str().into(), route: route.as_str().into(), index: 0 },
+        name: RuleName { kind, namespace: "default".into(), route: route.into(), index: 0 },
         title: "".into(),
-        seniority: Seniority { created: 0, namespace: namespace.into(), route: route.as_str().into(), rule: 0, at: 0 },
-        attachments: vec![],
-        matches: vec![prefix("/")],
+        created: 0,
+        attachments: vec![].into(),
+        matches: vec![prefix("/")].into(),
         filters: vec![],
-        action: split([(route.as_str(), 1)]),
+        action: split([(route, 1)]),
         timeouts: Timeouts::default(),
         retry: None,
     }
@@ -90,12 +89,11 @@ pub trait Says: Sized {
 impl Says for Rule {
     fn nth(mut self, index: u32) -> Self {
         self.name.index = index;
-        self.seniority.rule = index;
         self
     }
 
     fn created(mut self, at: i64) -> Self {
-        self.seniority.created = at;
+        self.created = at;
         self
     }
 
@@ -115,7 +113,7 @@ impl Says for Rule {
             listener.hostname.intersect(&declared).map(|pattern| Host { pattern, declared })
         };
         let hosts = declared.iter().filter_map(host).collect();
-        self.attachments.push(Attachment { listener: listener.name.clone(), hosts });
+        self.attachments.edit(|all| all.push(Attachment { listener: listener.name.clone(), hosts }));
         self
     }
 }

@@ -153,7 +153,7 @@ fn who_must_be_asked_is_found_or_is_a_problem() {
 fn a_bad_filter_of_an_arm_costs_the_share_of_the_arm() {
     let mut weighed = Rule { action: split([("v1", 1), ("v2", 1)]), ..rule("a") };
     let Action::Forward(parts) = &mut weighed.action else { panic!("a split") };
-    parts.arms[1].filters = vec![Filter::Unsupported("BodyModifier".into())];
+    parts.arms.edit(|arms| arms[1].filters = vec![Filter::Unsupported("BodyModifier".into())]);
     let all = listener("http", "*");
     let compiled = compile(&snapshot([all.clone()], [weighed.on(&all, &["*"])]));
     let rule = nth(&compiled.table, 0);

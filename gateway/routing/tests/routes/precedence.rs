@@ -73,6 +73,5 @@ fn the_earlier_match_of_a_rule_is_the_one_that_matched() {
 fn names_are_compared_with_the_namespace_first() {
     let mut other = rule("a");
     other.name.namespace = "z".into();
-    other.seniority.namespace = "z".into();
     check("name", rule("b"), other, &get("a.io", "/"));
 }

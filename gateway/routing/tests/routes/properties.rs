@@ -3,7 +3,7 @@
 use crate::given::*;
 use fastrand::Rng;
 use headgate_config::{
-    BackendName, HostRank, Listener, Match, PathMatch, Rank, Rule, RuleName, Seniority, Snapshot, ValueTest, Version,
+    BackendName, HostRank, Listener, Match, PathMatch, Rank, Rule, RuleName, Snapshot, ValueTest, Version,
 };
 use headgate_message::RequestHead;
 use headgate_routing::{Outcome, Row, Table, Verdict};
@@ -67,12 +67,14 @@ fn random(dice: &mut Rng, tidy: bool) -> Snapshot {
                     made = made.on(listener, &declared);
                 }
             }
-            let hosts = made.attachments.iter_mut().flat_map(|attachment| &mut attachment.hosts);
-            for host in hosts.filter(|_| !tidy) {
-                if dice.u32(..5) == 0 {
-                    host.pattern = pattern(one_of(dice, &PATTERNS));
+            made.attachments.edit(|attachments| {
+                let hosts = attachments.iter_mut().flat_map(|attachment| &mut attachment.hosts);
+                for host in hosts.filter(|_| !tidy) {
+                    if dice.u32(..5) == 0 {
+                        host.pattern = pattern(one_of(dice, &PATTERNS));
+                    }
                 }
-            }
+            });
             made
         })
         .collect();
@@ -153,8 +155,8 @@ fn greatest(snapshot: &Snapshot, port: u16, head: &RequestHead) -> Option<(RuleN
                 for (at, matching) in rule.matches.iter().enumerate() {
                     let here = place.pattern.matches(&host) && place.declared.matches(&host);
                     if here && takes(rule, matching, head) {
-                        let seniority = Seniority { at: at as u32, ..rule.seniority.clone() };
-                        all.push((Rank::of(&place.declared, matching, seniority), &rule.name, at as u32));
+                        let rank = Rank::of(&place.declared, matching, rule.seniority(at as u32));
+                        all.push((rank, &rule.name, at as u32));
                     }
                 }
             }
@@ -279,7 +281,7 @@ fn edit(snapshot: &mut Snapshot, dice: &mut Rng) {
         }
         (2, Some(name)) => {
             let made = matching(dice);
-            Arc::make_mut(&mut snapshot.rules[&name]).matches.push(made);
+            Arc::make_mut(&mut snapshot.rules[&name]).matches.edit(|all| all.push(made));
         }
         (3, Some(name)) => drop(snapshot.rules.remove(&name)),
         (4, _) => {

@@ -40,7 +40,8 @@ fn an_invalid_arm_keeps_its_share() {
     let arm = |target, weight| Arm { target, weight, filters: vec![] };
     let arms =
         vec![arm(ArmTarget::Backend(backend("v1")), 1), arm(ArmTarget::Invalid("no Service default/v2".into()), 1)];
-    let half = compiled(Rule { action: Action::Forward(Split { arms, cold: ColdArm::Shift }), ..rule("a") });
+    let half =
+        compiled(Rule { action: Action::Forward(Split { arms: arms.into(), cold: ColdArm::Shift }), ..rule("a") });
     assert_eq!(half.cold(), ColdArm::Shift);
     assert_eq!(half.choose(0), Some(0));
     assert_eq!(half.choose(u64::MAX), Some(1));
