@@ -23,6 +23,9 @@ pub struct Row {
     /// What it was beside a peer; none in rows of Headgate alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<Beside>,
+    /// What others' makers or users published of theirs, on another machine; none where nobody did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<PublishedText>,
     /// The commit that was checked out; set by [`Report::add`].
     pub commit: String,
 }
@@ -46,6 +49,23 @@ pub struct Beside {
     pub unit: String,
 }
 
+/// What gateway-api-bench found of others, with units; empty where it has nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    /// agentgateway 2.2 alpha, with kgateway as its controller.
+    pub agentgateway: &'static str,
+    /// Istio 1.27 or 1.26.
+    pub istio: &'static str,
+    /// Envoy Gateway 1.5 or 1.4.
+    pub envoy_gateway: &'static str,
+    /// NGINX Gateway Fabric 2.1 or 1.6.
+    pub nginx: &'static str,
+}
+
+/// The same as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PublishedText(pub [String; 4]);
+
 impl Beside {
     /// Where Headgate is: the whole interval on one side of the peer, or not.
     pub fn place(&self) -> &'static str {
@@ -68,6 +88,7 @@ impl Row {
             goal: goal.into(),
             note: String::new(),
             beside: None,
+            published: None,
             commit: String::new(),
         }
     }
@@ -81,6 +102,7 @@ impl Row {
             goal: None,
             note: format!("skipped: {}", why.into()),
             beside: None,
+            published: None,
             commit: String::new(),
         }
     }
@@ -88,6 +110,13 @@ impl Row {
     /// Says how it was measured.
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.note = note.into();
+        self
+    }
+
+    /// What was published of others.
+    pub fn published(mut self, published: Published) -> Self {
+        let Published { agentgateway, istio, envoy_gateway, nginx } = published;
+        self.published = Some(PublishedText([agentgateway, istio, envoy_gateway, nginx].map(str::to_owned)));
         self
     }
 

@@ -226,16 +226,17 @@ impl Subscriber {
         const PART: usize = 16;
         let Snapshot { rules, backends, .. } = &self.snapshot;
         let rules_gone: HashSet<String> = removed(&before.rules, rules).map(|name| name.to_string()).collect();
-        let backends_gone: Vec<&BackendName> = removed(&before.backends, backends).map(|name| &**name).collect();
+        let backends_gone: Vec<BackendName> =
+            removed(&before.backends, backends).map(|name| BackendName::clone(name)).collect();
         self.gone += rules_gone.len() + backends_gone.len();
         if rules_gone.is_empty() && backends_gone.is_empty() {
             return;
         }
-        self.shared.registry.retire(&backends_gone);
+        let names_gone: HashSet<String> = backends_gone.iter().map(ToString::to_string).collect();
+        self.shared.registry.retire(backends_gone);
         let telemetry = &self.shared.telemetry;
         if self.gone * PART < rules.len() + backends.len() {
-            let backends_gone: HashSet<String> = backends_gone.iter().map(ToString::to_string).collect();
-            telemetry.retain(|rule| !rules_gone.contains(rule), |backend| !backends_gone.contains(backend));
+            telemetry.retain(|rule| !rules_gone.contains(rule), |backend| !names_gone.contains(backend));
         } else {
             self.gone = 0;
             let rules: HashSet<String> = rules.keys().map(ToString::to_string).collect();

@@ -479,7 +479,7 @@ fn endpoints_that_come_for_a_retired_backend_outlive_it() {
         let registry = Registry::new(1, Limits::default(), 1);
         registry.get_or_insert(&spec(0).into(), Instant::now());
         publish(&registry, ready([1]), Activation::Ready);
-        registry.retire(&[&name()]);
+        registry.retire([name()]);
         publish(&registry, Vec::new(), Activation::Ready);
         if endpoints_first {
             publish(&registry, ready([2]), Activation::Ready);

@@ -369,7 +369,7 @@ impl World {
         self.running.clear();
         let report = self.backend.report();
         assert_eq!((report.in_flight(), report.queued, self.registry.budget().requests()), (0, 0, 0), "{report:?}");
-        self.registry.retire(&[&name()]);
+        self.registry.retire([name()]);
         assert!(!self.registry.sweep(), "an idle backend is forgotten");
         assert_eq!(Arc::strong_count(&self.backend), 1, "nothing holds a forgotten backend");
         self.answered

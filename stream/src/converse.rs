@@ -226,7 +226,7 @@ impl<'s, S: Serve> Follower<'s, S> {
         }
         let since = Instant::now();
         if let Some(store) = &mut self.store {
-            store.save(self.held.to_bytes()).await;
+            store.save(&mut self.held).await;
         }
         self.saving = since.elapsed();
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     digest::Digest,
+    kept::Unkept,
     ledger,
     piece::{self, Piece, Read},
     publication::{Certificates, key_digest},
@@ -10,7 +11,6 @@ use crate::{
 use bytes::Bytes;
 use headgate_config::{Backend, BackendName, ByName, Certificate, CertificateName, Endpoints, Redacted, Snapshot};
 use imbl::{OrdMap, ordmap::DiffItem};
-use prost::Message;
 use std::{collections::HashMap, sync::Arc};
 
 /// Backends by name.
@@ -23,14 +23,16 @@ const UNNAMED_KEPT: usize = 1_000;
 #[derive(Debug, Default)]
 pub struct Held {
     /// `None` for what cannot be served at all.
-    pieces: HashMap<Digest, Option<Piece>>,
+    pub(crate) pieces: HashMap<Digest, Option<Piece>>,
     /// What is wrong with the few of which something is.
     problems: HashMap<Digest, String>,
     keys: HashMap<Digest, CertificateName>,
     certificates: Arc<Certificates>,
     snapshot: Snapshot,
-    endpoints: HashMap<ByName<Endpoints>, (Digest, Arc<Endpoints>)>,
+    pub(crate) endpoints: HashMap<ByName<Endpoints>, (Digest, Arc<Endpoints>)>,
     staged: Staged,
+    /// What the next start would not know; `None` for all.
+    pub(crate) unkept: Option<Unkept>,
 }
 
 #[derive(Debug, Default)]
@@ -97,24 +99,30 @@ impl Held {
     /// If it does not add up; then nothing is held any more but endpoints, and what serves goes on serving.
     pub fn commit(&mut self, commit: wire::Commit) -> Result<Whole, Drifted> {
         let Staged { pieces, removes, keys, key_removes } = std::mem::take(&mut self.staged);
-        for digest in removes {
-            self.problems.remove(&digest);
-            if let Some(Some(piece)) = self.pieces.remove(&digest) {
-                self.take_out(&piece);
-            }
-        }
+        removes.iter().for_each(|digest| self.drop_piece(digest));
         pieces.into_iter().for_each(|(digest, read)| self.take_in(digest, read));
         self.take_keys(keys, &key_removes);
         if (self.pieces.len() as u64, self.keys.len() as u64) != (commit.pieces, commit.certificates) {
             (self.pieces, self.problems, self.keys, self.snapshot) = Default::default();
-            self.certificates = Arc::default();
+            (self.certificates, self.unkept) = Default::default();
             return Err(Drifted);
         }
         self.forget_unnamed();
         Ok(self.whole())
     }
 
-    fn whole(&self) -> Whole {
+    pub(crate) fn drop_piece(&mut self, digest: &Digest) {
+        self.problems.remove(digest);
+        let gone = self.pieces.remove(digest);
+        if let (Some(_), Some(unkept)) = (&gone, &mut self.unkept) {
+            unkept.went(*digest);
+        }
+        if let Some(Some(piece)) = gone {
+            self.take_out(&piece);
+        }
+    }
+
+    pub(crate) fn whole(&self) -> Whole {
         let problems = self.problems.values().cloned().collect();
         Whole { snapshot: self.snapshot.clone(), certificates: self.certificates.clone(), problems }
     }
@@ -134,7 +142,7 @@ impl Held {
         self.certificates = Arc::new(certificates);
     }
 
-    fn take_in(&mut self, digest: Digest, read: Read) {
+    pub(crate) fn take_in(&mut self, digest: Digest, read: Read) {
         if let Some(piece) = &read.piece {
             self.put_in(piece);
         }
@@ -142,6 +150,9 @@ impl Held {
             self.problems.insert(digest, problem);
         }
         self.pieces.insert(digest, read.piece);
+        if let Some(unkept) = &mut self.unkept {
+            unkept.came(digest);
+        }
     }
 
     fn put_in(&mut self, piece: &Piece) {
@@ -167,6 +178,9 @@ impl Held {
             match serde_json::from_slice::<Endpoints>(json) {
                 Ok(endpoints) => {
                     let endpoints = Arc::new(endpoints);
+                    if let Some(unkept) = &mut self.unkept {
+                        unkept.told(&endpoints.backend);
+                    }
                     // the key is the list itself, so that an old one goes with what it is the key of
                     self.endpoints.remove(&endpoints.backend);
                     self.endpoints.insert(ByName::of(&endpoints), (ledger::digest(json), endpoints.clone()));
@@ -202,43 +216,6 @@ impl Held {
             unnamed += usize::from(!is_named);
             is_named || unnamed <= UNNAMED_KEPT
         });
-    }
-
-    /// What is stored: routes and endpoints, never a key.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        // one after another: all texts at once would be several times what is held
-        let mut bytes = vec![0; Digest::BYTES];
-        let mut append = |part: wire::Stored| bytes.extend(part.encode_to_vec());
-        append(wire::Stored { protocol: wire::PROTOCOL, ..wire::Stored::default() });
-        for piece in self.pieces.values().flatten() {
-            append(wire::Stored { pieces: vec![piece.write()], ..wire::Stored::default() });
-        }
-        for (_, endpoints) in self.endpoints.values() {
-            append(wire::Stored { endpoints: vec![ledger::write(endpoints)], ..wire::Stored::default() });
-        }
-        let (digest, body) = bytes.split_at_mut(Digest::BYTES);
-        digest.copy_from_slice(&Digest::join([&Digest::of(&[body])]));
-        bytes
-    }
-
-    /// What was stored.
-    ///
-    /// # Errors
-    /// If it is not whole.
-    pub fn from_bytes(mut bytes: Bytes) -> Result<(Self, Whole), String> {
-        if bytes.len() < Digest::BYTES {
-            return Err("it is too short".into());
-        }
-        let digest = bytes.split_to(Digest::BYTES);
-        if Digest::split(&digest).next() != Some(Digest::of(&[&bytes])) {
-            return Err("its checksum is wrong".into());
-        }
-        let stored = wire::Stored::decode(bytes).map_err(|error| error.to_string())?;
-        let mut held = Self::default();
-        stored.pieces.iter().for_each(|sent| held.take_in(piece::digest(sent), piece::read(sent)));
-        held.endpoints(&stored.endpoints);
-        let whole = held.whole();
-        Ok((held, whole))
     }
 }
 
@@ -308,7 +285,7 @@ mod tests {
         let keyed = wire::Keyed { secret: "tls".into(), key: "PRIVATE".into(), ..wire::Keyed::default() };
         held.keyed(wire::Keys { certificates: vec![keyed], removes: Bytes::new() });
         held.commit(wire::Commit { version: 1, pieces: 1, certificates: 1 }).unwrap();
-        let bytes = held.to_bytes();
+        let bytes: Vec<u8> = held.all_kept().flatten().collect();
         assert!(!String::from_utf8_lossy(&bytes).contains("PRIVATE") && !format!("{held:?}").contains("PRIVATE"));
         let (again, whole) = Held::from_bytes(bytes.clone().into()).unwrap();
         assert_eq!(again.holding().pieces, held.holding().pieces);

@@ -37,6 +37,7 @@ mod dispatch;
 mod follow;
 mod hear;
 mod held;
+mod kept;
 mod ledger;
 mod outbox;
 mod pace;

@@ -57,7 +57,7 @@ impl Replay {
 
     /// The file that it keeps for its next start.
     pub fn stored(&self) -> Vec<u8> {
-        self.0.to_bytes()
+        self.0.all_kept().flatten().collect()
     }
 
     /// What it serves after that start.

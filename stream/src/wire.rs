@@ -106,6 +106,12 @@ pub struct Stored {
     /// JSON, one backend each.
     #[prost(bytes = "bytes", repeated, tag = "3")]
     pub endpoints: Vec<Bytes>,
+    /// Pieces that are gone, each by its digest.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub removes: Bytes,
+    /// Whether what was kept up to here is whole.
+    #[prost(bool, tag = "5")]
+    pub last: bool,
 }
 
 /// A certificate with its key. Its `Debug` says only whose.

@@ -3,7 +3,7 @@
 mod svg;
 
 use crate::{
-    report::{Beside, Report, Row, shown},
+    report::{Beside, PublishedText, Report, Row, shown},
     scenario,
 };
 use std::{
@@ -86,6 +86,7 @@ fn page(report: &Report, file: &str) -> String {
         text.push_str(HOW);
         beside_peers(&mut text, &jobs);
     }
+    published(&mut text, &report.rows);
     alone(&mut text, &report.rows);
     text
 }
@@ -127,14 +128,44 @@ fn beside_peers(text: &mut String, jobs: &[Job<'_>]) {
     }
 }
 
+const PUBLISHED: &str = "\n## Beside published figures\n\n\
+The tests of [gateway-api-bench](https://github.com/howardjohn/gateway-api-bench) by their method, run by `make bench-cluster` on the machine above beside a whole control plane (two controllers, the API server, etcd and all Pods on its processors).\n\
+The figures of the others are those that its author published, on 16 cores of an AMD 9950X; he works on Istio and agentgateway, and says so. So memory, writes and failures compare; times and cores say little more than their order of magnitude. What else differs\n\
+stands in each row. The controller of agentgateway is kgateway there.\n\n\
+| test | Headgate | goal | | agentgateway | Istio | Envoy Gateway | NGINX Gateway Fabric | how |\n|---|---|---|---|---|---|---|---|---|\n";
+
+fn published(text: &mut String, rows: &[Row]) {
+    let mut rows = rows.iter().filter_map(|row| Some((row, row.published.as_ref()?))).peekable();
+    if rows.peek().is_none() {
+        return;
+    }
+    text.push_str(PUBLISHED);
+    for (row, PublishedText(others)) in rows {
+        let _ = writeln!(
+            text,
+            "| {} | {} | {} | {} | {} | {} |",
+            in_a_cell(&row.what),
+            measured(row),
+            row.goal.map_or(String::new(), |goal| format!("≤ {}", shown(goal))),
+            row.verdict().to_lowercase(),
+            others.join(" | "),
+            in_a_cell(&row.note)
+        );
+    }
+}
+
+fn measured(row: &Row) -> String {
+    row.measured.map_or(String::new(), |value| format!("{} {}", shown(value), row.unit))
+}
+
 fn alone(text: &mut String, rows: &[Row]) {
     text.push_str("\n## Headgate alone\n\n| what | measured | goal | | how |\n|---|---|---|---|---|\n");
-    for row in rows.iter().filter(|row| row.beside.is_none()) {
+    for row in rows.iter().filter(|row| row.beside.is_none() && row.published.is_none()) {
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} |",
             in_a_cell(&row.what),
-            row.measured.map_or(String::new(), |value| format!("{} {}", shown(value), row.unit)),
+            measured(row),
             row.goal.map_or(String::new(), |goal| format!("≤ {}", shown(goal))),
             row.verdict().to_lowercase(),
             in_a_cell(&row.note)

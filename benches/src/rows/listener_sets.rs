@@ -173,7 +173,7 @@ impl Told {
 
     /// Seconds since `begun` when the last rule serves.
     fn live(&self, begun: Instant) -> io::Result<f64> {
-        let last = self.routes.snapshot.rules.values().last().ok_or_else(|| io::Error::other("no rule"))?.clone();
+        let last = self.routes.snapshot.rules.values().next_back().ok_or_else(|| io::Error::other("no rule"))?.clone();
         loop {
             if let Ok(mut asker) = self.asker(&last) {
                 return self.answers(&mut asker, &last, begun).map(|time| time.as_secs_f64());

@@ -219,8 +219,8 @@ impl Registry {
     }
 
     /// Forgets these backends, each once nothing waits for it and nothing is in flight.
-    pub fn retire(&self, names: &[&BackendName]) {
-        self.known().retired.extend(names.iter().map(|name| BackendName::clone(name)));
+    pub fn retire(&self, names: impl IntoIterator<Item = BackendName>) {
+        self.known().retired.extend(names);
         // The keeper forgets them.
         self.0.shared.attention.ring();
     }

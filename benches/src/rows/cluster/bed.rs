@@ -4,7 +4,7 @@ use super::{Seen, note};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use kube::{
     Api, Client,
-    api::{DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
     core::{ApiResource, GroupVersionKind},
     runtime::watcher,
 };
@@ -75,7 +75,7 @@ impl Bed {
         for object in objects() {
             bed.create(&object).await?;
         }
-        bed.address = bed.programmed().await?;
+        bed.address = bed.programmed("web").await?;
         Ok(bed)
     }
 
@@ -93,9 +93,42 @@ impl Bed {
 
     /// Creates routes, some at the same time.
     pub async fn create_routes(&self, routes: Range<usize>) -> io::Result<()> {
-        stream::iter(routes.map(|at| Ok::<_, io::Error>(route(at, 0))))
-            .try_for_each_concurrent(TOGETHER, async |object| self.create(&object).await)
-            .await
+        self.create_all(&routes.map(|at| route(at, 0)).collect::<Vec<_>>()).await
+    }
+
+    /// Deletes them, some at the same time.
+    pub async fn delete_routes(&self, routes: Range<usize>) -> io::Result<()> {
+        let api = self.routes();
+        let delete = async |at: usize| api.delete(&name(at), &DeleteParams::default()).await.map_err(failed).map(drop);
+        stream::iter(routes.map(Ok)).try_for_each_concurrent(TOGETHER, delete).await
+    }
+
+    /// Creates objects, some at the same time.
+    pub async fn create_all(&self, objects: &[Value]) -> io::Result<()> {
+        stream::iter(objects.iter().map(Ok)).try_for_each_concurrent(TOGETHER, async |one| self.create(one).await).await
+    }
+
+    /// Changes a route.
+    pub async fn patch_route(&self, namespace: &str, name: &str, patch: &Value) -> io::Result<()> {
+        let api = self.api_in(namespace, "gateway.networking.k8s.io", "v1", "HTTPRoute");
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map_err(failed).map(drop)
+    }
+
+    /// The addresses of the Pods of an application, once all are ready.
+    pub async fn pods(&self, app: &str, count: usize) -> io::Result<Vec<String>> {
+        let api = self.api("", "v1", "Pod");
+        let wanted = ListParams::default().labels(&format!("app={app}"));
+        self.until("the Pods are ready", async || {
+            let pods = api.list(&wanted).await.map_err(failed)?;
+            let is_ready = |pod: &&DynamicObject| {
+                let conditions = pod.data["status"]["conditions"].as_array();
+                conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Ready" && one["status"] == "True"))
+            };
+            let address = |pod: &DynamicObject| pod.data["status"]["podIP"].as_str().map(str::to_owned);
+            let ready: Vec<String> = pods.items.iter().filter(is_ready).filter_map(address).collect();
+            Ok((ready.len() == count).then_some(ready))
+        })
+        .await
     }
 
     /// Edits one route after the other until it is told to stop; how many.
@@ -148,9 +181,9 @@ impl Bed {
         Ok(Writes { routes: count("httproutes"), gateways: count("gateways") })
     }
 
-    /// Processes of the Gateway's Pods.
-    pub fn gateways(&self) -> io::Result<Vec<u32>> {
-        processes(&["gateway", "--gateway", &format!("{NAMESPACE}/web")])
+    /// Processes of a Gateway's Pods.
+    pub fn gateways(&self, name: &str) -> io::Result<Vec<u32>> {
+        processes(&["gateway", "--gateway", &format!("{NAMESPACE}/{name}")])
     }
 
     /// Processes of controllers.
@@ -163,7 +196,8 @@ impl Bed {
         let text = |key: &str| object[key].as_str().unwrap_or_default();
         let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
         let read: DynamicObject = serde_json::from_value(object.clone())?;
-        let api = self.api(group, version, text("kind"));
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or(NAMESPACE);
+        let api = self.api_in(namespace, group, version, text("kind"));
         api.create(&PostParams::default(), &read).await.map_err(failed).map(drop)
     }
 
@@ -173,17 +207,23 @@ impl Bed {
 
     /// The objects of a kind.
     pub fn api(&self, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
+        self.api_in(NAMESPACE, group, version, kind)
+    }
+
+    /// Those of another namespace.
+    pub fn api_in(&self, namespace: &str, group: &str, version: &str, kind: &str) -> Api<DynamicObject> {
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
         match kind {
             "Namespace" => Api::all_with(self.client.clone(), &resource),
-            _ => Api::namespaced_with(self.client.clone(), NAMESPACE, &resource),
+            _ => Api::namespaced_with(self.client.clone(), namespace, &resource),
         }
     }
 
-    async fn programmed(&self) -> io::Result<SocketAddr> {
+    /// Where a Gateway is reached, once it is.
+    pub async fn programmed(&self, name: &str) -> io::Result<SocketAddr> {
         let api = self.api("gateway.networking.k8s.io", "v1", "Gateway");
         self.until("the Gateway is programmed", async || {
-            let gateway = api.get("web").await.map_err(failed)?;
+            let gateway = api.get(name).await.map_err(failed)?;
             let status = &gateway.data["status"];
             let conditions = status["conditions"].as_array();
             let is_programmed = |one: &Value| one["type"] == "Programmed" && one["status"] == "True";
@@ -239,7 +279,9 @@ fn objects() -> Vec<Value> {
         "metadata": {"name": "web", "namespace": NAMESPACE},
         "spec": {
             "gatewayClassName": "headgate",
-            "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}],
+            "listeners": [{
+                "name": "http", "port": 80, "protocol": "HTTP", "allowedRoutes": {"namespaces": {"from": "All"}},
+            }],
         },
     });
     application("hello").into_iter().chain([gateway]).collect()

@@ -2,8 +2,16 @@
 
 mod bed;
 mod cold;
+mod flapping;
+mod published;
 
-use crate::{Plan, load, load::Asker, numbers::percentile, process, report::Row};
+use crate::{
+    Plan, load,
+    load::Asker,
+    numbers::percentile,
+    process,
+    report::{Published, Row},
+};
 use bed::{Bed, host};
 use std::{
     collections::HashMap,
@@ -40,6 +48,9 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
 
 async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
     let mut rows = cold::rows(bed, plan.count(10, 3)).await?;
+    rows.extend(published::attached(bed, plan).await?);
+    rows.extend(published::changes(bed, plan).await?);
+    rows.extend(published::failing(bed, plan).await?);
     let (routes, samples) = (plan.count(3_000, 50), plan.count(200, 10));
     let before = bed.status_writes().await?;
     bed.create_routes(0..routes).await?;
@@ -47,11 +58,11 @@ async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
     let last = host(routes - 1);
     tokio::task::spawn_blocking(move || until_answered(filled, &last)).await.map_err(io::Error::other)??;
     rows.extend(memory(bed, routes)?);
-    let (controllers, gateways) = (bed.controllers()?, bed.gateways()?);
+    let (controllers, gateways) = (bed.controllers()?, bed.gateways("web")?);
 
     let seen = bed.watch_routes();
     let quiet = propagation(bed, &seen, routes..routes + samples).await?;
-    rows.extend(quiet.rows(&format!("at {routes} routes"), 10.0));
+    rows.extend(quiet.rows(&format!("at {routes} routes"), 10.0, published::PROPAGATION[0]));
 
     let stop = Arc::new(AtomicBool::new(false));
     let begun = (Instant::now(), process::cpu_seconds(&controllers)?);
@@ -62,7 +73,7 @@ async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
     let wall = begun.0.elapsed().as_secs_f64();
     let cores = (process::cpu_seconds(&controllers)? - begun.1) / wall;
     let note = format!("{edits} edits in {wall:.0} s, {} controllers", controllers.len());
-    rows.extend(busy?.rows(&format!("at {routes} routes, others edited"), 20.0));
+    rows.extend(busy?.rows(&format!("at {routes} routes, others edited"), 20.0, published::PROPAGATION[1]));
     rows.push(Row::new("CPU of the controllers while routes are edited", cores, "cores", None).note(note));
 
     bed.settled().await?;
@@ -95,12 +106,15 @@ async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
     let last = host(more.max(routes + 2 * samples) - 1);
     tokio::task::spawn_blocking(move || until_answered(filled, &last)).await.map_err(io::Error::other)??;
     rows.extend(memory(bed, more)?);
+    bed.delete_routes(0..more.max(routes + 2 * samples)).await?;
+    rows.extend(published::scale(bed, plan).await?);
+    rows.extend(published::listener_sets(bed, plan).await?);
     Ok(rows)
 }
 
 fn memory(bed: &Bed, routes: usize) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (what, ids, goal) in [("a gateway", bed.gateways()?, 20.0), ("a controller", bed.controllers()?, 60.0)] {
+    for (what, ids, goal) in [("a gateway", bed.gateways("web")?, 20.0), ("a controller", bed.controllers()?, 60.0)] {
         let most =
             ids.iter().map(|id| Ok(process::memory(*id)?.resident / 1_048_576.0)).collect::<io::Result<Vec<f64>>>()?;
         let most = most.into_iter().fold(0.0, f64::max);
@@ -126,7 +140,7 @@ struct Propagation {
 }
 
 impl Propagation {
-    fn rows(&self, when: &str, goal: f64) -> Vec<Row> {
+    fn rows(&self, when: &str, goal: f64, published: Published) -> Vec<Row> {
         let samples = self.whole.len();
         let note = |values: &[f64], what: &str| {
             format!("{what}; p50 {:.1} ms, {samples} routes one after the other", percentile(values, 0.5))
@@ -138,7 +152,8 @@ impl Propagation {
         vec![
             row("route live beyond the watch", &self.beyond, Some(goal), "from the event of a watch to the first 200"),
             row("the watch itself", &self.watch, None, "from the API server's answer to its event"),
-            row("route live", &self.whole, None, "from the request that creates it to the first 200"),
+            row("route live", &self.whole, None, "from the request that creates it to the first 200")
+                .published(published),
         ]
     }
 }
