@@ -1,6 +1,7 @@
 //! On which listeners and hosts a rule stands, and why it stands nowhere where it does not. Pure; knows no other rule.
 
-use crate::{Problem, listeners::Listeners};
+use crate::{Problem, listeners::Listeners, texts};
+use foldhash::fast::RandomState;
 use headgate_config::{ByName, Host, HostPattern, Listener, ListenerName, Rule, RuleName};
 use imbl::OrdMap;
 use std::{collections::HashSet, sync::Arc};
@@ -22,6 +23,11 @@ pub(crate) struct Place<'r> {
 }
 
 impl Place<'_> {
+    /// By which the index finds it.
+    pub(crate) fn hash(&self, hasher: &RandomState) -> u64 {
+        texts::hash(hasher, self.owner, self.text())
+    }
+
     /// The text of the host as the route declares it.
     pub(crate) fn text(&self) -> &[u8] {
         match &self.host.declared {

@@ -10,7 +10,7 @@ use crate::{
     CompiledRule, Failed,
     grounds::{Grounds, Place, owner},
     listeners::suffixes,
-    shard::{Candidate, Group, HostIndex, Shard},
+    shard::{Candidate, Group, HostIndex, Placed, Shard},
     texts,
 };
 use foldhash::fast::RandomState;
@@ -128,24 +128,24 @@ impl<B> Index<B> {
         if !fits {
             return self.anew(entries, now, rules);
         }
-        let mut touched: BTreeMap<usize, Edit<B>> = BTreeMap::new();
-        let mut touch = |rule: &Arc<CompiledRule<B>>, on: &Grounds<'_>, list: fn(&mut Edit<B>) -> &mut Vec<_>| {
-            for place in on.places(rule.config()) {
-                let list = list(touched.entry(self.number(&place)).or_default());
-                if list.last().is_none_or(|last| !Arc::ptr_eq(last, rule)) {
-                    list.push(Arc::clone(rule));
-                }
+        let mut touched: BTreeMap<usize, Touched<'_, B>> = BTreeMap::new();
+        for rule in &edit.gone {
+            for place in before.places(rule.config()) {
+                touched.entry(self.number(&place)).or_default().gone.insert(Arc::as_ptr(rule));
             }
-        };
-        edit.gone.iter().for_each(|rule| touch(rule, before, |edit| &mut edit.gone));
-        edit.come.iter().for_each(|rule| touch(rule, now, |edit| &mut edit.come));
+        }
+        for rule in &edit.come {
+            for place in now.places(rule.config()) {
+                touched.entry(self.number(&place)).or_default().come.push((rule, place));
+            }
+        }
         let mut shards = self.shards.clone();
-        for (number, edit) in touched {
-            let gone: HashSet<_> = edit.gone.iter().map(Arc::as_ptr).collect();
-            let stay = self.shards[number].rules().into_iter().filter(|rule| !gone.contains(&Arc::as_ptr(rule)));
-            let all = stay.chain(&edit.come);
+        for (number, Touched { gone, come }) in touched {
+            let known = &self.shards[number];
             let here = |place: &Place<'_>| self.number(place) == number;
-            shards[number] = Arc::new(Shard::make(all, now, &self.hasher, here));
+            let stay = known.rules().into_iter().filter(|rule| !gone.contains(&Arc::as_ptr(rule)));
+            let stay = stay.flat_map(|rule| now.places(rule.config()).filter(here).map(move |place| (rule, place)));
+            shards[number] = Arc::new(Shard::make(stay.chain(come), &self.hasher));
         }
         Self { hasher: self.hasher.clone(), shards, entries }
     }
@@ -161,31 +161,37 @@ impl<B> Index<B> {
         B: 'r,
     {
         let count = entries.div_ceil(ENTRIES).next_power_of_two();
-        let mut parts: Vec<Vec<&Arc<CompiledRule<B>>>> = vec![Vec::new(); count];
-        let number = |place: &Place<'_>| number(texts::hash(&self.hasher, place.owner, place.text()), count);
+        let mut parts: Vec<Vec<Placed<'_, B>>> = Vec::new();
+        parts.resize_with(count, Vec::new);
         for rule in rules {
             for place in grounds.places(rule.config()) {
-                let part = &mut parts[number(&place)];
-                if part.last().is_none_or(|last| !Arc::ptr_eq(last, rule)) {
-                    part.push(rule);
-                }
+                parts[number(place.hash(&self.hasher), count)].push((rule, place));
             }
         }
-        let make = |(at, rules): (usize, Vec<&Arc<CompiledRule<B>>>)| {
-            Arc::new(Shard::make(rules.into_iter(), grounds, &self.hasher, |place| number(place) == at))
-        };
-        let shards = parts.into_iter().enumerate().map(make).collect();
+        let shards = parts.into_iter().map(|part| Arc::new(Shard::make(part.into_iter(), &self.hasher))).collect();
         Self { hasher: self.hasher.clone(), shards, entries }
     }
 
     fn number(&self, place: &Place<'_>) -> usize {
-        number(texts::hash(&self.hasher, place.owner, place.text()), self.shards.len())
+        number(place.hash(&self.hasher), self.shards.len())
     }
 }
 
 impl<B> Default for Edit<B> {
     fn default() -> Self {
         Self { gone: Vec::new(), come: Vec::new() }
+    }
+}
+
+/// What becomes of a shard.
+struct Touched<'e, B> {
+    gone: HashSet<*const CompiledRule<B>>,
+    come: Vec<Placed<'e, B>>,
+}
+
+impl<B> Default for Touched<'_, B> {
+    fn default() -> Self {
+        Self { gone: HashSet::new(), come: Vec::new() }
     }
 }
 
@@ -198,25 +204,17 @@ struct Search<'t, 'h, B> {
 
 impl<'t, B> Search<'t, '_, B> {
     fn host(&mut self, host: &HostIndex) -> Option<Hit<'t, B>> {
-        let path = self.path;
-        let paths = &self.shard.paths;
-        if host.has_exact
-            && let Some(group) = paths.get(2 * host.number, path)
-            && let Some(hit) = self.group(*group, path.len(), false)
+        let (shard, path) = (self.shard, self.path);
+        if let Some(group) = shard.exact(host, path)
+            && let Some(hit) = self.group(group, path.len(), false)
         {
             return Some(hit);
         }
         if let Some(hit) = self.expressions(host.expressions) {
             return Some(hit);
         }
-        for &len in host.lengths.of(&self.shard.lengths) {
-            let len = len as usize;
-            // Whole segments: the prefix ends where the path does, or before a slash.
-            let ends = path.len() == len || path.get(len) == Some(&b'/');
-            if ends
-                && let Some(group) = paths.get(2 * host.number + 1, &path[..len])
-                && let Some(hit) = self.group(*group, len, true)
-            {
+        for (len, group) in shard.prefixes(host, path) {
+            if let Some(hit) = self.group(group, len, true) {
                 return Some(hit);
             }
         }

@@ -1,23 +1,22 @@
 //! A part of the index: some hosts with all that is matched on them, in a few blocks of memory. Never changes once made; an edit of one of its rules makes it anew, and no other.
 
-use crate::{
-    CompiledRule,
-    grounds::{Grounds, Place},
-    texts::Texts,
-};
+use crate::{CompiledRule, grounds::Place, texts::Texts};
 use foldhash::fast::RandomState;
-use headgate_config::{HostPattern, PathMatch};
+use headgate_config::{HostPattern, PathMatch, Text};
 use std::{cmp::Reverse, sync::Arc};
+
+/// A rule, and a place of it.
+pub(crate) type Placed<'r, B> = (&'r Arc<CompiledRule<B>>, Place<'r>);
 
 /// Hosts and their rules.
 #[derive(Debug)]
 pub(crate) struct Shard<B> {
     /// By what the listener is known by and the kind of host.
     hosts: Texts<HostIndex>,
-    /// By twice the number of the host for an exact path, by one more for a prefix without its trailing slash.
-    pub(crate) paths: Texts<Group>,
-    /// Lengths of prefixes.
-    pub(crate) lengths: Box<[u32]>,
+    /// Exact paths, by the number of the host.
+    exact: Texts<Group>,
+    few: Few,
+    many: Many,
     pub(crate) candidates: Box<[Candidate<B>]>,
     /// Effective patterns that are narrower than what listener and route both match.
     pub(crate) narrow: Box<[HostPattern]>,
@@ -26,14 +25,41 @@ pub(crate) struct Shard<B> {
 /// What is known of the paths of one host.
 #[derive(Debug, Default)]
 pub(crate) struct HostIndex {
-    pub(crate) number: u32,
-    pub(crate) has_exact: bool,
+    number: u32,
+    has_exact: bool,
     /// Of the prefix `/`.
     pub(crate) root: Group,
     pub(crate) expressions: Group,
-    /// The lengths that prefixes have, longest first; those of `/` not among them. So a path with 1,000 slashes costs no
-    /// more look-ups than there are lengths.
-    pub(crate) lengths: Group,
+    /// The prefixes but `/` where they are few, longest first.
+    few: Group,
+    /// The lengths that prefixes have where they are many, longest first. So a path with 1,000 slashes costs no more look-ups than there are
+    /// lengths.
+    many: Group,
+}
+
+/// More than so many prefixes are many.
+const FEW: usize = 6;
+
+/// The prefixes of hosts that have few, those of one side by side: to compare them costs less than to hash parts of a path.
+#[derive(Debug, Default)]
+struct Few {
+    prefixes: Box<[Prefix]>,
+    texts: Box<[u8]>,
+}
+
+/// A prefix without its trailing slash, and what is matched under it.
+#[derive(Debug)]
+struct Prefix {
+    text: Group,
+    group: Group,
+}
+
+/// The prefixes of hosts that have many.
+#[derive(Debug)]
+struct Many {
+    lengths: Box<[u32]>,
+    /// By the number of the host.
+    prefixes: Texts<Group>,
 }
 
 /// A part of a list.
@@ -76,26 +102,43 @@ impl<B> Candidate<B> {
 }
 
 impl<B> Shard<B> {
-    /// Makes it of all rules that have a place in it, in any order; `is_here` says of a place whether it is.
-    pub(crate) fn make<'r>(
-        rules: impl Iterator<Item = &'r Arc<CompiledRule<B>>>,
-        grounds: &Grounds<'_>,
-        hasher: &RandomState,
-        is_here: impl Fn(&Place<'_>) -> bool,
-    ) -> Self
+    /// Makes it of all places in it, in any order.
+    pub(crate) fn make<'r>(places: impl Iterator<Item = Placed<'r, B>>, hasher: &RandomState) -> Self
     where
         B: 'r,
     {
         let mut draft = Draft::new(hasher);
-        for rule in rules {
-            grounds.places(rule.config()).filter(|place| is_here(place)).for_each(|place| draft.attach(rule, &place));
-        }
+        places.for_each(|(rule, place)| draft.attach(rule, &place));
         draft.finish()
     }
 
     /// What is matched on a host, whose hash the caller knows.
     pub(crate) fn host(&self, hash: u64, owner: u32, text: &[u8]) -> Option<&HostIndex> {
         self.hosts.get_hashed(hash, owner, text)
+    }
+
+    /// What is matched on a whole path of a host.
+    pub(crate) fn exact(&self, host: &HostIndex, path: &[u8]) -> Option<Group> {
+        if host.has_exact { self.exact.get(host.number, path).copied() } else { None }
+    }
+
+    /// The prefixes of a host but `/` that a path is below, longest first: their lengths, and what is matched under them.
+    pub(crate) fn prefixes<'s>(
+        &'s self,
+        host: &'s HostIndex,
+        path: &'s [u8],
+    ) -> impl Iterator<Item = (usize, Group)> + use<'s, B> {
+        // whole segments: the prefix ends where the path does, or before a slash
+        let is_whole = move |len: &usize| path.len() == *len || path.get(*len) == Some(&b'/');
+        let few = host.few.of(&self.few.prefixes).iter().filter_map(move |prefix| {
+            let len = Some(prefix.text.len as usize).filter(is_whole)?;
+            (path[..len] == *prefix.text.of(&self.few.texts)).then_some((len, prefix.group))
+        });
+        let many = host.many.of(&self.many.lengths).iter().filter_map(move |len| {
+            let len = Some(*len as usize).filter(is_whole)?;
+            Some((len, *self.many.prefixes.get(host.number, &path[..len])?))
+        });
+        few.chain(many)
     }
 
     /// The rules, each once, in no order.
@@ -110,23 +153,25 @@ impl<B> Shard<B> {
 /// A shard while it is made: a group is known by a number, which its `start` holds, plus one so that 0 is none.
 struct Draft<B> {
     hosts: Texts<HostIndex>,
-    paths: Texts<Group>,
+    exact: Texts<Group>,
+    prefixes: Texts<Group>,
     entries: Vec<(u32, Candidate<B>)>,
     groups: u32,
     narrow: Vec<HostPattern>,
-    /// By the number of the host: lengths of its prefixes, longest first.
-    lengths: Vec<Vec<u32>>,
+    /// By the number of the host: its prefixes but `/`, as rules write them.
+    of_hosts: Vec<Vec<Text>>,
 }
 
 impl<B> Draft<B> {
     fn new(hasher: &RandomState) -> Self {
         Self {
             hosts: Texts::hashed_by(hasher),
-            paths: Texts::hashed_by(hasher),
+            exact: Texts::hashed_by(hasher),
+            prefixes: Texts::hashed_by(hasher),
             entries: Vec::new(),
             groups: 0,
             narrow: Vec::new(),
-            lengths: Vec::new(),
+            of_hosts: Vec::new(),
         }
     }
 
@@ -146,27 +191,23 @@ impl<B> Draft<B> {
 
     /// The number of the group of a key.
     fn group(&mut self, place: &Place<'_>, path: &PathMatch) -> u32 {
-        let Self { hosts, paths, groups, lengths, .. } = self;
+        let Self { hosts, exact, prefixes, groups, of_hosts, .. } = self;
         let host = hosts.get_or_insert(place.owner, place.text(), || {
-            lengths.push(Vec::new());
-            HostIndex { number: lengths.len() as u32 - 1, ..HostIndex::default() }
+            of_hosts.push(Vec::new());
+            HostIndex { number: of_hosts.len() as u32 - 1, ..HostIndex::default() }
         });
         let group = match path {
             PathMatch::Regex(_) => &mut host.expressions,
             PathMatch::Exact(text) => {
                 host.has_exact = true;
-                paths.get_or_insert(2 * host.number, text.as_bytes(), Group::default)
+                exact.get_or_insert(host.number, text.as_bytes(), Group::default)
             }
             PathMatch::Prefix(text) => match text.trim_end_matches('/') {
                 "" => &mut host.root,
-                text => {
-                    let known = &mut lengths[host.number as usize];
-                    let len = text.len() as u32;
-                    if let Err(at) = known.binary_search_by(|other| len.cmp(other)) {
-                        known.insert(at, len);
-                    }
-                    paths.get_or_insert(2 * host.number + 1, text.as_bytes(), Group::default)
-                }
+                short => prefixes.get_or_insert(host.number, short.as_bytes(), || {
+                    of_hosts[host.number as usize].push(text.clone());
+                    Group::default()
+                }),
             },
         };
         if group.start == 0 {
@@ -178,35 +219,71 @@ impl<B> Draft<B> {
 
     /// Lays the groups out one after another, each sorted.
     fn finish(self) -> Shard<B> {
-        let Self { mut hosts, mut paths, mut entries, groups, lengths, narrow } = self;
+        let Self { mut hosts, mut exact, mut prefixes, mut entries, groups, narrow, of_hosts } = self;
         let mut starts = vec![0_u32; groups as usize + 2];
         entries.iter().for_each(|(group, _)| starts[*group as usize + 1] += 1);
-        let is_sorted = starts.iter().all(|len| *len < 2);
+        let are_single = starts.iter().all(|len| *len < 2);
         for group in 1..starts.len() {
             starts[group] += starts[group - 1];
         }
-        if is_sorted {
-            entries.sort_unstable_by_key(|(group, _)| *group);
-        } else {
-            entries.sort_by_cached_key(|(group, candidate)| (*group, rank(candidate)));
+        match are_single {
+            true => entries.sort_unstable_by_key(|(group, _)| *group),
+            false => entries.sort_by_cached_key(|(group, candidate)| (*group, rank(candidate))),
         }
         let place = |group: &mut Group| {
             let number = group.start as usize;
             *group = Group { start: starts[number], len: starts[number + 1] - starts[number] };
         };
-        paths.values_mut().for_each(place);
-        let mut all_lengths = Vec::new();
+        exact.values_mut().chain(prefixes.values_mut()).for_each(place);
+        let mut lists = Lists { few: Vec::new(), texts: Vec::new(), lengths: Vec::new(), many: prefixes.emptied() };
         for host in hosts.values_mut() {
             place(&mut host.root);
             place(&mut host.expressions);
-            let known = &lengths[host.number as usize];
-            host.lengths = Group { start: all_lengths.len() as u32, len: known.len() as u32 };
-            all_lengths.extend_from_slice(known);
+            lists.lay_out(host, &of_hosts[host.number as usize], &prefixes);
         }
         hosts.shrink();
-        paths.shrink();
+        exact.shrink();
         let candidates = entries.into_iter().map(|(_, candidate)| candidate).collect();
-        Shard { hosts, paths, lengths: all_lengths.into(), candidates, narrow: narrow.into() }
+        let (few, many) = lists.finish();
+        Shard { hosts, exact, few, many, candidates, narrow: narrow.into() }
+    }
+}
+
+/// The prefixes of all hosts while they are laid out.
+struct Lists {
+    few: Vec<Prefix>,
+    texts: Vec<u8>,
+    lengths: Vec<u32>,
+    many: Texts<Group>,
+}
+
+impl Lists {
+    fn lay_out(&mut self, host: &mut HostIndex, written: &[Text], groups: &Texts<Group>) {
+        let mut all: Vec<&[u8]> = written.iter().map(|text| text.trim_end_matches('/').as_bytes()).collect();
+        all.sort_unstable_by_key(|text| (Reverse(text.len()), *text));
+        let known = all.iter().filter_map(|text| Some((*text, *groups.get(host.number, text)?)));
+        if all.len() <= FEW {
+            let start = self.few.len() as u32;
+            for (text, group) in known {
+                let text_at = Group { start: self.texts.len() as u32, len: text.len() as u32 };
+                self.texts.extend_from_slice(text);
+                self.few.push(Prefix { text: text_at, group });
+            }
+            host.few = Group { start, len: all.len() as u32 };
+        } else {
+            for (text, group) in known {
+                self.many.get_or_insert(host.number, text, || group);
+            }
+            let start = self.lengths.len() as u32;
+            self.lengths.extend(all.chunk_by(|a, b| a.len() == b.len()).map(|same| same[0].len() as u32));
+            host.many = Group { start, len: self.lengths.len() as u32 - start };
+        }
+    }
+
+    fn finish(self) -> (Few, Many) {
+        let Self { few, texts, lengths, many: mut prefixes } = self;
+        prefixes.shrink();
+        (Few { prefixes: few.into(), texts: texts.into() }, Many { lengths: lengths.into(), prefixes })
     }
 }
 

@@ -32,6 +32,11 @@ impl<V> Texts<V> {
         Self { hasher: hasher.clone(), bytes: Vec::new(), table: HashTable::new() }
     }
 
+    /// None, by the same hashes.
+    pub(crate) fn emptied(&self) -> Self {
+        Self::hashed_by(&self.hasher)
+    }
+
     /// The value of `text` under `owner`.
     pub(crate) fn get(&self, owner: u32, text: &[u8]) -> Option<&V> {
         self.get_hashed(hash(&self.hasher, owner, text), owner, text)

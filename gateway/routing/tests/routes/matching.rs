@@ -40,6 +40,28 @@ fn paths_match_by_whole_segments() {
     }
 }
 
+/// Few prefixes of a host are found in another way than many.
+#[test]
+fn the_longest_prefix_takes_a_path_however_many_there_are() {
+    for count in [1, 2, 6, 7, 8, 40] {
+        // nested, and beside each other
+        let text = |at: usize| if at.is_multiple_of(2) { "/n".repeat(at + 1) } else { format!("/side-{at}") };
+        let rules = (0..count).map(|at| rule(&format!("r{at:02}")).takes([prefix(&text(at))]));
+        let table = table(rules, &["a.io"]);
+        for at in 0..count {
+            let expected = format!("r{at:02}/0");
+            for path in [text(at), text(at) + "/", text(at) + "/more"] {
+                assert_eq!(routed(&table, &get("a.io", &path)), expected, "{path} of {count}");
+            }
+            let beside = text(at) + "x";
+            let is_below_another = at.is_multiple_of(2) && at >= 2;
+            let taken = if is_below_another { format!("r{:02}/0", at - 2) } else { "no path".into() };
+            assert_eq!(routed(&table, &get("a.io", &beside)), taken, "{beside} of {count}");
+        }
+        assert_eq!(routed(&table, &get("a.io", "/side-1x/n")), "no path");
+    }
+}
+
 #[test]
 fn the_nearest_rule_says_what_is_missing() {
     let matching = Match {
