@@ -1,17 +1,19 @@
 //! A rule: which requests it takes and what becomes of them. Resolved by `translate`; never an object name that still must be looked up.
 
 use crate::{BackendName, ColdArm, Filter, HostPattern, List, ListenerName, RuleName, Seniority, Text};
-use serde::{Deserialize, Serialize};
-use std::hash::{Hash, Hasher};
+use serde::{Deserialize, Serialize, Serializer};
+use std::{
+    borrow::Cow,
+    hash::{Hash, Hasher},
+};
 
 /// One rule of one route.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Written<'_>")]
 pub struct Rule {
     /// Its name.
     pub name: RuleName,
     /// `spec.rules[].name`, empty where none was given.
-    #[serde(default, skip_serializing_if = "str::is_empty")]
     pub title: Text,
     /// `metadata.creationTimestamp` of the route in seconds since 1970; 0 where there is none.
     pub created: i64,
@@ -21,17 +23,66 @@ pub struct Rule {
     /// have the one that takes everything.
     pub matches: List<Match>,
     /// Applied in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
     /// What becomes of a request that no filter answered.
     pub action: Action,
     /// Limits of time.
-    #[serde(default)]
     pub timeouts: Timeouts,
     /// Tries after the first.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     // boxed: most rules have none
     pub retry: Option<Box<Retry>>,
+}
+
+/// A rule as it is written: it says its seniority as a whole, of which all but the time is its name.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Written<'r> {
+    name: Cow<'r, RuleName>,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    title: Cow<'r, Text>,
+    seniority: Seniority,
+    attachments: Cow<'r, List<Attachment>>,
+    matches: Cow<'r, List<Match>>,
+    #[serde(default, skip_serializing_if = "<[Filter]>::is_empty")]
+    filters: Cow<'r, [Filter]>,
+    action: Cow<'r, Action>,
+    #[serde(default)]
+    timeouts: Timeouts,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    retry: Option<Cow<'r, Retry>>,
+}
+
+impl Serialize for Rule {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = Written {
+            name: Cow::Borrowed(&self.name),
+            title: Cow::Borrowed(&self.title),
+            seniority: self.seniority(0),
+            attachments: Cow::Borrowed(&self.attachments),
+            matches: Cow::Borrowed(&self.matches),
+            filters: Cow::Borrowed(&self.filters),
+            action: Cow::Borrowed(&self.action),
+            timeouts: self.timeouts,
+            retry: self.retry.as_deref().map(Cow::Borrowed),
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl From<Written<'_>> for Rule {
+    fn from(read: Written<'_>) -> Self {
+        Self {
+            name: read.name.into_owned(),
+            title: read.title.into_owned(),
+            created: read.seniority.created,
+            attachments: read.attachments.into_owned(),
+            matches: read.matches.into_owned(),
+            filters: read.filters.into_owned(),
+            action: read.action.into_owned(),
+            timeouts: read.timeouts,
+            retry: read.retry.map(|retry| Box::new(retry.into_owned())),
+        }
+    }
 }
 
 impl Rule {
@@ -242,7 +293,7 @@ mod tests {
     #[test]
     fn what_every_route_has_is_small() {
         let sizes = [
-            (size_of::<Rule>(), 248),
+            (size_of::<Rule>(), 192),
             (size_of::<Attachment>(), 88),
             (size_of::<Match>(), 88),
             (size_of::<Arm>(), 88),

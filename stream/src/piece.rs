@@ -3,7 +3,7 @@
 use crate::{digest::Digest, wire};
 use bytes::Bytes;
 use headgate_config::{
-    Action, Attachment, Backend, Host, Listener, ListenerName, Match, PathMatch, Rule, RuleName, Timeouts,
+    Action, Attachment, Backend, Host, Listener, ListenerName, Match, PathMatch, Rule, RuleName, Seniority, Timeouts,
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -102,7 +102,7 @@ fn read_rule(json: &Bytes) -> Read {
     let rule = Rule {
         title: part(&value, "title").unwrap_or_default(),
         // the youngest, so that it takes nothing from a rule that can be read
-        created: part(&value, "created").unwrap_or(i64::MAX),
+        created: part::<Seniority>(&value, "seniority").map_or(i64::MAX, |seniority| seniority.created),
         attachments: list(&value, "attachments").iter().filter_map(attachment).collect(),
         matches: matches(&value).into(),
         filters: Vec::new(),
