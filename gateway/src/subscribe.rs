@@ -139,7 +139,7 @@ impl Subscriber {
             registry.get_or_insert(backend, now)
         });
         let (tls, tls_problems) = TlsTable::compile(&self.snapshot, certificates, &mut self.tls);
-        let (identities, identity_problems) = Identities::compile(&self.snapshot, certificates);
+        let (identities, identity_problems) = Identities::compile(&self.snapshot, certificates, &previous.identities);
         let mut problems: Vec<String> = compiled.problems.iter().map(ToString::to_string).collect();
         problems.extend(tls_problems.iter().map(|(listener, why)| listener_problem(listener, why)));
         problems.extend(identity_problems);

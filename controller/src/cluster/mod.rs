@@ -357,7 +357,7 @@ impl Cluster {
             outputs.extend(came.into_iter().filter(|name| self.is_plain(name)).map(told));
             // of those that went nothing is told: endpoints go before routes, and the old routes still send there
             let snapshot = self.shares.of(&gateway);
-            let certificates = self.fleets.certificates(&gateway, &snapshot, &self.done.certificates);
+            let certificates = self.fleets.certificates(&gateway, &self.shares, &self.done.certificates);
             outputs.push(Output::Publish { gateway, snapshot: Box::new(snapshot), certificates });
         }
         outputs.extend(behind);

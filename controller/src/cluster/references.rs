@@ -24,7 +24,7 @@ pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
     for backend in objects.x_backends.values() {
         let namespace = &backend.meta.namespace;
         let authorities = backend.tls.validation.iter().flat_map(|validation| &validation.authorities);
-        found.extend(authorities.filter_map(|one| target(one, namespace)));
+        found.extend(authorities.chain(&backend.tls.certificate).filter_map(|one| target(one, namespace)));
         if backend.kind == XBackendKind::EndpointSelector {
             found.insert(selection(namespace, &backend.selector));
         }

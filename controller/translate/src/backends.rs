@@ -4,7 +4,7 @@ use crate::{
     AliasArm, Key, Objects,
     backend_tls::Policies,
     conditions::{ConditionType, Finding, Reason},
-    kinds::{BackendRef, ObjectRef, PROXY_PROTOCOL_ANNOTATION, Service, ServicePort},
+    kinds::{BackendRef, Holder, ObjectRef, PROXY_PROTOCOL_ANNOTATION, Service, ServicePort},
     lookup::Lookup,
     schema::FieldPath,
     traffic::Traffic,
@@ -82,7 +82,7 @@ impl<'l, 'a> Backends<'l, 'a> {
             let remedy = format!("name an XBackend of namespace {}", from.namespace);
             return Err(wrong(Reason::RefNotPermitted, at.key("namespace"), message).remedy(remedy));
         }
-        if !self.lookup.permits(from.kind.as_str(), from.namespace, &to) {
+        if !self.lookup.permits(Holder::new(from.kind.as_str(), from.namespace), &to) {
             let message = format!("{to} is in another namespace, and no grant allows to use it");
             let remedy = format!(
                 "add a ReferenceGrant in namespace {namespace}: from {} of namespace {} to {} {}",

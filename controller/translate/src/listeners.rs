@@ -5,8 +5,8 @@ use crate::{
     certificates::Usable,
     conditions::{Condition, ConditionType, Finding, ListenerStatus, Reason},
     kinds::{
-        self, FrontendValidation, GATEWAY_GROUP, Gateway, ListenerSet, ObjectMeta, Protocol, RouteGroupKind, TlsMode,
-        ValidationMode,
+        self, FrontendValidation, GATEWAY_GROUP, Gateway, Holder, ListenerSet, ObjectMeta, Protocol, RouteGroupKind,
+        TlsMode, ValidationMode,
     },
     listener_sets::{SetView, refusal},
     lookup::Lookup,
@@ -276,7 +276,8 @@ fn terminate_tls(lookup: &Lookup<'_>, view: &mut ListenerView<'_>, at: &FieldPat
     }
     let refs = at.key("certificateRefs");
     for (index, reference) in spec.certificates.iter().enumerate() {
-        match certificates::certificate(lookup, view.owner.kind(), &view.owner.meta().namespace, reference) {
+        let from = Holder::new(view.owner.kind(), &view.owner.meta().namespace);
+        match certificates::certificate(lookup, from, reference) {
             Ok(Usable { certificate, wrong }) => {
                 tls.certificates.push(certificate.name.clone());
                 view.certificates.push(certificate);
@@ -309,10 +310,10 @@ fn validation(gateway: &Gateway, port: u16) -> Option<(&FrontendValidation, Fiel
 fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerView<'_>) {
     let Some((validation, at)) = validation(gateway, view.spec.port) else { return };
     let refs = at.key("caCertificateRefs");
-    let mut authorities = Vec::new();
+    let (from, mut authorities) = (Holder::new("Gateway", &gateway.meta.namespace), Vec::new());
     for (index, reference) in validation.authorities.iter().enumerate() {
         let wrong_kind = Reason::InvalidCACertificateKind;
-        match certificates::authority(lookup, "Gateway", &gateway.meta.namespace, reference, wrong_kind) {
+        match certificates::authority(lookup, from, reference, wrong_kind) {
             Ok(pem) => authorities.push(pem),
             Err((reason, message)) => view.add(ConditionType::ResolvedRefs, reason, refs.index(index), message),
         }
@@ -330,17 +331,8 @@ fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerV
 /// The certificate for endpoints. Without a usable one none is shown, and those that ask for it refuse.
 fn backend_certificate(lookup: &Lookup<'_>, gateway: &Gateway, findings: &mut Vec<Finding>) -> Option<Certificate> {
     let reference = gateway.backend_certificate.as_ref()?;
-    let (certificate, wrong) = match certificates::certificate(lookup, "Gateway", &gateway.meta.namespace, reference) {
-        Ok(Usable { certificate, wrong }) => (Some(certificate), wrong),
-        Err(wrong) => (None, Some(wrong)),
-    };
-    findings.extend(wrong.map(|(reason, message)| {
-        let is_forbidden = reason == Reason::RefNotPermitted;
-        let reason = if is_forbidden { reason } else { Reason::InvalidClientCertificateRef };
-        let path = FieldPath::of("spec.tls.backend.clientCertificateRef");
-        Finding::new(ConditionType::ResolvedRefs, reason, path, message)
-    }));
-    certificate
+    let (from, at) = (Holder::new("Gateway", &gateway.meta.namespace), "spec.tls.backend.clientCertificateRef");
+    certificates::for_endpoints(lookup, from, reference, at, findings).ok()
 }
 
 fn gateway_findings(objects: &Objects, gateway: &Gateway) -> Vec<Finding> {

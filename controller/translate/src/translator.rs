@@ -320,6 +320,7 @@ impl Few<'_, '_> {
             self.listener_sets(view, &attached);
         }
         self.sets_without_gateway();
+        done.certificates.extend(self.around.policies.certificates().iter().cloned());
         done.certificates.sort_by(|a, b| a.name.cmp(&b.name));
         done.certificates.dedup_by(|a, b| a.name == b.name);
     }

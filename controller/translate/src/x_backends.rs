@@ -1,17 +1,17 @@
 //! XBackends as what a Service and its slices would say, so that everything else treats them alike. Never an address of a host: that is asked for where requests go out.
 
 use crate::{
-    Key, Objects, Settings, backend_tls,
+    Key, Objects, Settings, backend_tls, certificates,
     conditions::{Condition, ConditionType, Finding, PolicyStatus, Reason},
     kinds::{
-        EXPERIMENTAL_GROUP, EndpointPort, EndpointSlice, ObjectMeta, ObjectRef, Pod, Service, ServicePort,
+        EXPERIMENTAL_GROUP, EndpointPort, EndpointSlice, Holder, ObjectMeta, ObjectRef, Pod, Service, ServicePort,
         SliceEndpoint, XBackend, XBackendKind, XBackendProtocol, XBackendTlsMode,
     },
     lookup::Lookup,
     schema::FieldPath,
     sessions,
 };
-use headgate_config::{BackendTls, Session, Text, Trust};
+use headgate_config::{BackendTls, Certificate, Session, Text, Trust};
 use imbl::OrdMap;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -155,25 +155,39 @@ pub(crate) fn session(backend: &XBackend, findings: &mut Vec<Finding>) -> Option
     sessions::session(backend.session.as_ref()?, &of, &at, ConditionType::Accepted, findings)
 }
 
-/// TLS to it; where it cannot be done as written, nothing is sent.
-pub(crate) fn tls(lookup: &Lookup<'_>, backend: &XBackend, findings: &mut Vec<Finding>) -> Option<BackendTls> {
+/// TLS to it, with the certificate that is shown; where it cannot be done as written, nothing is sent.
+pub(crate) fn tls(
+    lookup: &Lookup<'_>,
+    backend: &XBackend,
+    findings: &mut Vec<Finding>,
+) -> Option<(BackendTls, Option<Certificate>)> {
     let mode = &backend.tls.mode;
     if *mode == XBackendTlsMode::None {
         return None;
     }
     let validation = backend.tls.validation.clone().unwrap_or_default();
-    let object = ("XBackend", backend.meta.namespace.as_str());
-    let mut tls = backend_tls::validated(lookup, object, &validation, "spec.tls.validation", findings);
-    if *mode != XBackendTlsMode::ServerOnly {
-        let message = format!("TLS of mode {} is not supported", mode.as_str());
-        findings.push(unsupported(
-            "spec.tls.mode",
-            &message,
-            "write ServerOnly; a Gateway's client certificate is sent",
-        ));
-        tls.trust = Trust::Invalid(message);
+    let from = Holder { group: EXPERIMENTAL_GROUP, kind: "XBackend", namespace: &backend.meta.namespace };
+    let mut tls = backend_tls::validated(lookup, from, &validation, "spec.tls.validation", findings);
+    let mut certificate = None;
+    match (mode, &backend.tls.certificate) {
+        (XBackendTlsMode::ServerOnly, _) => {}
+        (XBackendTlsMode::ClientAndServer, Some(reference)) => {
+            let at = "spec.tls.clientCertificateRef";
+            match certificates::for_endpoints(lookup, from, reference, at, findings) {
+                Ok(found) => {
+                    tls.certificate = Some(found.name.clone());
+                    certificate = Some(found);
+                }
+                Err(why) => tls.trust = Trust::Invalid(why),
+            }
+        }
+        (mode, _) => {
+            let message = format!("TLS of mode {} is not supported", mode.as_str());
+            findings.push(unsupported("spec.tls.mode", &message, "write None, ServerOnly or ClientAndServer"));
+            tls.trust = Trust::Invalid(message);
+        }
     }
-    Some(tls)
+    Some((tls, certificate))
 }
 
 /// Why no request can be sent to it, whatever else it says.
