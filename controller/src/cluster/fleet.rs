@@ -181,11 +181,17 @@ impl Fleets {
         })
     }
 
+    /// Where a Gateway is found.
+    pub fn addresses(&self, gateway: &GatewayName) -> Vec<Address> {
+        let seen = self.by_gateway.get(gateway).into_iter().flat_map(|one| &one.seen.addresses);
+        seen.map(|address| Address::of(address)).collect()
+    }
+
     /// What is to be said of the gateways of a Gateway, in the status of `object`: the Gateway or one of its ListenerSets.
     pub fn fleet(&self, gateway: &GatewayName, object: &ObjectRef) -> Fleet {
         let Some(one) = self.by_gateway.get(gateway) else { return Fleet::default() };
         Fleet {
-            addresses: one.seen.addresses.iter().map(|address| Address::of(address)).collect(),
+            addresses: self.addresses(gateway),
             unusable: one.seen.unusable.clone(),
             ready: one.seen.ready.len(),
             blocked: self.blocked(one),

@@ -231,6 +231,11 @@ impl Stock {
         has_error.then_some((object.problems.as_slice(), object.generation))
     }
 
+    /// `metadata.uid` of an object.
+    pub fn uid(&self, name: &ObjectRef) -> Option<&str> {
+        self.all.get(name).map(|object| object.uid.as_str())
+    }
+
     /// An object whose kind nobody here reads, whole.
     pub fn other(&self, name: &ObjectRef) -> Option<&Arc<Value>> {
         match &self.all.get(name)?.content {

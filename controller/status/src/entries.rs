@@ -26,7 +26,7 @@ impl EntryList {
             Status::Policy(policy) => {
                 Some((Self::ANCESTORS, policy.ancestors.iter().map(|entry| json!(entry)).collect()))
             }
-            Status::Class(_) | Status::Gateway(_) | Status::ListenerSet(_) => None,
+            Status::Class(_) | Status::Gateway(_) | Status::ListenerSet(_) | Status::Ingress(_) => None,
         }
     }
 

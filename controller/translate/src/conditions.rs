@@ -5,6 +5,7 @@ use crate::{
     kinds::{ParentRef, RouteGroupKind},
     schema::{FieldPath, Problem},
 };
+use headgate_config::GatewayName;
 use serde::{
     Deserialize, Serialize, Serializer,
     de::{IntoDeserializer, value::Error},
@@ -277,6 +278,8 @@ pub enum Status {
     Route(RouteStatus),
     /// Of a policy.
     Policy(PolicyStatus),
+    /// Of an Ingress.
+    Ingress(IngressStatus),
 }
 
 /// Status of a GatewayClass.
@@ -340,6 +343,13 @@ pub struct ParentStatus {
     pub controller_name: String,
     /// Conditions.
     pub conditions: Vec<Condition>,
+}
+
+/// Status of an Ingress, without addresses: who writes it knows those of Gateways.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct IngressStatus {
+    /// The Gateways on which it is served.
+    pub gateways: BTreeSet<GatewayName>,
 }
 
 /// Status of a policy: our entries of its list.
