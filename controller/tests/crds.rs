@@ -6,6 +6,8 @@ use headgate_controller::sources::{
     directory::{self, Loaded, Look, Touched},
     findings::{Finding, Severity},
 };
+use headgate_translate::conditions::entries_most;
+use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -133,6 +135,36 @@ fn both_refuse_the_broken_objects_at_the_same_place() {
     }
     assert!(differences.is_empty(), "{differences}");
     println!("{} broken objects, refused by both", ours.len());
+}
+
+/// The definitions take as many entries of a status as we write at most, and not one more.
+#[test]
+fn the_lists_of_statuses_are_as_long_as_the_definitions_let_them_be() {
+    let Some(crds) = definitions() else { return };
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/headgate/crds");
+    let (own, findings) = Crds::read(&[own]);
+    assert_eq!(findings, []);
+    let experimental = "gateway.networking.x-k8s.io/v1alpha1";
+    for (crds, api, kind, list, reference) in [
+        (&crds, "gateway.networking.k8s.io/v1", "HTTPRoute", "parents", "parentRef"),
+        (&crds, "gateway.networking.k8s.io/v1", "TCPRoute", "parents", "parentRef"),
+        (&crds, "gateway.networking.k8s.io/v1", "BackendTLSPolicy", "ancestors", "ancestorRef"),
+        (&crds, experimental, "XBackendTrafficPolicy", "ancestors", "ancestorRef"),
+        (&crds, experimental, "XBackend", "ancestors", "ancestorRef"),
+        (&own, "headgate.dev/v1alpha1", "ScalingPolicy", "ancestors", "ancestorRef"),
+    ] {
+        let too_long = |count: usize| {
+            let entry = |at: usize| json!({"controllerName": "a.io/b", reference: {"name": format!("g{at}")}, "conditions": []});
+            let object = json!({"apiVersion": api, "kind": kind, "metadata": {"name": "a"},
+                "status": {list: (0..count).map(entry).collect::<Vec<_>>()}});
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            fs::write(folder.path().join("object.yaml"), object.to_string()).expect("a file");
+            let found = crds.check(&[folder.path().to_owned()]);
+            found.iter().any(|finding| finding.field == format!("status.{list}"))
+        };
+        let most = entries_most(kind);
+        assert_eq!((too_long(most), too_long(most + 1)), (false, true), "{kind}: {most}");
+    }
 }
 
 fn broken() -> PathBuf {

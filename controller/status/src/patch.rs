@@ -57,7 +57,7 @@ pub fn patch(current: Current<'_>, wanted: &Wanted, controller: &str, now: Times
     let (stamp, status) = (Stamp { now, awaiting: false }, current.status);
     match wanted {
         Wanted::Said(said) => {
-            let (list, entries) = EntryList::of(said)?;
+            let (list, entries) = EntryList::of(said, &current.object.kind)?;
             if is_old(said, current.generation) {
                 return None;
             }

@@ -118,7 +118,7 @@ impl Policies {
             Condition::of(ConditionType::Accepted, Reason::Accepted, findings, generation),
             Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation),
         ];
-        PolicyStatus::of(gateways, std::iter::empty(), controller, |_| conditions.to_vec())
+        PolicyStatus::of("BackendTLSPolicy", gateways, std::iter::empty(), controller, |_| conditions.to_vec())
     }
 }
 

@@ -359,17 +359,25 @@ pub struct PolicyStatus {
     pub ancestors: Vec<AncestorStatus>,
 }
 
+/// The most entries that the API takes in the list of a kind's status, those of other controllers included: `parents` of routes, `ancestors` of
+/// policies and XBackends. `controller/tests/crds.rs` compares with the definitions.
+pub fn entries_most(kind: &str) -> usize {
+    match kind {
+        "BackendTLSPolicy" | "XBackendTrafficPolicy" | "ScalingPolicy" => 16,
+        _ => 32,
+    }
+}
+
 impl PolicyStatus {
-    /// What a controller says for each of the Gateways (namespace, name) through which a policy applies. Where there is none, `targets` stand
+    /// What a controller says for each of the Gateways (namespace, name) through which an object of a kind applies. Where there is none, `targets` stand
     /// in their place, so that what is wrong with it is said (GEP-713: an ancestor may be the target itself).
     pub(crate) fn of(
+        kind: &str,
         gateways: &BTreeSet<Key>,
         targets: impl Iterator<Item = ParentRef>,
         controller: &str,
         conditions: impl Fn(&ParentRef) -> Vec<Condition>,
     ) -> Self {
-        /// What the API keeps.
-        const ANCESTORS_MOST: usize = 16;
         let through = gateways.iter().map(|(namespace, name)| ParentRef::gateway(namespace, name));
         let instead = targets.filter(|_| gateways.is_empty());
         let entry = |ancestor_ref: ParentRef| AncestorStatus {
@@ -377,7 +385,7 @@ impl PolicyStatus {
             ancestor_ref,
             controller_name: controller.to_owned(),
         };
-        Self { ancestors: through.chain(instead).take(ANCESTORS_MOST).map(entry).collect() }
+        Self { ancestors: through.chain(instead).take(entries_most(kind)).map(entry).collect() }
     }
 }
 

@@ -162,7 +162,7 @@ impl Scaling {
             section: target.section.clone(),
             ..ParentRef::gateway(&policy.meta.namespace, &target.name)
         });
-        PolicyStatus::of(gateways, targets, controller, |ancestor| {
+        PolicyStatus::of("ScalingPolicy", gateways, targets, controller, |ancestor| {
             vec![accepted.clone(), programmed(ancestor.group == GATEWAY_GROUP)]
         })
     }

@@ -109,7 +109,7 @@ impl Traffic {
             kind: target.kind.clone(),
             ..ParentRef::gateway(&policy.meta.namespace, &target.name)
         });
-        PolicyStatus::of(gateways, targets, controller, |_| vec![accepted.clone()])
+        PolicyStatus::of("XBackendTrafficPolicy", gateways, targets, controller, |_| vec![accepted.clone()])
     }
 }
 

@@ -236,7 +236,7 @@ pub(crate) fn status(
     if backend.tls.mode != XBackendTlsMode::None {
         conditions.push(Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation));
     }
-    PolicyStatus::of(gateways, std::iter::empty(), controller, |_| conditions.clone())
+    PolicyStatus::of("XBackend", gateways, std::iter::empty(), controller, |_| conditions.clone())
 }
 
 #[cfg(test)]
@@ -298,6 +298,14 @@ mod tests {
         later["protocol"] = json!("LATER");
         assert_eq!(said(later, "cluster.local"), refused);
         assert_eq!(said(json!({"type": "Later", "port": {"number": 80}}), "cluster.local"), refused);
+    }
+
+    #[test]
+    fn as_many_gateways_are_told_as_the_kind_has_room_for() {
+        let gateways = (0..40).map(|at| ("shop".into(), format!("g{at}").into())).collect();
+        let none = || std::iter::empty();
+        let count = |kind: &str| PolicyStatus::of(kind, &gateways, none(), "a.io/b", |_| Vec::new()).ancestors.len();
+        assert_eq!((count("XBackend"), count("XBackendTrafficPolicy"), count("BackendTLSPolicy")), (32, 16, 16));
     }
 
     #[test]
