@@ -33,6 +33,7 @@ impl Policies {
             let mut findings = Vec::new();
             let tls = tls(lookup, policy, &mut findings);
             policies.apply(lookup, policy, &tls, &mut findings);
+            findings.extend(Finding::options_without_effect(FieldPath::of("spec.options"), &policy.options));
             policies.findings.insert(policy.meta.key(), findings);
         }
         for backend in lookup.objects.x_backends.values() {
@@ -114,11 +115,12 @@ impl Policies {
     pub fn status(&self, policy: &BackendTLSPolicy, gateways: &BTreeSet<Key>, controller: &str) -> PolicyStatus {
         let (empty, generation) = (Vec::new(), policy.meta.generation);
         let findings = self.findings.get(&policy.meta.key()).unwrap_or(&empty);
-        let conditions = [
+        let mut conditions = vec![
             Condition::of(ConditionType::Accepted, Reason::Accepted, findings, generation),
             Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation),
         ];
-        PolicyStatus::of("BackendTLSPolicy", gateways, std::iter::empty(), controller, |_| conditions.to_vec())
+        conditions.extend(Condition::partially(findings, generation));
+        PolicyStatus::of("BackendTLSPolicy", gateways, std::iter::empty(), controller, |_| conditions.clone())
     }
 }
 

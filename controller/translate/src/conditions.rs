@@ -11,7 +11,7 @@ use serde::{
     de::{IntoDeserializer, value::Error},
     ser::SerializeMap,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `type` of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -216,6 +216,13 @@ impl Condition {
         Self { kind, status: kind.names_fault(), reason, message: message.into(), observed_generation: generation }
     }
 
+    /// That something is served without what cannot be done, if `findings` say so.
+    pub(crate) fn partially(findings: &[Finding], generation: i64) -> Option<Self> {
+        let kind = ConditionType::PartiallyInvalid;
+        let is_it = findings.iter().any(|finding| finding.kind == kind);
+        is_it.then(|| Self::of(kind, Reason::Accepted, findings, generation))
+    }
+
     /// `wrong` with the first of `findings` of this type, `fine` if there is none.
     pub(crate) fn of(kind: ConditionType, fine: Reason, findings: &[Finding], generation: i64) -> Self {
         let mut of_kind = findings.iter().filter(|finding| finding.kind == kind);
@@ -244,6 +251,15 @@ impl Finding {
     /// With the remedy of its reason.
     pub fn new(kind: ConditionType, reason: Reason, path: FieldPath, message: impl Into<String>) -> Self {
         Self { kind, reason, path, message: message.into(), remedy: reason.remedy().to_owned() }
+    }
+
+    /// That options of TLS, which each implementation names for itself, do nothing here.
+    pub fn options_without_effect(at: FieldPath, options: &BTreeMap<String, String>) -> Option<Self> {
+        let names: Vec<&str> = options.keys().map(String::as_str).collect();
+        let verb = if names.len() == 1 { "has" } else { "have" };
+        let message = format!("{} {verb} no effect: no option of TLS is known here", names.join(", "));
+        let finding = Self::new(ConditionType::PartiallyInvalid, Reason::UnsupportedValue, at, message);
+        (!names.is_empty()).then(|| finding.remedy("leave them out"))
     }
 
     /// With another remedy.

@@ -332,9 +332,8 @@ fn route_conditions(parent: &Parent, resolved: &Resolved, generation: i64) -> Ve
     if let Some(first) = findings.iter().find(partial) {
         let message = format!("Dropped Rule: {}", first.text());
         conditions.push(Condition::wrong(ConditionType::PartiallyInvalid, first.reason, message, generation));
-    } else if findings.iter().any(|finding| finding.kind == ConditionType::PartiallyInvalid) {
-        // served, without what cannot be done
-        conditions.push(Condition::of(ConditionType::PartiallyInvalid, Reason::Accepted, findings, generation));
+    } else {
+        conditions.extend(Condition::partially(findings, generation));
     }
     conditions
 }
