@@ -18,7 +18,7 @@ mod workloads;
 mod tests;
 
 pub use fleet::Following;
-pub use references::{referenced, selected_labels};
+pub use references::referenced;
 pub use shares::{Shares, Touched};
 pub use workloads::workload_of_pod;
 

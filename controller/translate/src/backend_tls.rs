@@ -57,7 +57,7 @@ impl Policies {
                 continue;
             }
             let key = (policy.meta.namespace.clone(), target.name.clone());
-            let service = lookup.objects.written_service(&key);
+            let service = lookup.objects.services.get(&key);
             let has_port = |section: &Text| service.is_some_and(|s| s.ports.iter().any(|port| port.name == *section));
             if service.is_none() || target.section.as_ref().is_some_and(|section| !has_port(section)) {
                 findings.push(wrong(

@@ -3,7 +3,7 @@
 use crate::{
     Key, Objects, ServiceTraits,
     backends::find_port,
-    kinds::{EndpointSlice, Gateway, Holder, ListenerSet, ObjectRef, ReferenceGrant},
+    kinds::{EndpointSlice, Gateway, Holder, ListenerSet, ObjectRef, ReferenceGrant, Service},
     scaling::Scaling,
 };
 use headgate_config::BackendName;
@@ -92,6 +92,12 @@ impl<'a> Lookup<'a> {
             let service = self.objects.services.get(&key)?;
             self.scaling.traits(&key, &find_port(service, name.port, name.transport)?.name)
         })
+    }
+
+    /// The Service of a Backend, or what an XBackend is as one.
+    pub fn service(&self, backend: &BackendName) -> Option<&'a Arc<Service>> {
+        let key = (backend.namespace.clone(), backend.service.clone());
+        self.objects.services.get(&key).or_else(|| self.objects.x_services.get(&key))
     }
 
     /// Slices of a Service, by name.

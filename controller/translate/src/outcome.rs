@@ -8,16 +8,16 @@ use crate::{
     conditions::{Condition, ConditionType, Finding, IngressStatus, ParentStatus, Reason, RouteStatus, Status},
     gateways::Gateways,
     ingress::ServedIngress,
-    kinds::{GATEWAY_GROUP, ParentRef},
+    kinds::{BackendRef, GATEWAY_GROUP, ParentRef},
     listeners::GatewayView,
     lookup::Lookup,
     route::{Resolved, Route},
     scaling::Scaling,
     schema::{FieldPath, Problem},
     traffic::Traffic,
-    x_backends::is_x_backend,
+    x_backends,
 };
-use headgate_config::{Attachment, GatewayName, Host, Rule, Text};
+use headgate_config::{Attachment, GatewayName, Host, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that routes look at.
@@ -281,11 +281,12 @@ impl Work<'_, '_> {
         let place = |(gateway, listener): &(usize, usize)| (self.view(*gateway).gateway.meta.key(), *listener);
         let named = resolved.rules.iter().flat_map(Rule::backends);
         // of an XBackend that is refused no rule has anything
-        let own = self
-            .route
-            .services()
-            .filter(|(namespace, service)| is_x_backend(service) && *namespace == self.route.meta().namespace.as_str());
-        let own = own.map(|(namespace, service)| (namespace.into(), Text::from(&*service)));
+        let namespace = &self.route.meta().namespace;
+        let is_own = |backend: &&BackendRef| {
+            backend.is_x_backend() && backend.namespace.as_ref().is_none_or(|other| other == namespace)
+        };
+        let own = self.route.backends().filter(is_own);
+        let own = own.map(|backend| (namespace.clone(), x_backends::service_name(&backend.name).into()));
         let services = named.map(|name| (name.namespace.clone(), name.service.clone())).chain(own).collect();
         (Status::Route(status), Told { places: places.keys().map(place).collect(), is_counted: true, services })
     }

@@ -146,7 +146,7 @@ fn named(
         return error(at.key("sectionName"), message, "leave out sectionName");
     }
     let key = (policy.meta.namespace.clone(), target.name.clone());
-    if objects.written_service(&key).is_some() {
+    if objects.services.get(&key).is_some() {
         return Ok(key);
     }
     let message = format!("Service {} does not exist", key.1);

@@ -434,7 +434,7 @@ fn reached_by(told: &BTreeMap<RouteName, Told>, services: &BTreeSet<Key>) -> BTr
 /// Without a cluster nobody else makes slices: a Service that does not scale and has none will never serve.
 fn without_endpoints(lookup: &Lookup<'_>, name: &BackendName) -> Option<ObjectProblem> {
     let key = (name.namespace.clone(), name.service.clone());
-    let is_host = lookup.objects.services.get(&key).is_some_and(|service| service.external_name.is_some());
+    let is_host = lookup.service(name).is_some_and(|service| service.external_name.is_some());
     if is_host || lookup.objects.traits.contains_key(&key) {
         return None;
     }
