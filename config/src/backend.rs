@@ -1,6 +1,6 @@
 //! Backends and their endpoints: what the data plane must know to admit, queue and connect. Never a Kubernetes object.
 
-use crate::{BackendName, Text};
+use crate::{BackendName, CertificateName, Text};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
@@ -41,6 +41,13 @@ pub struct Backend {
     pub retries: Option<Box<RetryBudget>>,
 }
 
+impl Backend {
+    /// The certificate that it has endpoints shown.
+    pub fn certificate(&self) -> Option<&CertificateName> {
+        self.tls.as_ref()?.certificate.as_ref()
+    }
+}
+
 /// What is spoken to an endpoint (`appProtocol` of the Service port).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -75,6 +82,9 @@ pub struct BackendTls {
     pub names: Vec<String>,
     /// Who may have signed.
     pub trust: Trust,
+    /// Shown to endpoints that ask for a certificate, in place of that of the listener.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateName>,
 }
 
 /// Certificate authorities.

@@ -1,6 +1,6 @@
 //! A whole version of the routes, and the difference between two. Applying a difference equals taking the whole; never in part.
 
-use crate::{Backend, BackendName, ByName, Listener, ListenerName, Named, Rule, RuleName};
+use crate::{Backend, BackendName, ByName, CertificateName, Listener, ListenerName, Named, Rule, RuleName};
 use imbl::{OrdMap, ordmap::DiffItem};
 use serde::{Deserialize, Serialize};
 use std::{fmt, sync::Arc};
@@ -72,6 +72,12 @@ impl Snapshot {
     /// Adds a Backend, or puts it in place of the one of that name.
     pub fn insert_backend(&mut self, backend: Arc<Backend>) {
         self.backends.insert(ByName::of(&backend), backend);
+    }
+
+    /// All certificates whose keys it needs.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateName> {
+        let of_backends = self.backends.values().filter_map(|backend| backend.certificate());
+        self.listeners.values().flat_map(|listener| listener.certificates()).chain(of_backends)
     }
 
     /// What makes `next` of `self`.

@@ -24,7 +24,7 @@ pub use message::{Answer, Fields, Request, field};
 pub use origin::{H2Origin, Origin, Script, Taken};
 pub use program::{Headgate, binary, free_port};
 pub use proxied::{Door, Visit, block_v2, header_v1, header_v2};
-pub use tls::Authority;
+pub use tls::{Authority, Shown, secret};
 pub use toxic::{Flow, Poison, Proxy, Toxic};
 pub use wire::Wire;
 

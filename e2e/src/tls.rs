@@ -2,9 +2,19 @@
 
 use crate::{wire::Stream, within};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ClientConfig, RootCertStore, ServerConfig, server::WebPkiClientVerifier};
-use rustls_pki_types::{PrivateKeyDer, ServerName, pem::PemObject};
-use std::{net::SocketAddr, sync::Arc};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+    client::danger::HandshakeSignatureValid,
+    server::{
+        WebPkiClientVerifier,
+        danger::{ClientCertVerified, ClientCertVerifier},
+    },
+};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
@@ -44,12 +54,7 @@ impl Authority {
 
     /// A Secret with a certificate for names.
     pub fn secret(&self, name: &str, names: &[&str]) -> String {
-        let (certificate, key) = self.issue(names);
-        format!(
-            "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
-            indented(&certificate),
-            indented(&key)
-        )
+        secret(name, &self.issue(names))
     }
 
     /// A ConfigMap with its own certificate, for a BackendTLSPolicy.
@@ -63,7 +68,7 @@ impl Authority {
     /// Accepts TLS with a certificate for names.
     pub fn acceptor(&self, names: &[&str], alpn: &[&str]) -> TlsAcceptor {
         let (certificate, key) = self.issue(names);
-        let chain = vec![rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
         let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
@@ -72,12 +77,19 @@ impl Authority {
 
     /// The same, and refuses clients without a certificate of this authority.
     pub fn acceptor_for_known(&self, names: &[&str]) -> TlsAcceptor {
+        self.acceptor_that_notes(names).0
+    }
+
+    /// The same, and notes what each client shows.
+    pub fn acceptor_that_notes(&self, names: &[&str]) -> (TlsAcceptor, Shown) {
         let (certificate, key) = self.issue(names);
-        let chain = vec![rustls_pki_types::CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+        let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        let verifier = WebPkiClientVerifier::builder(Arc::new(self.roots())).build().unwrap();
-        let builder = ServerConfig::builder().with_client_cert_verifier(verifier);
-        Arc::new(builder.with_single_cert(chain, key).unwrap()).into()
+        let shown = Shown::default();
+        let inner = WebPkiClientVerifier::builder(Arc::new(self.roots())).build().unwrap();
+        let builder =
+            ServerConfig::builder().with_client_cert_verifier(Arc::new(Noting { inner, shown: shown.clone() }));
+        (Arc::new(builder.with_single_cert(chain, key).unwrap()).into(), shown)
     }
 
     /// Connects with TLS and trusts nobody else.
@@ -92,6 +104,71 @@ impl Authority {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+    }
+}
+
+/// A Secret with a certificate and its key.
+pub fn secret(name: &str, (certificate, key): &(String, String)) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata:\n  name: {name}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: |\n{}  tls.key: |\n{}",
+        indented(certificate),
+        indented(key)
+    )
+}
+
+/// The certificates that clients showed, one for each handshake.
+#[derive(Clone, Debug, Default)]
+pub struct Shown(Arc<Mutex<Vec<CertificateDer<'static>>>>);
+
+impl Shown {
+    /// How often a certificate was, in PEM.
+    pub fn count(&self, certificate: &str) -> usize {
+        let wanted = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        self.0.lock().unwrap().iter().filter(|one| **one == wanted).count()
+    }
+}
+
+#[derive(Debug)]
+struct Noting {
+    inner: Arc<dyn ClientCertVerifier>,
+    shown: Shown,
+}
+
+impl ClientCertVerifier for Noting {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.shown.0.lock().unwrap().push(leaf.clone().into_owned());
+        self.inner.verify_client_cert(leaf, intermediates, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, leaf, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, leaf, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
     }
 }
 

@@ -1,6 +1,8 @@
 //! XBackends: requests go to a host by its name, and to Pods by their labels.
 
-use headgate_e2e::{Answer, Headgate, Origin, Script, Wire, rules, until};
+use headgate_e2e::{Answer, Authority, Headgate, Origin, Script, Wire, free_port, rules, secret, until};
+use std::{net::SocketAddr, sync::Arc};
+use tokio::sync::Semaphore;
 
 const HOST: &str = "shop.localhost";
 
@@ -76,5 +78,83 @@ async fn pods_are_found_by_their_labels_while_they_are_ready() {
     until_answered(&headgate, 503).await;
     headgate.save("pods.yaml", &pods("True"));
     until_answered(&headgate, 200).await;
+    headgate.stop().await;
+}
+
+/// A host that is spoken to over TLS and shown the certificate of a Secret.
+fn mutual(port: u16, certificate: &str) -> String {
+    let validation = "{hostname: inner.example, caCertificateRefs: [{group: \"\", kind: ConfigMap, name: ca}]}";
+    x_backend(&format!(
+        "type: ExternalHostname\n  port: {{number: {port}}}\n  externalHostname: {{hostname: localhost}}\n  tls:\n    \
+         mode: ClientAndServer\n    clientCertificateRef: {{name: {certificate}}}\n    validation: {validation}"
+    ))
+}
+
+#[tokio::test]
+async fn a_backend_is_shown_its_own_certificate_and_a_new_one_at_once() {
+    let (authority, stranger, port) = (Authority::default(), Authority::default(), free_port());
+    let (acceptor, shown) = authority.acceptor_that_notes(&["inner.example"]);
+    let turns = Arc::new(Semaphore::new(0));
+    let app = {
+        let turns = turns.clone();
+        Origin::start_tls(acceptor, move |head| match head.target.as_str() {
+            "/slow" => Script::default().wait_for(&turns).then(Script::ok("known")),
+            _ => Script::ok("known"),
+        })
+        .await
+    };
+    let (first, second) = (authority.issue(&["first.example"]), authority.issue(&["second.example"]));
+    // the Gateway shows another one, which this application does not take
+    let gateway = format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: web}}\nspec:\n  gatewayClassName: any\n  \
+         tls: {{backend: {{clientCertificateRef: {{name: gateways}}}}}}\n  listeners: [{{name: web, port: {port}, protocol: HTTP}}]\n"
+    );
+    let files = [
+        ("gateway.yaml", gateway),
+        ("pay.yaml", mutual(app.address.port(), "own")),
+        ("route.yaml", route().replace("spec:\n", "spec:\n  parentRefs: [{name: web}]\n")),
+        ("ca.yaml", authority.config_map("ca")),
+        ("gateways.yaml", stranger.secret("gateways", &["gateway.example"])),
+        ("own.yaml", secret("own", &first)),
+    ];
+    // one pool of connections
+    let headgate = Headgate::run_with(&["--cores", "1"], &files).await;
+    let ask = async |target: &str| {
+        let mut wire = Wire::open(SocketAddr::from(([127, 0, 0, 1], port))).await;
+        wire.ask(format!("GET {target} HTTP/1.1\r\nHost: {HOST}\r\n\r\n")).await
+    };
+    let served = |answer: Answer| assert_eq!((answer.status, answer.text()), (200, "known".to_owned()));
+    for _ in 0..3 {
+        served(ask("/").await);
+    }
+    assert_eq!((shown.count(&first.0), app.connections()), (1, 1), "one connection, shown the backend's own");
+
+    let under_way = ask("/slow");
+    let rotate = async {
+        until("the slow request is there", async || app.received().windows(5).any(|bytes| bytes == b"/slow")).await;
+        served(ask("/").await);
+        headgate.save("own.yaml", &secret("own", &second));
+        // what is idle was opened with the old one: nothing new goes over it
+        until("the new certificate is shown", async || {
+            served(ask("/").await);
+            shown.count(&second.0) > 0
+        })
+        .await;
+        let connections = app.connections();
+        for _ in 0..20 {
+            served(ask("/").await);
+        }
+        assert_eq!((shown.count(&second.0), app.connections()), (1, connections));
+        turns.add_permits(1);
+    };
+    served(tokio::join!(under_way, rotate).0);
+
+    // without a usable one nothing is sent
+    headgate.save("pay.yaml", &mutual(app.address.port(), "missing"));
+    until("502", async || ask("/").await.status == 502).await;
+    let requests = app.complete();
+    let refused = ask("/").await;
+    assert_eq!(refused.failure(), Some("upstream_trust"), "{}", refused.text());
+    assert_eq!(app.complete(), requests);
     headgate.stop().await;
 }

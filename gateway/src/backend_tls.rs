@@ -16,6 +16,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    hash::BuildHasher,
     sync::Arc,
 };
 
@@ -67,17 +68,32 @@ fn system_roots() -> RootCertStore {
 
 /// The certificates that are shown to endpoints, by name.
 #[derive(Default)]
-pub struct Identities(HashMap<CertificateName, Arc<CertifiedKey>>);
+pub struct Identities(HashMap<CertificateName, Identity>);
+
+#[derive(Clone)]
+struct Identity {
+    key: Arc<CertifiedKey>,
+    /// What the key was made of, in PEM: one key fits a chain.
+    chain: String,
+    /// Tells this chain from others.
+    mark: u64,
+}
 
 impl Identities {
-    /// Those that listeners name. One that cannot be used is left out and told: connections that need it fail.
-    pub fn compile(snapshot: &Snapshot, certificates: &BTreeMap<CertificateName, Certificate>) -> (Self, Vec<String>) {
-        let names: BTreeSet<_> =
-            snapshot.listeners.values().filter_map(|one| one.backend_certificate.as_ref()).collect();
+    /// Those that listeners and Backends name. One that cannot be used is left out and told: connections that need it fail.
+    pub fn compile(
+        snapshot: &Snapshot,
+        certificates: &BTreeMap<CertificateName, Certificate>,
+        before: &Self,
+    ) -> (Self, Vec<String>) {
+        let of_listeners = snapshot.listeners.values().filter_map(|one| one.backend_certificate.as_ref());
+        let of_backends = snapshot.backends.values().filter_map(|one| one.certificate());
+        let names: BTreeSet<_> = of_listeners.chain(of_backends).collect();
         let (mut made, mut problems) = (Self::default(), Vec::new());
         for name in names {
-            match certificates.get(name).ok_or_else(|| "has not come".to_owned()).and_then(certified_key) {
-                Ok(key) => drop(made.0.insert(name.clone(), key)),
+            let found = certificates.get(name).ok_or_else(|| "has not come".to_owned());
+            match found.and_then(|certificate| Identity::of(certificate, before.0.get(name))) {
+                Ok(identity) => drop(made.0.insert(name.clone(), identity)),
                 Err(why) => problems.push(format!("the certificate {name} for endpoints: {why}")),
             }
         }
@@ -86,7 +102,24 @@ impl Identities {
 
     /// One of them.
     pub fn get(&self, name: &CertificateName) -> Result<Arc<CertifiedKey>, String> {
-        self.0.get(name).cloned().ok_or_else(|| format!("the certificate {name} that is to be shown cannot be used"))
+        let found = self.0.get(name).map(|one| one.key.clone());
+        found.ok_or_else(|| format!("the certificate {name} that is to be shown cannot be used"))
+    }
+
+    /// Tells what is shown under a name from what was shown before.
+    pub fn mark(&self, name: &CertificateName) -> u64 {
+        self.0.get(name).map_or(0, |one| one.mark)
+    }
+}
+
+impl Identity {
+    fn of(certificate: &Certificate, before: Option<&Self>) -> Result<Self, String> {
+        if let Some(same) = before.filter(|before| before.chain == certificate.chain) {
+            return Ok(same.clone());
+        }
+        let (key, chain) = (certified_key(certificate)?, certificate.chain.clone());
+        let mark = foldhash::fast::FixedState::default().hash_one(&chain);
+        Ok(Self { key, chain, mark })
     }
 }
 

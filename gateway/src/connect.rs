@@ -64,10 +64,10 @@ pub async fn open(
     let To { backend, slot, identity } = to;
     let config = backend.config();
     let announced = config.proxy_protocol.map(|version| Announced { version, ends: &client.ends });
-    let way = Way { protocol: config.protocol, tls: config.tls.as_deref(), identity, announced };
+    let way = Way::of(config.protocol, config.tls.as_deref(), identity, announced);
     let own = announced.map(|_| client.upstreams.get(core.shared.limits.upstream_keep_alive).clone());
     let pool = own.as_ref().unwrap_or(&core.pool);
-    let key = PoolKey { endpoint: slot.endpoint().id.0, dialect: way.dialect() };
+    let key = PoolKey { endpoint: slot.endpoint().id.0, dialect: way.dialect(core) };
     let is_bounded = config.concurrency > 0;
     match config.protocol {
         BackendProtocol::Http1 => {
@@ -119,12 +119,25 @@ pub struct Announced<'a> {
     pub ends: &'a Ends,
 }
 
-impl Way<'_> {
-    /// Connections of two dialects are never taken for each other.
-    fn dialect(self) -> u64 {
+impl<'w> Way<'w> {
+    /// To a backend; where that has a certificate of its own shown, it is that one, otherwise `identity`.
+    pub fn of(
+        protocol: BackendProtocol,
+        tls: Option<&'w BackendTls>,
+        identity: Option<&'w CertificateName>,
+        announced: Option<Announced<'w>>,
+    ) -> Self {
+        let own = tls.and_then(|tls| tls.certificate.as_ref());
+        Self { protocol, tls, identity: own.or(identity), announced }
+    }
+
+    /// Connections of two dialects are never taken for each other. That of a certificate changes with the certificate: what an endpoint was
+    /// shown before carries no new request.
+    fn dialect(self, core: &Core) -> u64 {
         let base = u64::from(self.protocol == BackendProtocol::Http2);
         let Some(tls) = self.tls else { return base };
-        foldhash::fast::FixedState::default().hash_one((base, tls, self.identity)) | 1 << 63
+        let shown = self.identity.map(|name| (name, core.with_active(|active| active.identities.mark(name))));
+        foldhash::fast::FixedState::default().hash_one((base, tls, shown)) | 1 << 63
     }
 }
 

@@ -82,13 +82,24 @@ struct Sealed {
 }
 
 impl Sealed {
-    fn compile(snapshot: &Snapshot, certificates: &Certificates, cache: &mut TlsCache) -> Self {
+    fn compile(snapshot: &Snapshot, certificates: &Certificates, cache: &mut TlsCache, before: &Identities) -> Self {
         let (tls, of_listeners) = TlsTable::compile(snapshot, certificates, cache);
-        let (identities, of_identities) = Identities::compile(snapshot, certificates);
+        let (identities, of_identities) = Identities::compile(snapshot, certificates, before);
         let of_listeners = of_listeners.iter().map(|(listener, why)| listener_problem(listener, why));
         let problems = of_listeners.chain(of_identities).collect();
         Self { tls: Arc::new(tls), identities: Arc::new(identities), problems }
     }
+}
+
+/// Whether anything that has certificates is another one.
+fn seals_differ(before: &Snapshot, now: &Snapshot) -> bool {
+    let shows = |backend: &headgate_config::Backend| backend.certificate().is_some();
+    let mut backends = before.backends.diff(&now.backends);
+    before.listeners != now.listeners
+        || backends.any(|item| match item {
+            DiffItem::Add(_, one) | DiffItem::Remove(_, one) => shows(one),
+            DiffItem::Update { old: (_, old), new: (_, new) } => shows(old) || shows(new),
+        })
 }
 
 /// The keys that only the first map has.
@@ -143,8 +154,8 @@ impl Subscriber {
         }
         self.version = Version(self.version.0 + 1);
         let before = std::mem::replace(&mut self.snapshot, snapshot);
-        if before.listeners != self.snapshot.listeners || self.certificates != *certificates {
-            self.sealed = Sealed::compile(&self.snapshot, certificates, &mut self.tls);
+        if seals_differ(&before, &self.snapshot) || self.certificates != *certificates {
+            self.sealed = Sealed::compile(&self.snapshot, certificates, &mut self.tls, &self.sealed.identities);
         }
         let published = self.swap(certificates);
         self.forget_what_is_gone(&before);

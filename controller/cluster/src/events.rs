@@ -1,6 +1,7 @@
 //! Writes events (`events.k8s.io/v1`) about objects, for people who ask `kubectl describe`. Nothing waits for it, and it never decides what is told.
 
 mod bulletin;
+mod standing;
 
 pub use bulletin::{Bulletin, Ending, Notice, Regarding};
 pub use headgate_status::{Happening, Severity};
@@ -63,12 +64,17 @@ impl EventWriter {
         }
     }
 
+    /// This is wrong with an object, and nothing else, until something else is said. Told by the leader only, once.
+    pub fn stand(&self, regarding: &Regarding, happenings: Vec<Happening>) {
+        self.shared.bulletin().stand(regarding, happenings, Timestamp::now());
+        self.shared.news.notify_one();
+    }
+
     /// Whether this process leads. What waits when that ends is not told.
     pub fn lead(&self, leading: bool) {
         self.shared.leading.store(leading, Ordering::Relaxed);
-        if !leading {
-            self.shared.bulletin().clear();
-        }
+        self.shared.bulletin().lead(leading);
+        self.shared.news.notify_one();
     }
 
     /// How many events were not written, because there were too many or the API server took none.

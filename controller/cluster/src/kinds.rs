@@ -95,6 +95,10 @@ const fn builtin(group: &'static str, kind: &'static str, plural: &'static str, 
     Kind { group, kind, plural, versions: &["v1"], reading, is_custom: false, is_told: false, is_asked_for: false }
 }
 
+const fn told(kind: Kind) -> Kind {
+    Kind { is_told: true, ..kind }
+}
+
 const fn asked_for(kind: Kind) -> Kind {
     Kind { is_asked_for: true, ..kind }
 }
@@ -115,7 +119,7 @@ pub const KINDS: &[Kind] = &[
     custom("networking.openfunction.io", "Gateway", "gateways", &["v1alpha1"]),
     untold(custom("headgate.dev", "GatewayParameters", "gatewayparameters", &["v1alpha1"])),
     custom("headgate.dev", "ScalingPolicy", "scalingpolicies", &["v1alpha1"]),
-    asked_for(builtin(INGRESS_GROUP, "Ingress", "ingresses", Reading::Whole)),
+    asked_for(told(builtin(INGRESS_GROUP, "Ingress", "ingresses", Reading::Whole))),
     asked_for(builtin(INGRESS_GROUP, "IngressClass", "ingressclasses", Reading::Whole)),
     custom(EXPERIMENTAL_GROUP, "XBackendTrafficPolicy", "xbackendtrafficpolicies", &["v1alpha1"]),
     custom(EXPERIMENTAL_GROUP, "XBackend", "xbackends", &["v1alpha1"]),

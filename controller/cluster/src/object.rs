@@ -44,6 +44,7 @@ pub fn of_selection(selection: &ObjectRef) -> ClusterObject {
         generation: 0,
         resource_version: String::new(),
         status: Value::Null,
+        appliers: Vec::new(),
         made: None,
         problems: Vec::new(),
     }
@@ -64,11 +65,21 @@ pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&C
     });
     let (uid, generation) = (meta.uid.clone().unwrap_or_default(), meta.generation.unwrap_or_default());
     let resource_version = meta.resource_version.clone().unwrap_or_default();
+    let appliers = if kind.kind == "Ingress" { appliers(meta) } else { Vec::new() };
     let value = to_value(kind, version, object);
     let status = value.get("status").cloned().unwrap_or_default();
     let made = is_ours.then(|| Arc::new(value.clone()));
     let (content, problems) = content(kind, value, before.filter(|before| before.uid == uid));
-    ClusterObject { name, content, uid, owner, generation, resource_version, status, made, problems }
+    ClusterObject { name, content, uid, owner, generation, resource_version, status, appliers, made, problems }
+}
+
+/// Who has applied a part of the status of an object.
+pub fn appliers(meta: &ObjectMeta) -> Vec<String> {
+    let of_status =
+        meta.managed_fields.iter().flatten().filter(|entry| {
+            entry.operation.as_deref() == Some("Apply") && entry.subresource.as_deref() == Some("status")
+        });
+    of_status.filter_map(|entry| entry.manager.clone()).collect()
 }
 
 fn content(kind: &Kind, value: Value, before: Option<&ClusterObject>) -> (ClusterContent, Vec<Problem>) {

@@ -9,10 +9,11 @@ pub use plan::{Answer, Outcome, Plan, Step, WRITES_MAX, Write};
 use crate::{
     events::{EventWriter, Regarding},
     leader::Leading,
+    object::appliers,
     said_once::SaidOnce,
 };
 use headgate_controller::sources::cluster::ObjectChange;
-use headgate_status::{Happening, Method, Wanted};
+use headgate_status::{Happening, Method, Wanted, applier};
 use headgate_translate::kinds::ObjectRef;
 use jiff::Timestamp;
 use kube::{
@@ -78,7 +79,7 @@ impl StatusWriter {
             conflicts: AtomicU64::new(0),
             failed: AtomicU64::new(0),
         });
-        Self { task: tokio::spawn(run(client, shared.clone(), leading)), shared }
+        Self { task: tokio::spawn(run(client, controller_name.into(), shared.clone(), leading)), shared }
     }
 
     /// Watches showed this: each batch, in order. Other kinds than those with a status of ours are passed over.
@@ -99,6 +100,11 @@ impl StatusWriter {
     /// Something happened to an object that is no matter of its status. Nobody waits for it.
     pub fn tell(&self, regarding: Regarding, happening: Happening) {
         self.shared.events.tell(regarding, happening);
+    }
+
+    /// This is wrong with an object that has no conditions, and nothing else, until something else is said.
+    pub fn stand(&self, regarding: &Regarding, happenings: Vec<Happening>) {
+        self.shared.events.stand(regarding, happenings);
     }
 
     /// Whether this process leads: only then it writes.
@@ -145,7 +151,7 @@ impl Shared {
     }
 }
 
-async fn run(client: Client, shared: Arc<Shared>, mut leading: Leading) {
+async fn run(client: Client, controller: Arc<str>, shared: Arc<Shared>, mut leading: Leading) {
     let mut writes = JoinSet::new();
     let mut log = SaidOnce::default();
     loop {
@@ -156,7 +162,7 @@ async fn run(client: Client, shared: Arc<Shared>, mut leading: Leading) {
         };
         let until = match step {
             Step::Write(write) => {
-                writes.spawn(carry_out(client.clone(), *write));
+                writes.spawn(carry_out(client.clone(), controller.clone(), *write));
                 continue;
             }
             Step::More => {
@@ -192,20 +198,21 @@ enum Failure {
     Other(String),
 }
 
-async fn carry_out(client: Client, write: Write) -> (Write, Result<Answer, Failure>) {
-    let result = tokio::time::timeout(WRITE_MAX, send(client, &write)).await;
+async fn carry_out(client: Client, controller: Arc<str>, write: Write) -> (Write, Result<Answer, Failure>) {
+    let result = tokio::time::timeout(WRITE_MAX, send(client, &controller, &write)).await;
     (write, result.unwrap_or_else(|_| Err(Failure::Other(format!("no answer within {WRITE_MAX:?}")))))
 }
 
-async fn send(client: Client, write: &Write) -> Result<Answer, Failure> {
+async fn send(client: Client, controller: &str, write: &Write) -> Result<Answer, Failure> {
     let ObjectRef { namespace, name, .. } = &write.object;
     let api: Api<DynamicObject> = match &**namespace {
         "" => Api::all_with(client, &write.resource),
         namespace => Api::namespaced_with(client, namespace, &write.resource),
     };
     let result = match write.method {
-        Method::Apply => {
-            let params = PatchParams::apply(FIELD_MANAGER).force();
+        Method::Apply | Method::ApplyAsController => {
+            let is_controller = write.method == Method::ApplyAsController;
+            let params = PatchParams::apply(if is_controller { applier(controller) } else { FIELD_MANAGER }).force();
             api.patch_status(name, &params, &Patch::Apply(applied(write))).await
         }
         Method::Merge => {
@@ -234,6 +241,7 @@ fn applied(write: &Write) -> Value {
 
 fn answer(mut object: DynamicObject) -> Answer {
     Answer {
+        appliers: appliers(&object.metadata),
         uid: object.metadata.uid.unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
         resource_version: object.metadata.resource_version.unwrap_or_default(),

@@ -154,6 +154,7 @@ fn upsert(object: DynamicObject) -> ObjectChange {
         generation: object.metadata.generation.unwrap_or_default(),
         resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
         status: object.data.get("status").cloned().unwrap_or_default(),
+        appliers: Vec::new(),
         made: None,
         problems: Vec::new(),
     }))

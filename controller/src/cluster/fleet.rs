@@ -8,7 +8,7 @@ use super::{
     stock::{Belonging, Stock},
 };
 use crate::scaling::cluster::Member;
-use headgate_config::{Certificate, GatewayName, Snapshot, Text, Version};
+use headgate_config::{Certificate, CertificateName, GatewayName, Snapshot, Text, Version};
 use headgate_provision::{Parameters, Seen, Settings, Transport};
 use headgate_status::{Address, Fleet};
 use headgate_translate::{
@@ -181,11 +181,17 @@ impl Fleets {
         })
     }
 
+    /// Where a Gateway is found.
+    pub fn addresses(&self, gateway: &GatewayName) -> Vec<Address> {
+        let seen = self.by_gateway.get(gateway).into_iter().flat_map(|one| &one.seen.addresses);
+        seen.map(|address| Address::of(address)).collect()
+    }
+
     /// What is to be said of the gateways of a Gateway, in the status of `object`: the Gateway or one of its ListenerSets.
     pub fn fleet(&self, gateway: &GatewayName, object: &ObjectRef) -> Fleet {
         let Some(one) = self.by_gateway.get(gateway) else { return Fleet::default() };
         Fleet {
-            addresses: one.seen.addresses.iter().map(|address| Address::of(address)).collect(),
+            addresses: self.addresses(gateway),
             unusable: one.seen.unusable.clone(),
             ready: one.seen.ready.len(),
             blocked: self.blocked(one),
@@ -238,15 +244,10 @@ impl Fleets {
         old
     }
 
-    /// Those of the certificates that a Gateway's listeners name.
-    pub fn certificates(
-        &mut self,
-        gateway: &GatewayName,
-        snapshot: &Snapshot,
-        all: &[Certificate],
-    ) -> Arc<Certificates> {
+    /// Those of the certificates that a Gateway needs.
+    pub fn certificates(&mut self, gateway: &GatewayName, shares: &Shares, all: &[Certificate]) -> Arc<Certificates> {
         let Some(one) = self.by_gateway.get_mut(gateway) else { return Arc::default() };
-        let now = named(snapshot, all);
+        let now = named(&shares.certificates(gateway), all);
         if *one.certificates != now {
             one.certificates = Arc::new(now);
         }
@@ -255,7 +256,8 @@ impl Fleets {
 
     /// The Gateways whose certificates are others than those that were published.
     pub fn rekeyed(&self, shares: &Shares, all: &[Certificate]) -> Vec<GatewayName> {
-        let is_rekeyed = |(name, one): &(&GatewayName, &One)| *one.certificates != named(&shares.of(name), all);
+        let is_rekeyed =
+            |(name, one): &(&GatewayName, &One)| *one.certificates != named(&shares.certificates(name), all);
         self.by_gateway.iter().filter(is_rekeyed).map(|(name, _)| name.clone()).collect()
     }
 
@@ -321,9 +323,8 @@ fn ports(snapshot: &Snapshot) -> BTreeMap<GatewayName, BTreeSet<(u16, Transport)
     ports
 }
 
-fn named(snapshot: &Snapshot, all: &[Certificate]) -> Certificates {
-    let names: BTreeSet<_> = snapshot.listeners.values().flat_map(|listener| listener.certificates()).collect();
-    all.iter().filter(|one| names.contains(&one.name)).map(|one| (one.name.clone(), one.clone())).collect()
+fn named(names: &BTreeSet<&CertificateName>, all: &[Certificate]) -> Certificates {
+    all.iter().filter(|one| names.contains(&&one.name)).map(|one| (one.name.clone(), one.clone())).collect()
 }
 
 /// The parameters that a Gateway names, over those of its class. What is wrong in them is said elsewhere.

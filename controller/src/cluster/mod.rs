@@ -6,6 +6,7 @@
 mod fleet;
 mod followers;
 pub mod functions;
+mod ingresses;
 pub mod outlook;
 pub mod policies;
 mod references;
@@ -17,7 +18,7 @@ mod workloads;
 mod tests;
 
 pub use fleet::Following;
-pub use references::{referenced, selected_labels};
+pub use references::referenced;
 pub use shares::{Shares, Touched};
 pub use workloads::workload_of_pod;
 
@@ -31,13 +32,14 @@ use headgate_config::{
     Activation, BackendName, ByName, Certificate, CertificateName, Endpoints, GatewayName, Snapshot, Text, Version,
 };
 use headgate_functions::kinds::OF_GATEWAY_GROUP;
-use headgate_status::{Wanted, fall_back};
+use headgate_status::{Happening, Wanted, applier, fall_back};
 use headgate_translate::{
     Settings, Translation, Translator,
     conditions::{Reason, Status},
     kinds::{GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef},
 };
 use imbl::{OrdMap, ordmap::DiffItem};
+use ingresses::Ingresses;
 use policies::{Among, Policies};
 use serde_json::Value;
 use std::{
@@ -80,6 +82,8 @@ pub enum Output {
     Forget(GatewayName),
     /// This is to be said of an object; nothing of ours where it is `None`.
     Say(ObjectRef, Option<Wanted>),
+    /// This is wrong with an object that has no conditions, and nothing else: people are told in Events, once.
+    Troubles(About, Vec<Happening>),
     /// These targets are to be scaled, and no others.
     Targets(Vec<TargetSpec>),
     /// This is seen of a target.
@@ -113,6 +117,7 @@ pub struct Cluster {
     functions: Functions,
     serves_functions: bool,
     policies: Policies,
+    ingresses: Ingresses,
     /// As the scaler was told.
     targets: Vec<TargetSpec>,
     running: BTreeSet<Member>,
@@ -122,7 +127,7 @@ pub struct Cluster {
     referred: BTreeSet<ObjectRef>,
     /// Shown and not worked on yet.
     news: News,
-    /// Shown with entries of ours in their status.
+    /// Shown with something of ours in their status.
     shown: BTreeSet<ObjectRef>,
     is_first: bool,
 }
@@ -138,6 +143,7 @@ impl Cluster {
             serves_functions: ground.functions.is_some(),
             functions: Functions::new(ground.functions.unwrap_or_default()),
             policies: Policies::default(),
+            ingresses: Ingresses::default(),
             targets: Vec::new(),
             running: BTreeSet::new(),
             done: Translation::default(),
@@ -212,6 +218,7 @@ impl Cluster {
         outputs = self.scaling(planned, outputs, &mut news.said, has_routes, has_pods);
         outputs.extend(self.manifests());
         self.say(&news.said, &mut outputs);
+        outputs.extend(self.ingresses.troubles(&self.done.problems, &self.stock));
         self.disown(&mut outputs);
         outputs
     }
@@ -336,7 +343,12 @@ impl Cluster {
         let next = self.translator.translate(&self.stock.objects).clone();
         let before = std::mem::replace(&mut self.done, next);
         for item in before.conditions.diff(&self.done.conditions) {
-            let (DiffItem::Add(name, _) | DiffItem::Remove(name, _) | DiffItem::Update { new: (name, _), .. }) = item;
+            let (name, old, new) = match item {
+                DiffItem::Add(name, new) => (name, None, Some(new)),
+                DiffItem::Remove(name, old) => (name, Some(old), None),
+                DiffItem::Update { old: (name, old), new: (_, new) } => (name, Some(old), Some(new)),
+            };
+            self.ingresses.take(name, old.map(|old| &**old), new.map(|new| &**new));
             said.insert(name.clone());
         }
         let gone = self.fleets.keep(&self.done.conditions, &self.stock, &self.done.snapshot);
@@ -357,7 +369,7 @@ impl Cluster {
             outputs.extend(came.into_iter().filter(|name| self.is_plain(name)).map(told));
             // of those that went nothing is told: endpoints go before routes, and the old routes still send there
             let snapshot = self.shares.of(&gateway);
-            let certificates = self.fleets.certificates(&gateway, &snapshot, &self.done.certificates);
+            let certificates = self.fleets.certificates(&gateway, &self.shares, &self.done.certificates);
             outputs.push(Output::Publish { gateway, snapshot: Box::new(snapshot), certificates });
         }
         outputs.extend(behind);
@@ -419,7 +431,8 @@ impl Cluster {
 
     /// Says of objects what is to be said now, where it differs from what was.
     fn say(&mut self, objects: &BTreeSet<ObjectRef>, outputs: &mut Vec<Output>) {
-        for name in objects.union(&self.functions.gateways_over(objects)) {
+        let moved = self.ingresses.see(objects, &self.fleets, &self.stock);
+        for name in objects.union(&self.functions.gateways_over(objects)).chain(moved.difference(objects)) {
             let wanted = self.wanted(name);
             if self.said.get(name) == wanted.as_ref() {
                 continue;
@@ -460,6 +473,7 @@ impl Cluster {
                 None => Wanted::Said(status),
             },
             Status::Route(_) => Wanted::Said(status),
+            Status::Ingress(ingress) => ingresses::wanted(ingress, &self.fleets),
         })
     }
 
@@ -473,14 +487,15 @@ impl Cluster {
         (in_force.meta.name == name.name).then(|| self.policies.obstacle(policy)).flatten()
     }
 
-    /// Routes and policies whose status has entries of ours.
+    /// Objects whose status has something of ours.
     fn with_ours<'c>(&self, changes: &'c [ObjectChange]) -> impl Iterator<Item = ObjectRef> + use<'c> {
         let controller = self.translator.settings().controller_name.clone();
         changes.iter().filter_map(move |change| {
             let ObjectChange::Upsert(object) = change else { return None };
             let mut lists = ["parents", "ancestors"].into_iter().filter_map(|list| object.status[list].as_array());
             let is_ours = |entry: &Value| entry["controllerName"] == controller.as_str();
-            lists.any(|list| list.iter().any(is_ours)).then(|| object.name.clone())
+            let applied = object.appliers.iter().any(|one| one == applier(&controller));
+            (applied || lists.any(|list| list.iter().any(is_ours))).then(|| object.name.clone())
         })
     }
 

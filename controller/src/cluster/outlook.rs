@@ -151,6 +151,8 @@ fn said(cluster: &Cluster) -> BTreeMap<Subject, Said> {
             Status::Policy(policy) => {
                 policy.ancestors.iter().for_each(|one| add(parent(&one.ancestor_ref, object), &one.conditions));
             }
+            // it has no conditions
+            Status::Ingress(_) => {}
         }
     }
     all

@@ -3,12 +3,12 @@
 use headgate_translate::{
     Objects,
     kinds::{Gateway, Listener, ObjectRef, ObjectReference, WorkloadKind, WorkloadRef, XBackendKind},
-    x_backends,
+    selections,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// The Secrets and ConfigMaps that Gateways, ListenerSets, policies and XBackends name, whether or not they may, the workloads that
-/// policies scale, and the Pods that XBackends select ([`selected_labels`]).
+/// policies scale, and the Pods that XBackends select ([`selections`]).
 pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
     let mut found = BTreeSet::new();
     for gateway in objects.gateways.values() {
@@ -24,9 +24,9 @@ pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
     for backend in objects.x_backends.values() {
         let namespace = &backend.meta.namespace;
         let authorities = backend.tls.validation.iter().flat_map(|validation| &validation.authorities);
-        found.extend(authorities.filter_map(|one| target(one, namespace)));
+        found.extend(authorities.chain(&backend.tls.certificate).filter_map(|one| target(one, namespace)));
         if backend.kind == XBackendKind::EndpointSelector {
-            found.insert(selection(namespace, &backend.selector));
+            found.insert(selections::object(namespace, &backend.selector));
         }
     }
     for policy in objects.scaling_policies.values() {
@@ -36,18 +36,6 @@ pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {
         }
     }
     found
-}
-
-/// The Pods of a namespace with these labels, under a name that no Pod can have. An object of that name is shown once all of them were.
-fn selection(namespace: &str, labels: &BTreeMap<String, String>) -> ObjectRef {
-    ObjectRef::new("", "Pod", namespace, &x_backends::selection(labels))
-}
-
-/// The labels of such a selection; `None` for another object.
-pub fn selected_labels(object: &ObjectRef) -> Option<BTreeMap<String, String>> {
-    let is_it = object.group.is_empty() && object.kind == "Pod" && object.name.contains('=');
-    let labels = object.name.as_str().split(',').filter_map(|label| label.split_once('='));
-    is_it.then(|| labels.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
 }
 
 fn of_gateway(gateway: &Gateway) -> impl Iterator<Item = ObjectRef> {

@@ -1,6 +1,8 @@
 //! What each Gateway gets of the routes: its own listeners, the rules attached to them, the Backends that these name. Never a part of another Gateway's.
 
-use headgate_config::{Backend, BackendName, ByName, GatewayName, Listener, ListenerName, Rule, RuleName, Snapshot};
+use headgate_config::{
+    Backend, BackendName, ByName, CertificateName, GatewayName, Listener, ListenerName, Rule, RuleName, Snapshot,
+};
 use imbl::{OrdMap, ordmap::DiffItem};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,6 +30,8 @@ struct Share {
     snapshot: Snapshot,
     /// How many rules name each Backend.
     uses: HashMap<BackendName, usize>,
+    /// By Backend that has endpoints shown one: its certificate.
+    shown: BTreeMap<BackendName, CertificateName>,
 }
 
 impl Shares {
@@ -67,6 +71,16 @@ impl Shares {
     /// What a Gateway serves; nothing for one that is not known.
     pub fn of(&self, gateway: &GatewayName) -> Snapshot {
         self.by_gateway.get(gateway).map(|share| share.snapshot.clone()).unwrap_or_default()
+    }
+
+    /// The certificates whose keys a Gateway needs.
+    pub fn certificates(&self, gateway: &GatewayName) -> BTreeSet<&CertificateName> {
+        let share = self.by_gateway.get(gateway).into_iter();
+        let all = share.flat_map(|one| {
+            let of_listeners = one.snapshot.listeners.values().flat_map(|listener| listener.certificates());
+            of_listeners.chain(one.shown.values())
+        });
+        all.collect()
     }
 
     /// The Gateways that need to know the endpoints of a Backend.
@@ -124,7 +138,7 @@ impl Shares {
                 self.by_gateway.iter_mut().filter(|(_, share)| share.uses.contains_key::<BackendName>(name))
             {
                 if share.snapshot.backends.get::<BackendName>(name) != Some(new) {
-                    share.snapshot.insert_backend(new.clone());
+                    share.insert_backend(new.clone());
                     touched.insert(gateway.clone());
                 }
             }
@@ -149,10 +163,18 @@ impl Share {
         for name in rule.backends() {
             *self.uses.entry(name.clone()).or_default() += 1;
             if let Some(backend) = backends.get(name) {
-                self.snapshot.insert_backend(backend.clone());
+                self.insert_backend(backend.clone());
             }
         }
         self.snapshot.insert_rule(rule);
+    }
+
+    fn insert_backend(&mut self, backend: Arc<Backend>) {
+        match backend.certificate() {
+            Some(certificate) => drop(self.shown.insert(backend.name.clone(), certificate.clone())),
+            None => drop(self.shown.remove(&backend.name)),
+        }
+        self.snapshot.insert_backend(backend);
     }
 
     fn remove(&mut self, name: &RuleName, rule: &Rule) {
@@ -162,6 +184,7 @@ impl Share {
             *uses -= 1;
             if *uses == 0 {
                 self.uses.remove(backend);
+                self.shown.remove(backend);
                 self.snapshot.backends.remove(backend);
             }
         }
@@ -187,6 +210,7 @@ fn part(rule: &Arc<Rule>, gateway: &GatewayName) -> Option<Arc<Rule>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use headgate_config::{BackendTls, Trust};
     use headgate_translate::{Objects, Settings, kinds, translate};
     use serde_json::json;
 
@@ -237,6 +261,31 @@ mod tests {
         assert_eq!(names(&b), (texts(&["both"]), texts(&["s2"])));
         let listeners = b.rules.values().flat_map(|rule| &rule.attachments).map(|one| one.listener.gateway.clone());
         assert_eq!(listeners.collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
+    fn a_gateway_gets_the_keys_that_its_backends_show_and_no_others() {
+        let shown = |certificate: Option<&str>| {
+            let mut all = snapshot(&[("one", &["a"], "s1"), ("other", &["b"], "s2")]);
+            let name = BackendName::tcp("default", "s1", 80);
+            let certificate =
+                certificate.map(|secret| CertificateName { namespace: "keys".into(), secret: secret.into() });
+            let tls = BackendTls { hostname: String::new(), names: Vec::new(), trust: Trust::System, certificate };
+            let backend = Backend::clone(all.backends.get(&name).unwrap());
+            all.insert_backend(Arc::new(Backend { tls: Some(Box::new(tls)), ..backend }));
+            all
+        };
+        let names = |shares: &Shares, of: &str| -> Vec<String> {
+            shares.certificates(&gateway(of)).iter().map(ToString::to_string).collect()
+        };
+        let mut shares = Shares::default();
+        for (certificate, expected) in [(Some("x"), vec!["keys/x"]), (Some("y"), vec!["keys/y"]), (None, vec![])] {
+            shares.take(&shown(certificate));
+            assert_eq!((names(&shares, "a"), names(&shares, "b")), (texts(&expected), vec![]));
+        }
+        shares.take(&shown(Some("x")));
+        shares.take(&snapshot(&[("other", &["b"], "s2")]));
+        assert_eq!(names(&shares, "a"), [""; 0], "no rule leads there any more");
     }
 
     #[test]

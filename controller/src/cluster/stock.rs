@@ -1,6 +1,6 @@
 //! All objects of a cluster as watches showed them last, and what of them concerns whom. Never a judgement of what they say.
 
-use super::{gateway_name, gateway_object, selected_labels};
+use super::{gateway_name, gateway_object};
 use crate::sources::{
     cluster::{ClusterContent, ClusterObject, ObjectChange},
     decode::{Content, unusable},
@@ -12,6 +12,7 @@ use headgate_translate::{
     Objects, PARAMETERS_GROUP, PARAMETERS_KIND,
     kinds::{Decoded, GATEWAY_GROUP, ListenerSet, Object, ObjectRef, decode_admitted},
     schema::{Problem, Severity},
+    selections,
 };
 use imbl::OrdMap;
 use serde_json::Value;
@@ -87,7 +88,7 @@ impl Stock {
         if before.as_ref().is_none_or(|before| before.problems != object.problems) {
             news.said.insert(object.name.clone());
         }
-        if selected_labels(&object.name).is_some() {
+        if selections::labels(&object.name).is_some() {
             news.routes |= self.know_selection(&object.name, true);
             return;
         }
@@ -167,7 +168,7 @@ impl Stock {
     }
 
     fn remove(&mut self, name: &ObjectRef, news: &mut News) {
-        if selected_labels(name).is_some() {
+        if selections::labels(name).is_some() {
             self.all.remove(name);
             news.routes |= self.know_selection(name, false);
             return;
@@ -229,6 +230,11 @@ impl Stock {
         let object = self.all.get(name)?;
         let has_error = object.problems.iter().any(|problem| problem.severity == Severity::Error);
         has_error.then_some((object.problems.as_slice(), object.generation))
+    }
+
+    /// `metadata.uid` of an object.
+    pub fn uid(&self, name: &ObjectRef) -> Option<&str> {
+        self.all.get(name).map(|object| object.uid.as_str())
     }
 
     /// An object whose kind nobody here reads, whole.

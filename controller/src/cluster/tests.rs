@@ -28,6 +28,7 @@ pub(super) fn object(value: &Value) -> ObjectChange {
         generation: value["metadata"]["generation"].as_i64().unwrap_or_default(),
         resource_version: "1".into(),
         status: value["status"].clone(),
+        appliers: Vec::new(),
         made: Some(Arc::new(value.clone())),
         problems: Vec::new(),
     }))
@@ -89,6 +90,7 @@ fn told(outputs: &[Output]) -> Vec<String> {
         Output::Forget(gateway) => format!("forget {}", gateway.name),
         Output::Say(object, None) => format!("say nothing of {}", object.kind),
         Output::Say(object, Some(_)) => format!("say {}", object.kind),
+        Output::Troubles(about, all) => format!("troubles of {} {}", about.object.kind, all.len()),
         Output::Targets(targets) => format!("targets {}", targets.len()),
         Output::Seen(target, _) => format!("seen {target}"),
         Output::Retry(target) => format!("retry {target}"),
@@ -317,4 +319,134 @@ fn a_gateway_says_which_of_its_objects_is_refused_until_it_is_not() {
     assert_eq!(said(&cluster.refused(refused("the controller may not create services"))), [""; 0], "said once");
     let told = said(&cluster.refused(BTreeMap::new()));
     assert!(told.len() == 1 && !told[0].contains("cannot be written"), "{told:?}");
+}
+
+/// Where an Ingress is said to be found, and how much is said to be wrong with it.
+fn of_ingress(outputs: &[Output]) -> (Option<Vec<String>>, Option<Vec<String>>) {
+    let said = outputs.iter().rev().find_map(|output| match output {
+        Output::Say(object, wanted) if object.kind == "Ingress" => Some(match wanted {
+            Some(Wanted::Addresses(all)) => all.iter().map(|address| address.value.clone()).collect(),
+            other => panic!("{other:?}"),
+        }),
+        _ => None,
+    });
+    let wrong = outputs.iter().rev().find_map(|output| match output {
+        Output::Troubles(about, all) => {
+            assert_eq!((&*about.object.kind, &*about.api_version), ("Ingress", "networking.k8s.io/v1"));
+            Some(all.iter().map(|one| one.note.clone()).collect())
+        }
+        _ => None,
+    });
+    (said, wrong)
+}
+
+#[test]
+fn an_ingress_is_found_where_its_gateway_is_and_says_once_what_is_wrong() {
+    let (mut cluster, _) = begun();
+    let class = json!({"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "ours"},
+        "spec": {"controller": "headgate.dev/ingress-controller", "parameters": {"apiGroup": "gateway.networking.k8s.io",
+            "kind": "Gateway", "scope": "Namespace", "namespace": "default", "name": "web"}}});
+    let ingress = |class: &str, service: &str| {
+        json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"name": "shop", "namespace": "default", "annotations": {"nginx.ingress.kubernetes.io/limit-rps": "5"}},
+            "spec": {"ingressClassName": class, "rules": [{"host": "a.io", "http": {"paths": [{"path": "/", "pathType": "Prefix",
+                "backend": {"service": {"name": service, "port": {"number": 80}}}}]}}]}})
+    };
+    let load_balancer = |address: &str| {
+        let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web-headgate", "namespace": "default"},
+            "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
+            "status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
+        let ObjectChange::Upsert(made) = object(&service) else { panic!("it is there") };
+        let owner = Some(ObjectRef::new(GATEWAY_GROUP, "Gateway", "default", "web"));
+        ObjectChange::Upsert(Arc::new(ClusterObject { owner, ..ClusterObject::clone(&made) }))
+    };
+    changed(&mut cluster, &[load_balancer("10.0.0.1"), object(&class)]);
+    let (found, wrong) = of_ingress(&changed(&mut cluster, &[object(&ingress("ours", "nobody"))]));
+    assert_eq!(found, Some(vec!["10.0.0.1".to_owned()]));
+    let wrong = wrong.unwrap();
+    let has = |text: &str| wrong.iter().any(|one| one.contains(text));
+    assert!(wrong.len() == 2 && has("limit-rps") && has("Service default/nobody does not exist"), "{wrong:?}");
+
+    // what is not new is not said
+    assert_eq!(of_ingress(&changed(&mut cluster, &[object(&slice("a", "10.0.0.9"))])), (None, None));
+    let (found, wrong) = of_ingress(&changed(&mut cluster, &[load_balancer("10.0.0.2")]));
+    assert_eq!((found, wrong), (Some(vec!["10.0.0.2".to_owned()]), None));
+    let (found, wrong) = of_ingress(&changed(&mut cluster, &[object(&service("nobody"))]));
+    assert_eq!((found, wrong.map(|all| all.len())), (None, Some(1)), "one is mended");
+
+    // another class, and it is another's
+    let outputs = changed(&mut cluster, &[object(&ingress("theirs", "nobody"))]);
+    assert!(told(&outputs).contains(&"say nothing of Ingress".to_owned()), "{outputs:?}");
+    assert!(told(&outputs).contains(&"troubles of Ingress 0".to_owned()), "{outputs:?}");
+}
+
+#[test]
+fn an_ingress_that_was_ours_while_nobody_looked_is_let_go_and_no_other() {
+    let (mut cluster, _) = begun();
+    let ingress = |name: &str, applier: &str| {
+        let value = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {"name": name, "namespace": "default"}, "spec": {"ingressClassName": "theirs",
+                "defaultBackend": {"service": {"name": "a", "port": {"number": 80}}}},
+            "status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}}});
+        let ObjectChange::Upsert(object) = object(&value) else { panic!("it is there") };
+        ObjectChange::Upsert(Arc::new(ClusterObject {
+            appliers: vec![applier.into()],
+            ..ClusterObject::clone(&object)
+        }))
+    };
+    let changes = [ingress("mine", "headgate.dev/gateway-controller"), ingress("theirs", "another")];
+    let outputs = changed(&mut cluster, &changes);
+    let let_go = outputs.iter().filter_map(|output| match output {
+        Output::Say(object, None) => Some(object.name.to_string()),
+        _ => None,
+    });
+    assert_eq!(let_go.collect::<Vec<_>>(), ["mine"]);
+}
+
+#[test]
+fn the_certificate_of_an_x_backend_is_read_and_goes_to_the_gateways_that_lead_there_and_nowhere_else() {
+    let group = "gateway.networking.x-k8s.io";
+    let backend = json!({"apiVersion": format!("{group}/v1alpha1"), "kind": "XBackend",
+        "metadata": {"name": "pay", "namespace": "default"},
+        "spec": {"type": "ExternalHostname", "port": {"number": 443}, "externalHostname": {"hostname": "pay.example"},
+            "tls": {"mode": "ClientAndServer", "clientCertificateRef": {"name": "ours"},
+                "validation": {"hostname": "pay.example", "wellKnownCACertificates": "System"}}}});
+    let mut to_it = route("a");
+    to_it["spec"]["rules"] = json!([{"backendRefs": [{"group": group, "kind": "XBackend", "name": "pay"}]}]);
+    let mut other = gateway_at(1, None);
+    other["metadata"]["name"] = json!("other");
+    let (mut cluster, _) = begun();
+    let referred = cluster.take(&[object(&backend), object(&to_it), object(&other)]);
+    assert_eq!(referred, Some(BTreeSet::from([ObjectRef::new("", "Secret", "default", "ours")])));
+    let secret = |chain: &str| {
+        let block = |label: &str, text: &str| format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n");
+        let data = json!({"tls.crt": block("CERTIFICATE", chain), "tls.key": block("PRIVATE KEY", "KEY")});
+        let ObjectChange::Upsert(known) = object(&json!({"apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "ours", "namespace": "default"}, "stringData": data}))
+        else {
+            panic!("it is there")
+        };
+        let content = headgate_translate::kinds::decode_admitted(&json!({"apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "ours", "namespace": "default"}, "stringData": data}));
+        let Ok(headgate_translate::kinds::Decoded::Known(content, _)) = content else { panic!("{content:?}") };
+        let content = ClusterContent::Known(crate::sources::decode::Content::Kubernetes(content));
+        ObjectChange::Upsert(Arc::new(ClusterObject { content, ..ClusterObject::clone(&known) }))
+    };
+    let published = |outputs: &[Output]| -> Vec<(String, Vec<String>)> {
+        let of = |output: &Output| match output {
+            Output::Publish { gateway, certificates, .. } => {
+                let chains = certificates.values().map(|one| one.chain.lines().nth(1).unwrap().to_owned());
+                Some((gateway.name.clone(), chains.collect()))
+            }
+            _ => None,
+        };
+        outputs.iter().filter_map(of).collect()
+    };
+    let with_key = |chain: &str| ("web".to_owned(), vec![chain.to_owned()]);
+    let first = published(&changed(&mut cluster, &[secret("AAAA")]));
+    assert_eq!(first.iter().find(|(gateway, _)| gateway == "web"), Some(&with_key("AAAA")));
+    assert_eq!(first.iter().find(|(gateway, _)| gateway == "other"), Some(&("other".to_owned(), Vec::new())));
+    assert_eq!(published(&changed(&mut cluster, &[secret("BBBB")])), [with_key("BBBB")]);
+    let debug = format!("{:?}", cluster.translation());
+    assert!(!debug.contains("KEY"), "a key is printed");
 }

@@ -162,6 +162,7 @@ mod tests {
             generation: 0,
             resource_version: String::new(),
             status: Value::Null,
+            appliers: Vec::new(),
             made: None,
             problems: Vec::new(),
         }

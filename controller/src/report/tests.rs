@@ -25,6 +25,7 @@ fn object(value: Value) -> Arc<ClusterObject> {
         generation: value["metadata"]["generation"].as_i64().unwrap_or(1),
         resource_version: "1".into(),
         status: value["status"].clone(),
+        appliers: Vec::new(),
         made: None,
         problems: Vec::new(),
     })

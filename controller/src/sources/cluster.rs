@@ -22,6 +22,8 @@ pub struct ClusterObject {
     pub resource_version: String,
     /// `status` as it stands there, whoever wrote it; null for kinds whose status nobody here writes.
     pub status: Value,
+    /// Who has applied a part of its status; of Ingresses only, where an entry does not say it itself.
+    pub appliers: Vec<String>,
     /// The whole of it but for `managedFields`, if it is one that we made (label `app.kubernetes.io/managed-by: headgate`): to see
     /// whether it still is as it should be.
     pub made: Option<Arc<Value>>,

@@ -1,7 +1,7 @@
 //! Atomic lists of entries by controller (`status.parents`, `status.ancestors`): ours are replaced inside the list. Never changes an entry of another controller, nor its place.
 
 use crate::{overlay::overlay, stamp::Stamp};
-use headgate_translate::conditions::Status;
+use headgate_translate::conditions::{Status, entries_most};
 use serde_json::{Value, json};
 
 /// Such a list.
@@ -16,17 +16,19 @@ pub(crate) struct EntryList {
 }
 
 impl EntryList {
-    const PARENTS: Self = Self { field: "parents", reference: "parentRef", most: 32 };
-    const ANCESTORS: Self = Self { field: "ancestors", reference: "ancestorRef", most: 16 };
-
-    /// The list of a status, with our entries; `None` for a status without one.
-    pub fn of(status: &Status) -> Option<(Self, Vec<Value>)> {
+    /// The list of the status of a kind, with our entries; `None` for a status without one.
+    pub fn of(status: &Status, kind: &str) -> Option<(Self, Vec<Value>)> {
+        let most = entries_most(kind);
         match status {
-            Status::Route(route) => Some((Self::PARENTS, route.parents.iter().map(|entry| json!(entry)).collect())),
-            Status::Policy(policy) => {
-                Some((Self::ANCESTORS, policy.ancestors.iter().map(|entry| json!(entry)).collect()))
+            Status::Route(route) => {
+                let list = Self { field: "parents", reference: "parentRef", most };
+                Some((list, route.parents.iter().map(|entry| json!(entry)).collect()))
             }
-            Status::Class(_) | Status::Gateway(_) | Status::ListenerSet(_) => None,
+            Status::Policy(policy) => {
+                let list = Self { field: "ancestors", reference: "ancestorRef", most };
+                Some((list, policy.ancestors.iter().map(|entry| json!(entry)).collect()))
+            }
+            Status::Class(_) | Status::Gateway(_) | Status::ListenerSet(_) | Status::Ingress(_) => None,
         }
     }
 

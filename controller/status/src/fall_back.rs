@@ -29,6 +29,8 @@ pub fn fall_back(mut status: Status, problems: &[Problem], generation: i64) -> S
         Status::Class(class) => mark(&mut class.conditions, &message, generation),
         Status::Gateway(gateway) => mark(&mut gateway.conditions, &message, generation),
         Status::ListenerSet(set) => mark(&mut set.conditions, &message, generation),
+        // it has no conditions; an Event says it
+        Status::Ingress(_) => {}
     }
     status
 }

@@ -20,6 +20,18 @@ pub struct Happening {
     pub note: String,
 }
 
+impl Happening {
+    /// That something is wrong.
+    pub fn warning(reason: impl Into<String>, note: &str) -> Self {
+        Self { severity: Severity::Warning, reason: reason.into(), note: shortened(note.to_owned()) }
+    }
+}
+
+fn shortened(mut note: String) -> String {
+    note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
+    note
+}
+
 /// `type` of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
@@ -107,9 +119,8 @@ impl Told {
         }
     }
 
-    fn push(&mut self, severity: Severity, reason: String, mut note: String) {
-        note.truncate(note.floor_char_boundary(NOTE_BYTES_MAX));
-        self.happenings.push(Happening { severity, reason, note });
+    fn push(&mut self, severity: Severity, reason: String, note: String) {
+        self.happenings.push(Happening { severity, reason, note: shortened(note) });
     }
 }
 

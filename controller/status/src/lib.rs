@@ -12,5 +12,5 @@ mod wanted;
 
 pub use fall_back::fall_back;
 pub use happenings::{Happening, Severity};
-pub use patch::{Current, Method, Patch, patch};
+pub use patch::{Current, Method, Patch, applier, patch};
 pub use wanted::{Address, Definitions, Fleet, Wanted, nothing};

@@ -5,7 +5,7 @@ use crate::{
     happenings::{Happening, happenings},
     overlay::{holds, is_same, overlay},
     stamp::Stamp,
-    wanted::Wanted,
+    wanted::{Address, Wanted},
 };
 use headgate_translate::{conditions::Status, kinds::ObjectRef};
 use jiff::Timestamp;
@@ -22,6 +22,8 @@ pub struct Current<'a> {
     pub resource_version: &'a str,
     /// `status`, whoever wrote it; null where there is none.
     pub status: &'a Value,
+    /// Who has applied a part of it, where that is known.
+    pub appliers: &'a [String],
 }
 
 /// What is to be written.
@@ -40,6 +42,8 @@ pub struct Patch {
 pub enum Method {
     /// Server-side apply (forced): what is not in it belongs to others.
     Apply,
+    /// The same in the name of the controller ([`applier`]): what it does not apply any more goes, unless others have taken it over.
+    ApplyAsController,
     /// JSON merge patch (RFC 7386) that fails if the object is another one by now.
     Merge,
 }
@@ -53,7 +57,7 @@ pub fn patch(current: Current<'_>, wanted: &Wanted, controller: &str, now: Times
     let (stamp, status) = (Stamp { now, awaiting: false }, current.status);
     match wanted {
         Wanted::Said(said) => {
-            let (list, entries) = EntryList::of(said)?;
+            let (list, entries) = EntryList::of(said, &current.object.kind)?;
             if is_old(said, current.generation) {
                 return None;
             }
@@ -74,6 +78,7 @@ pub fn patch(current: Current<'_>, wanted: &Wanted, controller: &str, now: Times
             }
             Some(if laid.dropped { merge(current, laid.status) } else { apply(current, ours) })
         }
+        Wanted::Addresses(addresses) => addresses_patch(current, addresses, controller),
         Wanted::Function(ours) => {
             let mut ours = ours.clone();
             stamp.all(&mut ours, status);
@@ -94,12 +99,35 @@ fn apply(current: Current<'_>, status: Value) -> Patch {
     Patch { method: Method::Apply, body: json!({"status": status}), happenings }
 }
 
+/// The name under which a controller applies what it takes back one day: as long as the API server takes it.
+pub fn applier(controller: &str) -> &str {
+    const BYTES_MAX: usize = 128;
+    &controller[..controller.floor_char_boundary(BYTES_MAX)]
+}
+
+/// `loadBalancer.ingress` is one value to the API, and says not who wrote it.
+fn addresses_patch(current: Current<'_>, addresses: &[Address], controller: &str) -> Option<Patch> {
+    let entry = |address: &Address| match &*address.kind {
+        "IPAddress" => json!({"ip": address.value}),
+        _ => json!({"hostname": address.value}),
+    };
+    let ours: Vec<Value> = addresses.iter().map(entry).collect();
+    let stands = current.status.pointer("/loadBalancer/ingress").and_then(Value::as_array);
+    let is_needed = match ours.is_empty() {
+        true => current.appliers.iter().any(|one| one == applier(controller)),
+        false => stands != Some(&ours),
+    };
+    let status = if ours.is_empty() { json!({}) } else { json!({"loadBalancer": {"ingress": ours}}) };
+    let patch = Patch { method: Method::ApplyAsController, body: json!({"status": status}), happenings: Vec::new() };
+    is_needed.then_some(patch)
+}
+
 /// Whether all that is said was said of an older generation. What says nothing has no age.
 fn is_old(said: &Status, generation: i64) -> bool {
     let conditions: Box<dyn Iterator<Item = _>> = match said {
         Status::Route(route) => Box::new(route.parents.iter().flat_map(|entry| &entry.conditions)),
         Status::Policy(policy) => Box::new(policy.ancestors.iter().flat_map(|entry| &entry.conditions)),
-        Status::Class(_) | Status::Gateway(_) | Status::ListenerSet(_) => return false,
+        Status::Class(_) | Status::Gateway(_) | Status::ListenerSet(_) | Status::Ingress(_) => return false,
     };
     conditions.map(|condition| condition.observed_generation).max().is_some_and(|newest| newest < generation)
 }

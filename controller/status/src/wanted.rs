@@ -6,7 +6,7 @@ use headgate_translate::{
         RouteStatus, Status,
     },
     features,
-    kinds::{GATEWAY_GROUP, ObjectRef},
+    kinds::{GATEWAY_GROUP, INGRESS_GROUP, ObjectRef},
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -27,6 +27,8 @@ pub enum Wanted {
         /// The data plane was told of this generation and has not answered: what it serves stays said of the generation before.
         awaiting: bool,
     },
+    /// Of an Ingress: where it is found; nowhere, and what we said goes.
+    Addresses(Vec<Address>),
     /// Of a Function: the fields of its status that are ours, without times.
     Function(Value),
 }
@@ -182,6 +184,7 @@ impl Wanted {
 /// to one controller, for it may have another one now.
 pub fn nothing(object: &ObjectRef) -> Option<Wanted> {
     let status = match (&*object.group, &*object.kind) {
+        (INGRESS_GROUP, "Ingress") => return Some(Wanted::Addresses(Vec::new())),
         (GATEWAY_GROUP, "BackendTLSPolicy") | ("headgate.dev", _) => Status::Policy(PolicyStatus::default()),
         (GATEWAY_GROUP, kind) if kind.ends_with("Route") => Status::Route(RouteStatus::default()),
         _ => return None,

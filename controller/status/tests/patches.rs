@@ -27,7 +27,7 @@ fn gateway() -> ObjectRef {
 }
 
 fn patch_at(object: &ObjectRef, generation: i64, status: &Value, wanted: &Wanted) -> Option<Patch> {
-    let current = Current { object, generation, resource_version: "7", status };
+    let current = Current { object, generation, resource_version: "7", status, appliers: &[] };
     patch(current, wanted, CONTROLLER, "2026-01-02T00:00:00.75Z".parse::<Timestamp>().unwrap())
 }
 
@@ -425,4 +425,28 @@ fn what_cannot_be_read_is_said_where_the_version_before_serves() {
     assert_eq!((gateway.conditions[0].status, gateway.conditions[0].reason), (true, Reason::UnsupportedValue));
     let warning = Problem::warning(FieldPath::of("spec.x"), "is unknown", "leave it out");
     assert_eq!(fall_back((*before).clone(), &[warning], 2), *before);
+}
+
+#[test]
+fn where_an_ingress_is_found_is_applied_and_taken_back_from_whoever_applied_it() {
+    let ingress = ObjectRef::new("networking.k8s.io", "Ingress", "shop", "shop");
+    let (ours, theirs) = (vec!["other".to_owned(), CONTROLLER.to_owned()], vec!["other".to_owned()]);
+    let written = |status: &Value, appliers: &[String], addresses: &[&str]| {
+        let current = Current { object: &ingress, generation: 1, resource_version: "7", status, appliers };
+        let wanted = Wanted::Addresses(addresses.iter().map(|address| Address::of(address)).collect());
+        let patch = patch(current, &wanted, CONTROLLER, Timestamp::UNIX_EPOCH)?;
+        assert_eq!(patch.method, Method::ApplyAsController);
+        Some(patch.body["status"].clone())
+    };
+    let none = Value::Null;
+    let at = |list: Value| json!({"loadBalancer": {"ingress": list}});
+    let both = at(json!([{"ip": "10.0.0.1"}, {"hostname": "web.example"}]));
+    assert_eq!(written(&none, &[], &["10.0.0.1", "web.example"]), Some(both.clone()));
+    assert_eq!(written(&both, &ours, &["10.0.0.1", "web.example"]), None);
+    let of_another = at(json!([{"ip": "10.9.9.9"}]));
+    assert_eq!(written(&of_another, &theirs, &["10.0.0.1"]), Some(at(json!([{"ip": "10.0.0.1"}]))));
+    // the API server removes what nobody else has taken over
+    assert_eq!(written(&both, &ours, &[]), Some(json!({})));
+    assert_eq!(written(&of_another, &theirs, &[]), None);
+    assert_eq!(nothing(&ingress), Some(Wanted::Addresses(Vec::new())));
 }

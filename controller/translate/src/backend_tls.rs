@@ -5,18 +5,20 @@ use crate::{
     applied::Applied,
     certificates,
     conditions::{Condition, ConditionType, Finding, PolicyStatus, Reason},
-    kinds::{BackendTLSPolicy, BackendValidation, GATEWAY_GROUP, ObjectRef, WellKnownAuthorities},
+    kinds::{BackendTLSPolicy, BackendValidation, GATEWAY_GROUP, Holder, ObjectRef, WellKnownAuthorities},
     lookup::Lookup,
     schema::FieldPath,
     x_backends,
 };
-use headgate_config::{BackendTls, Text, Trust};
+use headgate_config::{BackendTls, Certificate, Text, Trust};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All policies, evaluated once.
 #[derive(Debug, Default)]
 pub(crate) struct Policies {
     applied: Applied<BackendTls>,
+    /// Those that XBackends show.
+    certificates: Vec<Certificate>,
     /// By policy: what is wrong with it.
     findings: BTreeMap<Key, Vec<Finding>>,
 }
@@ -31,13 +33,15 @@ impl Policies {
             let mut findings = Vec::new();
             let tls = tls(lookup, policy, &mut findings);
             policies.apply(lookup, policy, &tls, &mut findings);
+            findings.extend(Finding::options_without_effect(FieldPath::of("spec.options"), &policy.options));
             policies.findings.insert(policy.meta.key(), findings);
         }
         for backend in lookup.objects.x_backends.values() {
             // what is wrong with it is told of the object
-            if let Some(tls) = x_backends::tls(lookup, backend, &mut Vec::new()) {
+            if let Some((tls, certificate)) = x_backends::tls(lookup, backend, &mut Vec::new()) {
                 // nobody else can have claimed it
                 let _ = policies.applied.claim((x_backends::key_of(&backend.meta), None), backend.meta.key(), tls);
+                policies.certificates.extend(certificate);
             }
         }
         policies
@@ -53,7 +57,7 @@ impl Policies {
                 continue;
             }
             let key = (policy.meta.namespace.clone(), target.name.clone());
-            let service = lookup.objects.written_service(&key);
+            let service = lookup.objects.services.get(&key);
             let has_port = |section: &Text| service.is_some_and(|s| s.ports.iter().any(|port| port.name == *section));
             if service.is_none() || target.section.as_ref().is_some_and(|section| !has_port(section)) {
                 findings.push(wrong(
@@ -74,11 +78,19 @@ impl Policies {
         self.applied.to_port(service, port)
     }
 
+    /// The certificates that are shown to endpoints of XBackends.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
     /// Whether policies could come out in another way.
     pub fn depend_on_difference(before: &Objects, now: &Objects) -> bool {
         let is_empty = |objects: &Objects| objects.backend_tls_policies.is_empty() && objects.x_backends.is_empty();
         let none = is_empty(before) && is_empty(now);
-        let same = before.backend_tls_policies.ptr_eq(&now.backend_tls_policies)
+        let same_secrets = now.x_backends.is_empty()
+            || (before.secrets.ptr_eq(&now.secrets) && before.unusable_secrets.ptr_eq(&now.unusable_secrets));
+        let same = same_secrets
+            && before.backend_tls_policies.ptr_eq(&now.backend_tls_policies)
             && before.x_backends.ptr_eq(&now.x_backends)
             && before.services.ptr_eq(&now.services)
             && before.config_maps.ptr_eq(&now.config_maps)
@@ -103,22 +115,24 @@ impl Policies {
     pub fn status(&self, policy: &BackendTLSPolicy, gateways: &BTreeSet<Key>, controller: &str) -> PolicyStatus {
         let (empty, generation) = (Vec::new(), policy.meta.generation);
         let findings = self.findings.get(&policy.meta.key()).unwrap_or(&empty);
-        let conditions = [
+        let mut conditions = vec![
             Condition::of(ConditionType::Accepted, Reason::Accepted, findings, generation),
             Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation),
         ];
-        PolicyStatus::of(gateways, std::iter::empty(), controller, |_| conditions.to_vec())
+        conditions.extend(Condition::partially(findings, generation));
+        PolicyStatus::of("BackendTLSPolicy", gateways, std::iter::empty(), controller, |_| conditions.clone())
     }
 }
 
 fn tls(lookup: &Lookup<'_>, policy: &BackendTLSPolicy, findings: &mut Vec<Finding>) -> BackendTls {
-    validated(lookup, ("BackendTLSPolicy", &policy.meta.namespace), &policy.validation, "spec.validation", findings)
+    let from = Holder::new("BackendTLSPolicy", &policy.meta.namespace);
+    validated(lookup, from, &policy.validation, "spec.validation", findings)
 }
 
-/// TLS as an object of this kind and namespace has it validated; `at` is the path of the field.
+/// TLS as an object has it validated; `at` is the path of the field.
 pub(crate) fn validated(
     lookup: &Lookup<'_>,
-    object: (&str, &str),
+    from: Holder<'_>,
     validation: &BackendValidation,
     at: &'static str,
     findings: &mut Vec<Finding>,
@@ -126,13 +140,14 @@ pub(crate) fn validated(
     BackendTls {
         hostname: validation.hostname.clone(),
         names: validation.names.iter().map(|name| name.value.clone()).filter(|name| !name.is_empty()).collect(),
-        trust: trust(lookup, object, validation, &FieldPath::of(at), findings),
+        trust: trust(lookup, from, validation, &FieldPath::of(at), findings),
+        certificate: None,
     }
 }
 
 fn trust(
     lookup: &Lookup<'_>,
-    (kind, namespace): (&str, &str),
+    from: Holder<'_>,
     validation: &BackendValidation,
     at: &FieldPath,
     findings: &mut Vec<Finding>,
@@ -160,7 +175,7 @@ fn trust(
     let refs = at.key("caCertificateRefs");
     let (mut texts, mut first) = (Vec::new(), None);
     for (index, reference) in validation.authorities.iter().enumerate() {
-        match certificates::authority(lookup, kind, namespace, reference, Reason::InvalidKind) {
+        match certificates::authority(lookup, from, reference, Reason::InvalidKind) {
             Ok(pem) => texts.push(pem),
             Err((reason, message)) => {
                 first.get_or_insert(message.clone());

@@ -4,13 +4,14 @@ use crate::{
     AliasArm, Key, Objects,
     backend_tls::Policies,
     conditions::{ConditionType, Finding, Reason},
-    kinds::{BackendRef, ObjectRef, PROXY_PROTOCOL_ANNOTATION, Service, ServicePort},
+    kinds::{BackendRef, Holder, ObjectRef, PROXY_PROTOCOL_ANNOTATION, Service, ServicePort},
     lookup::Lookup,
     schema::FieldPath,
     traffic::Traffic,
-    x_backends::{is_x_backend, object_of, refusal},
+    x_backends::refusal,
 };
 use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind, Session, Text, Transport};
+use std::sync::Arc;
 
 /// Resolves references.
 #[derive(Clone, Copy)]
@@ -35,6 +36,13 @@ impl Referrer<'_> {
     fn speaks(self) -> RouteKind {
         if self.grpc { RouteKind::GRPCRoute } else { self.kind }
     }
+}
+
+/// What is named, and the Service that it is.
+#[derive(Clone, Copy)]
+struct Named<'n> {
+    object: &'n ObjectRef,
+    service: Option<(&'n Key, &'n Arc<Service>)>,
 }
 
 /// One target of a reference, with its share of the reference: numerator of the sum of all.
@@ -74,15 +82,12 @@ impl<'l, 'a> Backends<'l, 'a> {
         };
         let namespace = reference.namespace.as_deref().unwrap_or(from.namespace);
         let to = ObjectRef::new(&reference.group, &reference.kind, namespace, &reference.name);
-        if reference.is_service() && is_x_backend(&reference.name) {
-            return Err(wrong(Reason::BackendNotFound, at.key("name"), format!("{to} does not exist")));
-        }
         if reference.is_x_backend() && namespace != from.namespace {
             let message = format!("{to} is in another namespace, and XBackends are for routes of their own (GEP-4894)");
             let remedy = format!("name an XBackend of namespace {}", from.namespace);
             return Err(wrong(Reason::RefNotPermitted, at.key("namespace"), message).remedy(remedy));
         }
-        if !self.lookup.permits(from.kind.as_str(), from.namespace, &to) {
+        if !self.lookup.permits(Holder::new(from.kind.as_str(), from.namespace), &to) {
             let message = format!("{to} is in another namespace, and no grant allows to use it");
             let remedy = format!(
                 "add a ReferenceGrant in namespace {namespace}: from {} of namespace {} to {} {}",
@@ -102,8 +107,13 @@ impl<'l, 'a> Backends<'l, 'a> {
         if let Some(arms) = self.lookup.objects.aliases.get(&key) {
             return self.alias(from.speaks(), namespace, arms, at, findings);
         }
-        let port = backend.map_or(reference.port, |backend| Some(backend.port)).unwrap_or_default();
-        let name = self.backend(from.speaks(), &key, port, at)?;
+        let objects = self.lookup.objects;
+        let (services, port) = match backend {
+            Some(backend) => (&objects.x_services, backend.port),
+            None => (&objects.services, reference.port.unwrap_or_default()),
+        };
+        let name =
+            self.backend(from.speaks(), Named { object: &to, service: services.get_key_value(&key) }, port, at)?;
         Ok(vec![(ArmTarget::Backend(name), 1)])
     }
 
@@ -123,7 +133,10 @@ impl<'l, 'a> Backends<'l, 'a> {
         }
         let mut shares = Vec::with_capacity(arms.len());
         for arm in arms {
-            let target = match self.backend(kind, &(namespace.into(), arm.service.as_str().into()), arm.port, at) {
+            let object = ObjectRef::new("", "Service", namespace, &arm.service);
+            let key = (object.namespace.clone(), object.name.clone());
+            let named = Named { object: &object, service: self.lookup.objects.services.get_key_value(&key) };
+            let target = match self.backend(kind, named, arm.port, at) {
                 Ok(name) => ArmTarget::Backend(name),
                 Err(finding) => invalid(finding, findings),
             };
@@ -133,28 +146,28 @@ impl<'l, 'a> Backends<'l, 'a> {
     }
 
     /// The name of the Backend of a Service port, if requests of a kind of route can be sent there.
-    fn backend(&self, kind: RouteKind, key: &Key, port: u16, at: &FieldPath) -> Result<BackendName, Finding> {
-        let service = self.service(key, at)?;
+    fn backend(&self, kind: RouteKind, named: Named<'_>, port: u16, at: &FieldPath) -> Result<BackendName, Finding> {
+        let to = named.object;
+        let (key, service) = self.service(named, at)?;
         let transport = kind.transport();
         let any = || service.ports.iter().find(|spec| spec.port == port);
         let Some(spec) = find_port(service, port, transport).or_else(any) else {
             let ports: Vec<String> = service.ports.iter().map(|port| port.port.to_string()).collect();
-            let message = format!("Service {}/{} has no port {port}", key.0, key.1);
+            let message = format!("{to} has no port {port}");
             let finding = Finding::new(ConditionType::ResolvedRefs, Reason::BackendNotFound, at.key("port"), message);
             return Err(finding.remedy(format!("write one of its ports: {}", ports.join(", "))));
         };
         if let (Some(Err(written)), true) = (&service.proxy_protocol, transport.is_tcp()) {
-            let message =
-                format!("Service {}/{} has the annotation {PROXY_PROTOCOL_ANNOTATION} {written:?}", key.0, key.1);
+            let message = format!("{to} has the annotation {PROXY_PROTOCOL_ANNOTATION} {written:?}");
             let reason = Reason::UnsupportedProtocol;
             let finding = Finding::new(ConditionType::ResolvedRefs, reason, at.clone(), message);
             return Err(finding.remedy("write v1 or v2, or leave the annotation out"));
         }
         let has_tls = self.policies.tls(key, &spec.name).is_some();
         protocol(kind, spec, has_tls).map_err(|(message, remedy)| {
-            let remedy =
-                if is_x_backend(&key.1) { "write another protocol in the XBackend, or leave it out" } else { remedy };
-            let message = format!("port {port} of {} {message}", object_of((&key.0, &key.1)));
+            let is_x_backend = to.kind == "XBackend";
+            let remedy = if is_x_backend { "write another protocol in the XBackend, or leave it out" } else { remedy };
+            let message = format!("port {port} of {to} {message}");
             Finding::new(ConditionType::ResolvedRefs, Reason::UnsupportedProtocol, at.clone(), message).remedy(remedy)
         })?;
         Ok(BackendName {
@@ -169,7 +182,7 @@ impl<'l, 'a> Backends<'l, 'a> {
     /// The Backend of a name that a rule has; `grpc` where it is spoken to so: by a GRPCRoute, or an ExternalAuth filter. For what serves gRPC speaks HTTP/2.
     pub fn make(&self, name: &BackendName, grpc: bool) -> Option<Backend> {
         let key = (name.namespace.clone(), name.service.clone());
-        let service = self.lookup.objects.services.get(&key)?;
+        let service = self.lookup.service(name)?;
         let spec = find_port(service, name.port, name.transport)?;
         let tls = self.policies.tls(&key, &spec.name);
         let kind = if grpc { RouteKind::GRPCRoute } else { RouteKind::HTTPRoute };
@@ -178,11 +191,7 @@ impl<'l, 'a> Backends<'l, 'a> {
             name: name.clone(),
             // what requests cannot be sent to gets none: a route of the transport layer names it
             protocol: protocol(kind, spec, tls.is_some()).unwrap_or(BackendProtocol::Opaque),
-            hostname: service
-                .external_name
-                .as_deref()
-                .filter(|_| is_x_backend(&key.1))
-                .map(|host| Box::new(host.into())),
+            hostname: self.lookup.objects.x_services.get(&key).and_then(|one| hostname(one)),
             tls: tls.cloned().map(Box::new),
             proxy_protocol: service.proxy_protocol.clone().and_then(Result::ok).filter(|_| name.transport.is_tcp()),
             concurrency: traits.concurrency,
@@ -201,25 +210,21 @@ impl<'l, 'a> Backends<'l, 'a> {
         }
     }
 
-    fn service(&self, key: &Key, at: &FieldPath) -> Result<&'a Service, Finding> {
+    fn service<'n>(&self, named: Named<'n>, at: &FieldPath) -> Result<(&'n Key, &'n Service), Finding> {
+        let to = named.object;
         let wrong = |message: String| {
             Finding::new(ConditionType::ResolvedRefs, Reason::BackendNotFound, at.key("name"), message)
         };
-        let objects = self.lookup.objects;
-        let Some(service) = objects.services.get(key) else {
-            return Err(wrong(format!("{} does not exist", object_of((&key.0, &key.1)))));
-        };
+        let Some((key, service)) = named.service else { return Err(wrong(format!("{to} does not exist"))) };
         match &service.external_name {
-            None => Ok(service),
-            Some(_) if is_x_backend(&key.1) => Ok(service),
-            Some(target) => {
+            Some(target) if to.kind == "Service" => {
                 let remedy = match cluster_service(target, self.cluster_domain) {
                     Some((name, namespace)) => format!("name Service {name} of namespace {namespace} instead"),
                     None => "name a Service that has endpoints".to_owned(),
                 };
-                let message = format!("Service {}/{} is of type ExternalName, which is not supported", key.0, key.1);
-                Err(wrong(message).remedy(remedy))
+                Err(wrong(format!("{to} is of type ExternalName, which is not supported")).remedy(remedy))
             }
+            _ => Ok((key, service)),
         }
     }
 
@@ -236,6 +241,11 @@ impl<'l, 'a> Backends<'l, 'a> {
 /// The port of a Service with a number, which it may have once for each transport.
 pub(crate) fn find_port(service: &Service, port: u16, transport: Transport) -> Option<&ServicePort> {
     service.ports.iter().find(|spec| spec.port == port && spec.protocol == transport.as_str())
+}
+
+/// The host that an XBackend is.
+fn hostname(service: &Service) -> Option<Box<Text>> {
+    service.external_name.as_deref().map(|host| Box::new(host.into()))
 }
 
 /// An arm that answers 500, with its reason.

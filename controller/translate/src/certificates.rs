@@ -2,9 +2,10 @@
 
 use crate::{
     Objects,
-    conditions::Reason,
-    kinds::{ObjectRef, ObjectReference},
+    conditions::{ConditionType, Finding, Reason},
+    kinds::{Holder, ObjectRef, ObjectReference},
     lookup::Lookup,
+    schema::FieldPath,
 };
 use headgate_config::{Certificate, CertificateName, Redacted, Text};
 
@@ -18,19 +19,18 @@ pub(crate) struct Usable {
     pub wrong: Option<Unusable>,
 }
 
-/// The certificate of a reference by an object of `kind` in `namespace`. Of a Secret that is of no use any more it is the last that was.
+/// The certificate of a reference. Of a Secret that is of no use any more it is the last that was.
 pub(crate) fn certificate(
     lookup: &Lookup<'_>,
-    kind: &str,
-    namespace: &str,
+    from: Holder<'_>,
     reference: &ObjectReference,
 ) -> Result<Usable, Unusable> {
     if !reference.group.is_empty() || reference.kind != "Secret" {
         let message = format!("{} of group {:?} holds no certificate", reference.kind, reference.group);
         return Err((Reason::InvalidCertificateRef, message));
     }
-    let to = target(reference, namespace);
-    if !lookup.permits(kind, namespace, &to) {
+    let to = target(reference, from.namespace);
+    if !lookup.permits(from, &to) {
         return Err((Reason::RefNotPermitted, format!("{to} is in another namespace, and no grant allows to use it")));
     }
     let key = (to.namespace.clone(), to.name.clone());
@@ -56,20 +56,39 @@ pub(crate) fn certificate(
     })
 }
 
+/// The certificate for endpoints that a reference names; nothing of what is wrong with it is left unsaid.
+pub(crate) fn for_endpoints(
+    lookup: &Lookup<'_>,
+    from: Holder<'_>,
+    reference: &ObjectReference,
+    at: &'static str,
+    findings: &mut Vec<Finding>,
+) -> Result<Certificate, String> {
+    let (made, wrong) = match certificate(lookup, from, reference) {
+        Ok(Usable { certificate, wrong }) => (Ok(certificate), wrong),
+        Err((reason, message)) => (Err(message.clone()), Some((reason, message))),
+    };
+    findings.extend(wrong.map(|(reason, message)| {
+        let is_forbidden = reason == Reason::RefNotPermitted;
+        let reason = if is_forbidden { reason } else { Reason::InvalidClientCertificateRef };
+        Finding::new(ConditionType::ResolvedRefs, reason, FieldPath::of(at), message)
+    }));
+    made
+}
+
 /// The PEM text of authorities in a ConfigMap; `wrong_kind` is the reason for references to anything else.
 pub(crate) fn authority(
     lookup: &Lookup<'_>,
-    kind: &str,
-    namespace: &str,
+    from: Holder<'_>,
     reference: &ObjectReference,
     wrong_kind: Reason,
 ) -> Result<String, Unusable> {
     if !reference.group.is_empty() || reference.kind != "ConfigMap" {
         return Err((wrong_kind, format!("{} of group {:?} holds no authorities", reference.kind, reference.group)));
     }
-    let mut to = target(reference, namespace);
+    let mut to = target(reference, from.namespace);
     to.kind = "ConfigMap".into();
-    if !lookup.permits(kind, namespace, &to) {
+    if !lookup.permits(from, &to) {
         return Err((Reason::RefNotPermitted, format!("{to} is in another namespace, and no grant allows to use it")));
     }
     let Some(map) = Objects::get(&lookup.objects.config_maps, &to.namespace, &to.name) else {

@@ -69,6 +69,7 @@ impl Changed {
         }
         changed.routes.extend(keys(&before.transport_routes, &now.transport_routes).cloned());
         keys(&before.services, &now.services).for_each(|key| changed.services.add(key));
+        keys(&before.x_services, &now.x_services).for_each(|key| changed.services.add(key));
         keys(&before.traits, &now.traits).for_each(|key| changed.services.add(key));
         keys(&before.aliases, &now.aliases).for_each(|key| changed.services.add(key));
         for item in before.endpoint_slices.diff(&now.endpoint_slices) {

@@ -5,12 +5,13 @@ use crate::{
     kinds::{ParentRef, RouteGroupKind},
     schema::{FieldPath, Problem},
 };
+use headgate_config::GatewayName;
 use serde::{
     Deserialize, Serialize, Serializer,
     de::{IntoDeserializer, value::Error},
     ser::SerializeMap,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `type` of a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -215,6 +216,13 @@ impl Condition {
         Self { kind, status: kind.names_fault(), reason, message: message.into(), observed_generation: generation }
     }
 
+    /// That something is served without what cannot be done, if `findings` say so.
+    pub(crate) fn partially(findings: &[Finding], generation: i64) -> Option<Self> {
+        let kind = ConditionType::PartiallyInvalid;
+        let is_it = findings.iter().any(|finding| finding.kind == kind);
+        is_it.then(|| Self::of(kind, Reason::Accepted, findings, generation))
+    }
+
     /// `wrong` with the first of `findings` of this type, `fine` if there is none.
     pub(crate) fn of(kind: ConditionType, fine: Reason, findings: &[Finding], generation: i64) -> Self {
         let mut of_kind = findings.iter().filter(|finding| finding.kind == kind);
@@ -243,6 +251,15 @@ impl Finding {
     /// With the remedy of its reason.
     pub fn new(kind: ConditionType, reason: Reason, path: FieldPath, message: impl Into<String>) -> Self {
         Self { kind, reason, path, message: message.into(), remedy: reason.remedy().to_owned() }
+    }
+
+    /// That options of TLS, which each implementation names for itself, do nothing here.
+    pub fn options_without_effect(at: FieldPath, options: &BTreeMap<String, String>) -> Option<Self> {
+        let names: Vec<&str> = options.keys().map(String::as_str).collect();
+        let verb = if names.len() == 1 { "has" } else { "have" };
+        let message = format!("{} {verb} no effect: no option of TLS is known here", names.join(", "));
+        let finding = Self::new(ConditionType::PartiallyInvalid, Reason::UnsupportedValue, at, message);
+        (!names.is_empty()).then(|| finding.remedy("leave them out"))
     }
 
     /// With another remedy.
@@ -277,6 +294,8 @@ pub enum Status {
     Route(RouteStatus),
     /// Of a policy.
     Policy(PolicyStatus),
+    /// Of an Ingress.
+    Ingress(IngressStatus),
 }
 
 /// Status of a GatewayClass.
@@ -342,6 +361,13 @@ pub struct ParentStatus {
     pub conditions: Vec<Condition>,
 }
 
+/// Status of an Ingress, without addresses: who writes it knows those of Gateways.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct IngressStatus {
+    /// The Gateways on which it is served.
+    pub gateways: BTreeSet<GatewayName>,
+}
+
 /// Status of a policy: our entries of its list.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PolicyStatus {
@@ -349,17 +375,25 @@ pub struct PolicyStatus {
     pub ancestors: Vec<AncestorStatus>,
 }
 
+/// The most entries that the API takes in the list of a kind's status, those of other controllers included: `parents` of routes, `ancestors` of
+/// policies and XBackends. `controller/tests/crds.rs` compares with the definitions.
+pub fn entries_most(kind: &str) -> usize {
+    match kind {
+        "BackendTLSPolicy" | "XBackendTrafficPolicy" | "ScalingPolicy" => 16,
+        _ => 32,
+    }
+}
+
 impl PolicyStatus {
-    /// What a controller says for each of the Gateways (namespace, name) through which a policy applies. Where there is none, `targets` stand
+    /// What a controller says for each of the Gateways (namespace, name) through which an object of a kind applies. Where there is none, `targets` stand
     /// in their place, so that what is wrong with it is said (GEP-713: an ancestor may be the target itself).
     pub(crate) fn of(
+        kind: &str,
         gateways: &BTreeSet<Key>,
         targets: impl Iterator<Item = ParentRef>,
         controller: &str,
         conditions: impl Fn(&ParentRef) -> Vec<Condition>,
     ) -> Self {
-        /// What the API keeps.
-        const ANCESTORS_MOST: usize = 16;
         let through = gateways.iter().map(|(namespace, name)| ParentRef::gateway(namespace, name));
         let instead = targets.filter(|_| gateways.is_empty());
         let entry = |ancestor_ref: ParentRef| AncestorStatus {
@@ -367,7 +401,7 @@ impl PolicyStatus {
             ancestor_ref,
             controller_name: controller.to_owned(),
         };
-        Self { ancestors: through.chain(instead).take(ANCESTORS_MOST).map(entry).collect() }
+        Self { ancestors: through.chain(instead).take(entries_most(kind)).map(entry).collect() }
     }
 }
 

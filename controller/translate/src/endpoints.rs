@@ -28,7 +28,7 @@ pub fn endpoints_of(objects: &Objects, snapshot: &Snapshot) -> Vec<Endpoints> {
 pub(crate) fn endpoints(lookup: &Lookup<'_>, backend: &BackendName) -> Option<Endpoints> {
     let key = (backend.namespace.clone(), backend.service.clone());
     let slices = lookup.slices(&key);
-    let service = lookup.objects.services.get(&key)?;
+    let service = lookup.service(backend)?;
     let port = find_port(service, backend.port, backend.transport)?;
     if slices.is_empty() {
         return None;

@@ -125,12 +125,16 @@ pub(crate) fn gateway_status(view: &GatewayView<'_>, attached: &[u32]) -> Gatewa
     let listeners: Vec<_> =
         view.own().iter().zip(attached).map(|(listener, routes)| listener.status(*routes, generation)).collect();
     let serving = view.listeners.iter().filter(|listener| listener.serves()).count();
-    let invalid: Vec<&str> = view
-        .own()
-        .iter()
-        .filter(|listener| listener.findings.iter().any(|finding| finding.kind != ConditionType::ResolvedRefs))
-        .map(|listener| listener.spec.name.as_str())
-        .collect();
+    let invalid: Vec<&str> =
+        view.own()
+            .iter()
+            .filter(|listener| {
+                listener.findings.iter().any(|finding| {
+                    !matches!(finding.kind, ConditionType::ResolvedRefs | ConditionType::PartiallyInvalid)
+                })
+            })
+            .map(|listener| listener.spec.name.as_str())
+            .collect();
     let mut accepted = Condition::of(ConditionType::Accepted, Reason::Accepted, &view.findings, generation);
     if accepted.status && !invalid.is_empty() {
         let message = format!("listeners that are not valid: {}; see their conditions", invalid.join(", "));
@@ -147,6 +151,7 @@ pub(crate) fn gateway_status(view: &GatewayView<'_>, attached: &[u32]) -> Gatewa
     if view.gateway.backend_certificate.is_some() {
         conditions.push(Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, &view.findings, generation));
     }
+    conditions.extend(Condition::partially(&view.findings, generation));
     let insecure = Condition::of(
         ConditionType::InsecureFrontendValidationMode,
         Reason::ConfigurationChanged,

@@ -27,11 +27,12 @@ mod parameters;
 mod route;
 mod scaling;
 pub mod schema;
+pub mod selections;
 mod sessions;
 mod traffic;
 mod translate;
 mod translator;
-pub mod x_backends;
+mod x_backends;
 
 pub use endpoints::endpoints_of;
 pub use objects::{AliasArm, Key, Objects, ServiceTraits};

@@ -5,8 +5,8 @@ use crate::{
     certificates::Usable,
     conditions::{Condition, ConditionType, Finding, ListenerStatus, Reason},
     kinds::{
-        self, FrontendValidation, GATEWAY_GROUP, Gateway, ListenerSet, ObjectMeta, Protocol, RouteGroupKind, TlsMode,
-        ValidationMode,
+        self, FrontendValidation, GATEWAY_GROUP, Gateway, Holder, ListenerSet, ObjectMeta, Protocol, RouteGroupKind,
+        TlsMode, ValidationMode,
     },
     listener_sets::{SetView, refusal},
     lookup::Lookup,
@@ -137,11 +137,14 @@ impl ListenerView<'_> {
             let reason = if conflicted.status { conflicted.reason } else { Reason::Invalid };
             Condition::wrong(ConditionType::Programmed, reason, "does not serve; see the other conditions", generation)
         };
+        let mut conditions =
+            vec![accepted, conflicted, of(ConditionType::ResolvedRefs, Reason::ResolvedRefs), programmed];
+        conditions.extend(Condition::partially(&self.findings, generation));
         ListenerStatus {
             name: self.spec.name.clone(),
             supported_kinds: self.supported_kinds.clone(),
             attached_routes,
-            conditions: vec![accepted, conflicted, of(ConditionType::ResolvedRefs, Reason::ResolvedRefs), programmed],
+            conditions,
         }
     }
 
@@ -166,6 +169,7 @@ pub(crate) fn listeners<'a>(lookup: &Lookup<'a>, gateway: &'a Gateway) -> Gatewa
         sets.push(SetView { set, listeners: first..listeners.len(), findings });
     }
     listeners.iter_mut().for_each(|listener| listener.gateway_refused = is_refused);
+    findings.extend(validations_of_nobody(gateway, &listeners));
     GatewayView { gateway, listeners, sets, backend_certificate, findings }
 }
 
@@ -230,6 +234,10 @@ fn listener<'a>(
         let message = "filters of listeners are not supported, and it does not serve without them";
         view.add(ConditionType::Accepted, Reason::UnsupportedValue, at.key("filters"), message);
     }
+    if let Some(tls) = &spec.tls {
+        let options = Finding::options_without_effect(at.key("tls").key("options"), &tls.options);
+        view.findings.extend(options);
+    }
     if spec.protocol == Protocol::Https || (spec.protocol == Protocol::Tls && !passes_through(spec)) {
         terminate_tls(lookup, &mut view, &at.key("tls"));
     }
@@ -276,7 +284,8 @@ fn terminate_tls(lookup: &Lookup<'_>, view: &mut ListenerView<'_>, at: &FieldPat
     }
     let refs = at.key("certificateRefs");
     for (index, reference) in spec.certificates.iter().enumerate() {
-        match certificates::certificate(lookup, view.owner.kind(), &view.owner.meta().namespace, reference) {
+        let from = Holder::new(view.owner.kind(), &view.owner.meta().namespace);
+        match certificates::certificate(lookup, from, reference) {
             Ok(Usable { certificate, wrong }) => {
                 tls.certificates.push(certificate.name.clone());
                 view.certificates.push(certificate);
@@ -306,13 +315,27 @@ fn validation(gateway: &Gateway, port: u16) -> Option<(&FrontendValidation, Fiel
     }
 }
 
+/// Validations for ports that no listener has which they could hold for.
+fn validations_of_nobody(gateway: &Gateway, listeners: &[ListenerView<'_>]) -> Vec<Finding> {
+    let at = FieldPath::of("spec.tls.frontend.perPort");
+    let has = |port: u16| listeners.iter().any(|one| one.spec.protocol == Protocol::Https && one.spec.port == port);
+    let all = gateway.frontend_tls.iter().flat_map(|frontend| frontend.per_port.iter().enumerate());
+    let without = all.filter(|(_, config)| !has(config.port)).map(|(index, config)| {
+        let message = format!("has no effect: no listener of protocol HTTPS has port {}", config.port);
+        let (kind, path) = (ConditionType::PartiallyInvalid, at.index(index));
+        Finding::new(kind, Reason::UnsupportedValue, path, message)
+            .remedy("write the port of a listener, or leave it out")
+    });
+    without.collect()
+}
+
 fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerView<'_>) {
     let Some((validation, at)) = validation(gateway, view.spec.port) else { return };
     let refs = at.key("caCertificateRefs");
-    let mut authorities = Vec::new();
+    let (from, mut authorities) = (Holder::new("Gateway", &gateway.meta.namespace), Vec::new());
     for (index, reference) in validation.authorities.iter().enumerate() {
         let wrong_kind = Reason::InvalidCACertificateKind;
-        match certificates::authority(lookup, "Gateway", &gateway.meta.namespace, reference, wrong_kind) {
+        match certificates::authority(lookup, from, reference, wrong_kind) {
             Ok(pem) => authorities.push(pem),
             Err((reason, message)) => view.add(ConditionType::ResolvedRefs, reason, refs.index(index), message),
         }
@@ -330,17 +353,8 @@ fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerV
 /// The certificate for endpoints. Without a usable one none is shown, and those that ask for it refuse.
 fn backend_certificate(lookup: &Lookup<'_>, gateway: &Gateway, findings: &mut Vec<Finding>) -> Option<Certificate> {
     let reference = gateway.backend_certificate.as_ref()?;
-    let (certificate, wrong) = match certificates::certificate(lookup, "Gateway", &gateway.meta.namespace, reference) {
-        Ok(Usable { certificate, wrong }) => (Some(certificate), wrong),
-        Err(wrong) => (None, Some(wrong)),
-    };
-    findings.extend(wrong.map(|(reason, message)| {
-        let is_forbidden = reason == Reason::RefNotPermitted;
-        let reason = if is_forbidden { reason } else { Reason::InvalidClientCertificateRef };
-        let path = FieldPath::of("spec.tls.backend.clientCertificateRef");
-        Finding::new(ConditionType::ResolvedRefs, reason, path, message)
-    }));
-    certificate
+    let (from, at) = (Holder::new("Gateway", &gateway.meta.namespace), "spec.tls.backend.clientCertificateRef");
+    certificates::for_endpoints(lookup, from, reference, at, findings).ok()
 }
 
 fn gateway_findings(objects: &Objects, gateway: &Gateway) -> Vec<Finding> {
@@ -353,6 +367,15 @@ fn gateway_findings(objects: &Objects, gateway: &Gateway) -> Vec<Finding> {
             let path = FieldPath::of("spec.addresses").index(index).key("type");
             let message = format!("addresses of type {} are not supported", address.kind);
             findings.push(Finding::new(ConditionType::Accepted, Reason::UnsupportedAddress, path, message));
+        }
+        // an address for callers within the cluster, given by a load balancer, would be one for everybody
+        if let Some(routability) = address.routability.as_deref().filter(|text| !text.is_empty()) {
+            let path = FieldPath::of("spec.addresses").index(index).key("routability");
+            let message = format!("addresses of routability {routability} are not supported");
+            let remedy =
+                "leave it out; serviceType: ClusterIP of GatewayParameters gives an address within the cluster";
+            let finding = Finding::new(ConditionType::Accepted, Reason::UnsupportedAddress, path, message);
+            findings.push(finding.remedy(remedy));
         }
     }
     if let Some(path) = insecure_fallback(gateway) {

@@ -3,7 +3,7 @@
 use crate::{
     Key, Objects, ServiceTraits,
     backends::find_port,
-    kinds::{EndpointSlice, GATEWAY_GROUP, Gateway, ListenerSet, ObjectRef, ReferenceGrant},
+    kinds::{EndpointSlice, Gateway, Holder, ListenerSet, ObjectRef, ReferenceGrant, Service},
     scaling::Scaling,
 };
 use headgate_config::BackendName;
@@ -78,13 +78,11 @@ impl<'a> Lookup<'a> {
         self.sets.get(&gateway.meta.key()).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Whether an object of a kind of the Gateway API may refer to `to`: its own namespace always, others by a grant.
-    pub fn permits(&self, kind: &str, namespace: &str, to: &ObjectRef) -> bool {
-        namespace == to.namespace
-            || self
-                .grants
-                .get(to.namespace.as_str())
-                .is_some_and(|grants| grants.iter().any(|grant| grant.allows((GATEWAY_GROUP, kind, namespace), to)))
+    /// Whether an object may refer to `to`: its own namespace always, others by a grant.
+    pub fn permits(&self, from: Holder<'_>, to: &ObjectRef) -> bool {
+        let by_grant =
+            || self.grants.get(to.namespace.as_str()).is_some_and(|all| all.iter().any(|one| one.allows(from, to)));
+        from.namespace == to.namespace || by_grant()
     }
 
     /// What a function or a policy says of a Service port, if it scales.
@@ -94,6 +92,12 @@ impl<'a> Lookup<'a> {
             let service = self.objects.services.get(&key)?;
             self.scaling.traits(&key, &find_port(service, name.port, name.transport)?.name)
         })
+    }
+
+    /// The Service of a Backend, or what an XBackend is as one.
+    pub fn service(&self, backend: &BackendName) -> Option<&'a Arc<Service>> {
+        let key = (backend.namespace.clone(), backend.service.clone());
+        self.objects.services.get(&key).or_else(|| self.objects.x_services.get(&key))
     }
 
     /// Slices of a Service, by name.

@@ -8,7 +8,6 @@ use crate::kinds::{
 use crate::{
     ingress::ServedIngress,
     parameters::{PARAMETERS_GROUP, PARAMETERS_KIND},
-    x_backends,
 };
 use headgate_config::{ColdArm, Probe, QueueBounds, RouteKind, Text, Wait};
 use imbl::OrdMap;
@@ -37,7 +36,9 @@ pub struct Objects {
     pub services: OrdMap<Key, Arc<Service>>,
     pub endpoint_slices: OrdMap<Key, Arc<EndpointSlice>>,
     pub pods: OrdMap<Key, Arc<Pod>>,
-    /// The selections of Pods (by namespace and labels, as [`x_backends::selection`] writes them) of which all Pods are known; all of them where
+    /// What XBackends are as Services; made by [`crate::Translator`] and by nobody else.
+    pub(crate) x_services: OrdMap<Key, Arc<Service>>,
+    /// The selections of Pods ([`crate::selections::key`]) of which all Pods are known; all of them where
     /// this is `None`.
     pub known_selections: Option<OrdMap<Key, ()>>,
     pub secrets: OrdMap<Key, Arc<Secret>>,
@@ -150,11 +151,6 @@ impl Objects {
     /// An object of a kind: `Objects::get(&objects.services, "default", "hello")`.
     pub fn get<'m, T>(map: &'m OrdMap<Key, Arc<T>>, namespace: &str, name: &str) -> Option<&'m Arc<T>> {
         map.get(&(namespace.into(), name.into()))
-    }
-
-    /// A Service that is an object of its own, as a policy may name it: none that an XBackend became.
-    pub(crate) fn written_service(&self, key: &Key) -> Option<&Arc<Service>> {
-        self.services.get(key).filter(|_| !x_backends::is_x_backend(&key.1))
     }
 
     /// A Service.

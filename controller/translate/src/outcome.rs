@@ -5,19 +5,19 @@ use crate::{
     attachment::{Attached, attach},
     backend_tls::Policies,
     backends::Backends,
-    conditions::{Condition, ConditionType, Finding, ParentStatus, Reason, RouteStatus},
+    conditions::{Condition, ConditionType, Finding, IngressStatus, ParentStatus, Reason, RouteStatus, Status},
     gateways::Gateways,
     ingress::ServedIngress,
-    kinds::{GATEWAY_GROUP, ParentRef},
+    kinds::{BackendRef, GATEWAY_GROUP, ParentRef},
     listeners::GatewayView,
     lookup::Lookup,
     route::{Resolved, Route},
     scaling::Scaling,
     schema::{FieldPath, Problem},
     traffic::Traffic,
-    x_backends::is_x_backend,
+    x_backends,
 };
-use headgate_config::{Attachment, Host, List, Rule, Text};
+use headgate_config::{Attachment, GatewayName, Host, List, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that routes look at.
@@ -46,7 +46,7 @@ pub(crate) struct Outcome {
     /// What is wrong with it.
     pub problems: Vec<ObjectProblem>,
     /// What is said of it and counted elsewhere, if it has a parent of ours and the settings want to know.
-    pub told: Option<(RouteStatus, Told)>,
+    pub told: Option<(Status, Told)>,
 }
 
 /// What a route adds to the status of others.
@@ -54,6 +54,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Told {
     /// The listeners that it is attached to, those that do not serve included: the number says how many routes wait for one.
     pub places: Vec<(Key, usize)>,
+    /// Whether these count it: an Ingress is no route to them.
+    pub is_counted: bool,
     /// The Services that it names.
     pub services: BTreeSet<Key>,
 }
@@ -75,16 +77,24 @@ pub(crate) fn outcome(route: Route<'_>, around: Around<'_, '_>) -> Outcome {
     let object = route.reference();
     let own = ingress.problems.iter().map(|problem| ObjectProblem { object: object.clone(), problem: problem.clone() });
     let mut whole = Outcome { problems: own.collect(), ..Outcome::default() };
+    let mut all = Told::default();
     for part in (0..ingress.routes.len()).map(|at| of_one(Route::Ingress(ingress, at), around)) {
         whole.rules.extend(part.rules);
         let new = part.problems.into_iter().filter(|problem| !whole.problems.contains(problem));
         let new: Vec<ObjectProblem> = new.collect();
         whole.problems.extend(new);
-        if let Some((status, told)) = part.told {
-            // an Ingress is no route that a listener counts, and has no conditions
-            let (_, all) = whole.told.get_or_insert_with(|| (status, Told::default()));
+        if let Some((_, told)) = part.told {
+            all.places.extend(told.places);
             all.services.extend(told.services);
         }
+    }
+    let gateway = |((namespace, name), _): &(Key, usize)| GatewayName {
+        namespace: namespace.to_string(),
+        name: name.to_string(),
+    };
+    let gateways: BTreeSet<GatewayName> = all.places.iter().map(gateway).collect();
+    if !gateways.is_empty() {
+        whole.told = Some((Status::Ingress(IngressStatus { gateways }), all));
     }
     whole
 }
@@ -261,7 +271,7 @@ impl Work<'_, '_> {
         }
     }
 
-    fn told(&self, parents: &[Parent], resolved: &Resolved, places: &Places) -> (RouteStatus, Told) {
+    fn told(&self, parents: &[Parent], resolved: &Resolved, places: &Places) -> (Status, Told) {
         let entry = |parent: &Parent| ParentStatus {
             parent_ref: parent.reference.clone(),
             controller_name: self.around.settings.controller_name.clone(),
@@ -271,13 +281,14 @@ impl Work<'_, '_> {
         let place = |(gateway, listener): &(usize, usize)| (self.view(*gateway).gateway.meta.key(), *listener);
         let named = resolved.rules.iter().flat_map(Rule::backends);
         // of an XBackend that is refused no rule has anything
-        let own = self
-            .route
-            .services()
-            .filter(|(namespace, service)| is_x_backend(service) && *namespace == self.route.meta().namespace.as_str());
-        let own = own.map(|(namespace, service)| (namespace.into(), Text::from(&*service)));
+        let namespace = &self.route.meta().namespace;
+        let is_own = |backend: &&BackendRef| {
+            backend.is_x_backend() && backend.namespace.as_ref().is_none_or(|other| other == namespace)
+        };
+        let own = self.route.backends().filter(is_own);
+        let own = own.map(|backend| (namespace.clone(), x_backends::service_name(&backend.name).into()));
         let services = named.map(|name| (name.namespace.clone(), name.service.clone())).chain(own).collect();
-        (status, Told { places: places.keys().map(place).collect(), services })
+        (Status::Route(status), Told { places: places.keys().map(place).collect(), is_counted: true, services })
     }
 
     fn view(&self, gateway: usize) -> &GatewayView<'_> {
@@ -321,9 +332,8 @@ fn route_conditions(parent: &Parent, resolved: &Resolved, generation: i64) -> Ve
     if let Some(first) = findings.iter().find(partial) {
         let message = format!("Dropped Rule: {}", first.text());
         conditions.push(Condition::wrong(ConditionType::PartiallyInvalid, first.reason, message, generation));
-    } else if findings.iter().any(|finding| finding.kind == ConditionType::PartiallyInvalid) {
-        // served, without what cannot be done
-        conditions.push(Condition::of(ConditionType::PartiallyInvalid, Reason::Accepted, findings, generation));
+    } else {
+        conditions.extend(Condition::partially(findings, generation));
     }
     conditions
 }

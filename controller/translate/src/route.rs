@@ -136,10 +136,14 @@ impl<'a> Route<'a> {
     /// The Services that its rules name, each as namespace and name; those that XBackends become as well.
     pub fn services(self) -> impl Iterator<Item = (&'a str, Cow<'a, str>)> {
         let meta = self.meta();
-        let named = |backend: &'a BackendRef| {
+        self.backends().filter_map(move |backend| {
             let namespace = backend.namespace.as_deref().unwrap_or(&meta.namespace);
             backend.service_name().map(|service| (namespace, service))
-        };
+        })
+    }
+
+    /// All that its rules send to, and their filters.
+    pub fn backends(self) -> impl Iterator<Item = &'a BackendRef> {
         let filtered = |filters: &'a [kinds::Filter]| filters.iter().filter_map(kinds::Filter::backend);
         let of_rule = move |(filters, backends): (&'a [kinds::Filter], &'a [WeightedBackend])| {
             let own = backends.iter().flat_map(move |one| filtered(&one.filters).chain([&one.backend]));
@@ -159,7 +163,7 @@ impl<'a> Route<'a> {
         let http = http.map(|rule: &kinds::HTTPRule| (rule.filters.as_slice(), rule.backends.as_slice()));
         let grpc = grpc.iter().map(|rule: &kinds::GRPCRule| (rule.filters.as_slice(), rule.backends.as_slice()));
         let transport = transport.iter().map(|rule: &kinds::TransportRule| ([].as_slice(), rule.backends.as_slice()));
-        http.chain(grpc).chain(transport).flat_map(of_rule).filter_map(named)
+        http.chain(grpc).chain(transport).flat_map(of_rule)
     }
 
     /// Its rules.

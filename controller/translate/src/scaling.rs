@@ -162,7 +162,7 @@ impl Scaling {
             section: target.section.clone(),
             ..ParentRef::gateway(&policy.meta.namespace, &target.name)
         });
-        PolicyStatus::of(gateways, targets, controller, |ancestor| {
+        PolicyStatus::of("ScalingPolicy", gateways, targets, controller, |ancestor| {
             vec![accepted.clone(), programmed(ancestor.group == GATEWAY_GROUP)]
         })
     }
@@ -206,7 +206,7 @@ fn place(
         let message = format!("Service {} is of a function, which says how it scales", key.1);
         return Err(of_pods(error(Reason::Invalid, at.key("name"), message)));
     }
-    let Some(service) = objects.written_service(&key) else {
+    let Some(service) = objects.services.get(&key) else {
         return Err(error(Reason::TargetNotFound, at.key("name"), format!("Service {} does not exist", key.1)));
     };
     if service.external_name.is_some() {

@@ -109,7 +109,7 @@ impl Traffic {
             kind: target.kind.clone(),
             ..ParentRef::gateway(&policy.meta.namespace, &target.name)
         });
-        PolicyStatus::of(gateways, targets, controller, |_| vec![accepted.clone()])
+        PolicyStatus::of("XBackendTrafficPolicy", gateways, targets, controller, |_| vec![accepted.clone()])
     }
 }
 
@@ -146,7 +146,7 @@ fn named(
         return error(at.key("sectionName"), message, "leave out sectionName");
     }
     let key = (policy.meta.namespace.clone(), target.name.clone());
-    if objects.written_service(&key).is_some() {
+    if objects.services.get(&key).is_some() {
         return Ok(key);
     }
     let message = format!("Service {} does not exist", key.1);

@@ -86,7 +86,7 @@ pub fn builtin_gateway(port: u16) -> Gateway {
 pub struct Translation {
     /// Routes, as the data plane takes them.
     pub snapshot: Snapshot,
-    /// Certificates that listeners of the Snapshot name, by name; they travel apart.
+    /// Certificates that listeners and XBackends name, by name; they travel apart.
     pub certificates: Vec<Certificate>,
     /// Endpoints of the Backends of the Snapshot whose Services have slices.
     pub endpoints: OrdMap<ByName<Endpoints>, Arc<Endpoints>>,

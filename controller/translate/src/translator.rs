@@ -156,9 +156,7 @@ impl Memory {
     fn take(&mut self, name: RouteName, outcome: Outcome, touched: &mut Touched) {
         let object = reference(name.0, &name.1.0, &name.1.1);
         let (status, told) = outcome.told.unzip();
-        // an Ingress has no conditions
-        let status = status.filter(|_| name.0 != RouteKind::Ingress);
-        keep_or_set(&mut self.done.conditions, object, status.map(Status::Route));
+        keep_or_set(&mut self.done.conditions, object, status);
         self.take_told(&name, told);
         self.take_rules(&name, outcome.rules, touched);
         let known = self.route_problems.remove(&name).unwrap_or_default();
@@ -169,11 +167,12 @@ impl Memory {
     }
 
     fn take_told(&mut self, name: &RouteName, told: Option<Told>) {
-        for place in self.told.remove(name).into_iter().flat_map(|told| told.places) {
+        for place in self.told.remove(name).filter(|told| told.is_counted).into_iter().flat_map(|told| told.places) {
             self.attached.entry(place).and_modify(|count| *count -= 1);
         }
         if let Some(told) = told {
-            told.places.iter().for_each(|place| *self.attached.entry(place.clone()).or_default() += 1);
+            let counted = told.places.iter().filter(|_| told.is_counted);
+            counted.for_each(|place| *self.attached.entry(place.clone()).or_default() += 1);
             self.told.insert(name.clone(), told);
         }
     }
@@ -325,6 +324,7 @@ impl Few<'_, '_> {
             done.snapshot.listeners = before;
         }
         self.sets_without_gateway();
+        done.certificates.extend(self.around.policies.certificates().iter().cloned());
         done.certificates.sort_by(|a, b| a.name.cmp(&b.name));
         done.certificates.dedup_by(|a, b| a.name == b.name);
     }
@@ -439,7 +439,7 @@ fn reached_by(told: &BTreeMap<RouteName, Told>, services: &BTreeSet<Key>) -> BTr
 /// Without a cluster nobody else makes slices: a Service that does not scale and has none will never serve.
 fn without_endpoints(lookup: &Lookup<'_>, name: &BackendName) -> Option<ObjectProblem> {
     let key = (name.namespace.clone(), name.service.clone());
-    let is_host = lookup.objects.services.get(&key).is_some_and(|service| service.external_name.is_some());
+    let is_host = lookup.service(name).is_some_and(|service| service.external_name.is_some());
     if is_host || lookup.objects.traits.contains_key(&key) {
         return None;
     }

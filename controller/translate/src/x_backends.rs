@@ -1,24 +1,22 @@
 //! XBackends as what a Service and its slices would say, so that everything else treats them alike. Never an address of a host: that is asked for where requests go out.
 
 use crate::{
-    Key, Objects, Settings, backend_tls,
+    Key, Objects, Settings, backend_tls, certificates,
     conditions::{Condition, ConditionType, Finding, PolicyStatus, Reason},
     kinds::{
-        EXPERIMENTAL_GROUP, EndpointPort, EndpointSlice, ObjectMeta, ObjectRef, Pod, Service, ServicePort,
+        EXPERIMENTAL_GROUP, EndpointPort, EndpointSlice, Holder, ObjectMeta, ObjectRef, Pod, Service, ServicePort,
         SliceEndpoint, XBackend, XBackendKind, XBackendProtocol, XBackendTlsMode,
     },
     lookup::Lookup,
     schema::FieldPath,
-    sessions,
+    selections, sessions,
 };
-use headgate_config::{BackendTls, Session, Text, Trust};
+use headgate_config::{BackendTls, Certificate, Session, Text, Trust};
 use imbl::OrdMap;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
-/// What the name of a Service that an XBackend becomes begins with: no Service of the API has a name with a slash.
+/// What the name of a Service that an XBackend becomes begins with: no Service of the API has a name with a slash. It keeps the names of Backends
+/// apart; what an object names is told apart by its kind, and is looked for in `Objects::services` or in `Objects::x_services`.
 const PREFIX: &str = "xbackend/";
 
 /// The name of that Service.
@@ -26,12 +24,7 @@ pub(crate) fn service_name(backend: &str) -> String {
     [PREFIX, backend].concat()
 }
 
-/// Whether an XBackend became the Service of this name.
-pub(crate) fn is_x_backend(service: &str) -> bool {
-    service.starts_with(PREFIX)
-}
-
-/// The object that a Service of this name is.
+/// The object of a Backend.
 pub(crate) fn object_of((namespace, service): (&str, &str)) -> ObjectRef {
     match service.strip_prefix(PREFIX) {
         Some(name) => ObjectRef::new(EXPERIMENTAL_GROUP, "XBackend", namespace, name),
@@ -39,7 +32,7 @@ pub(crate) fn object_of((namespace, service): (&str, &str)) -> ObjectRef {
     }
 }
 
-/// Adds to the Services and slices what XBackends and their Pods are. `given` are the objects without, `before` those of the last time, without and
+/// Adds what XBackends and their Pods are as Services and slices. `given` are the objects without, `before` those of the last time, without and
 /// with: what did not change stays the same value, so that nobody looks into it.
 pub(crate) fn add_to(given: &Objects, (given_before, before): (&Objects, &Objects)) -> Objects {
     let mut objects = given.clone();
@@ -47,13 +40,13 @@ pub(crate) fn add_to(given: &Objects, (given_before, before): (&Objects, &Object
         return objects;
     }
     let is_same = given.x_backends.ptr_eq(&given_before.x_backends);
-    if is_same && given.services.ptr_eq(&given_before.services) {
-        objects.services.clone_from(&before.services);
+    if is_same {
+        objects.x_services.clone_from(&before.x_services);
     } else {
         for backend in given.x_backends.values() {
             let key = key_of(&backend.meta);
-            let made = kept(&before.services, &key, service(backend));
-            objects.services.insert(key, made);
+            let made = kept(&before.x_services, &key, service(backend));
+            objects.x_services.insert(key, made);
         }
     }
     let has_same_pods =
@@ -78,14 +71,8 @@ fn kept<T: PartialEq>(known: &OrdMap<Key, Arc<T>>, key: &Key, made: T) -> Arc<T>
 
 /// Whether all of its Pods are known: of one that was never listed nothing is said, and not that it has none.
 fn is_known(objects: &Objects, backend: &XBackend) -> bool {
-    let key = (backend.meta.namespace.clone(), selection(&backend.selector));
+    let key = selections::key(&backend.meta.namespace, &backend.selector);
     objects.known_selections.as_ref().is_none_or(|known| known.contains_key(&key))
-}
-
-/// Labels as a name that no Pod can have: `app=cart,tier=web`.
-pub fn selection(labels: &BTreeMap<String, String>) -> Text {
-    let labels: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-    labels.join(",").into()
 }
 
 /// The key of that Service.
@@ -155,25 +142,39 @@ pub(crate) fn session(backend: &XBackend, findings: &mut Vec<Finding>) -> Option
     sessions::session(backend.session.as_ref()?, &of, &at, ConditionType::Accepted, findings)
 }
 
-/// TLS to it; where it cannot be done as written, nothing is sent.
-pub(crate) fn tls(lookup: &Lookup<'_>, backend: &XBackend, findings: &mut Vec<Finding>) -> Option<BackendTls> {
+/// TLS to it, with the certificate that is shown; where it cannot be done as written, nothing is sent.
+pub(crate) fn tls(
+    lookup: &Lookup<'_>,
+    backend: &XBackend,
+    findings: &mut Vec<Finding>,
+) -> Option<(BackendTls, Option<Certificate>)> {
     let mode = &backend.tls.mode;
     if *mode == XBackendTlsMode::None {
         return None;
     }
     let validation = backend.tls.validation.clone().unwrap_or_default();
-    let object = ("XBackend", backend.meta.namespace.as_str());
-    let mut tls = backend_tls::validated(lookup, object, &validation, "spec.tls.validation", findings);
-    if *mode != XBackendTlsMode::ServerOnly {
-        let message = format!("TLS of mode {} is not supported", mode.as_str());
-        findings.push(unsupported(
-            "spec.tls.mode",
-            &message,
-            "write ServerOnly; a Gateway's client certificate is sent",
-        ));
-        tls.trust = Trust::Invalid(message);
+    let from = Holder { group: EXPERIMENTAL_GROUP, kind: "XBackend", namespace: &backend.meta.namespace };
+    let mut tls = backend_tls::validated(lookup, from, &validation, "spec.tls.validation", findings);
+    let mut certificate = None;
+    match (mode, &backend.tls.certificate) {
+        (XBackendTlsMode::ServerOnly, _) => {}
+        (XBackendTlsMode::ClientAndServer, Some(reference)) => {
+            let at = "spec.tls.clientCertificateRef";
+            match certificates::for_endpoints(lookup, from, reference, at, findings) {
+                Ok(found) => {
+                    tls.certificate = Some(found.name.clone());
+                    certificate = Some(found);
+                }
+                Err(why) => tls.trust = Trust::Invalid(why),
+            }
+        }
+        (mode, _) => {
+            let message = format!("TLS of mode {} is not supported", mode.as_str());
+            findings.push(unsupported("spec.tls.mode", &message, "write None, ServerOnly or ClientAndServer"));
+            tls.trust = Trust::Invalid(message);
+        }
     }
-    Some(tls)
+    Some((tls, certificate))
 }
 
 /// Why no request can be sent to it, whatever else it says.
@@ -222,7 +223,7 @@ pub(crate) fn status(
     if backend.tls.mode != XBackendTlsMode::None {
         conditions.push(Condition::of(ConditionType::ResolvedRefs, Reason::ResolvedRefs, findings, generation));
     }
-    PolicyStatus::of(gateways, std::iter::empty(), controller, |_| conditions.clone())
+    PolicyStatus::of("XBackend", gateways, std::iter::empty(), controller, |_| conditions.clone())
 }
 
 #[cfg(test)]
@@ -236,6 +237,7 @@ mod tests {
     };
     use headgate_config::BackendName;
     use serde_json::{Value, json};
+    use std::collections::BTreeMap;
 
     fn objects(spec: Value) -> Objects {
         let api = "gateway.networking.k8s.io/v1";
@@ -287,6 +289,14 @@ mod tests {
     }
 
     #[test]
+    fn as_many_gateways_are_told_as_the_kind_has_room_for() {
+        let gateways = (0..40).map(|at| ("shop".into(), format!("g{at}").into())).collect();
+        let none = || std::iter::empty();
+        let count = |kind: &str| PolicyStatus::of(kind, &gateways, none(), "a.io/b", |_| Vec::new()).ancestors.len();
+        assert_eq!((count("XBackend"), count("XBackendTrafficPolicy"), count("BackendTLSPolicy")), (32, 16, 16));
+    }
+
+    #[test]
     fn pods_that_were_not_listed_yet_are_not_taken_for_none() {
         let labels = BTreeMap::from([("app".to_owned(), "pay".to_owned())]);
         let mut objects = objects(json!({"type": "EndpointSelector", "port": {"number": 80},
@@ -294,7 +304,7 @@ mod tests {
         objects.known_selections = Some(OrdMap::new());
         let mut translator = Translator::new(Settings::default());
         assert!(translator.translate(&objects).endpoints.is_empty());
-        let key = ("shop".into(), selection(&labels));
+        let key = selections::key("shop", &labels);
         objects.known_selections = Some(OrdMap::unit(key, ()));
         let made = translator.translate(&objects);
         let backend = BackendName::tcp("shop", service_name("pay"), 80);

@@ -244,10 +244,11 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
         "Ingress" => ingress(name, namespace, dice),
         "ReferenceGrant" => {
             let mut value = api(GROUP, "v1beta1", kind, name, namespace);
-            let from = pick(dice, &["HTTPRoute", "GRPCRoute", "Gateway", "ListenerSet"]);
-            let to = if ["Gateway", "ListenerSet"].contains(&from) { "Secret" } else { "Service" };
+            let from = pick(dice, &["HTTPRoute", "GRPCRoute", "Gateway", "ListenerSet", "XBackend"]);
+            let to = if ["HTTPRoute", "GRPCRoute"].contains(&from) { "Service" } else { "Secret" };
+            let group = if from == "XBackend" { "gateway.networking.x-k8s.io" } else { GROUP };
             value["spec"] = json!({
-                "from": [{"group": GROUP, "kind": from, "namespace": pick(dice, &["a", "b"])}],
+                "from": [{"group": group, "kind": from, "namespace": pick(dice, &["a", "b"])}],
                 "to": [{"group": "", "kind": to}],
             });
             value
@@ -294,7 +295,7 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
         }
         "XBackend" => {
             let mut value = api("gateway.networking.x-k8s.io", "v1alpha1", kind, name, namespace);
-            value["spec"] = match dice.usize(..3) {
+            value["spec"] = match dice.usize(..4) {
                 0 => json!({
                     "type": "ExternalHostname",
                     "port": {"number": 443},
@@ -303,6 +304,19 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
                         "hostname": "a.example.com",
                         "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": pick(dice, &["one", "two"])}],
                     }},
+                }),
+                1 => json!({
+                    "type": "ExternalHostname",
+                    "port": {"number": 443},
+                    "externalHostname": {"hostname": "a.example.com"},
+                    "tls": {
+                        "mode": "ClientAndServer",
+                        "clientCertificateRef": {
+                            "name": pick(dice, &["one", "two", "three"]),
+                            "namespace": pick(dice, &["a", "b"]),
+                        },
+                        "validation": {"hostname": "a.example.com", "wellKnownCACertificates": "System"},
+                    },
                 }),
                 _ => json!({
                     "type": "EndpointSelector",

@@ -110,40 +110,107 @@ async fn a_default_gateway_takes_the_routes_that_ask_for_one() {
         .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_ingress_is_served_where_its_class_says() {
-    const NAMESPACE: &str = "e2e-ingress";
-    let Some(story) = Story::begin(NAMESPACE).await else { return };
-    let ingress = |app: &str| {
-        format!(
-            "
----
-apiVersion: networking.k8s.io/v1
-kind: IngressClass
-metadata: {{name: e2e-headgate}}
-spec:
-  controller: headgate.dev/ingress-controller
-  parameters: {{apiGroup: gateway.networking.k8s.io, kind: Gateway, scope: Namespace, namespace: {NAMESPACE}, name: web}}
+/// An Ingress to an application, of a class, that asks for what has no form; and to a Service that does not exist.
+fn ingress(name: &str, class: &str, app: &str) -> String {
+    let to = |app: &str| format!("pathType: Prefix, backend: {{service: {{name: {app}, port: {{number: 80}}}}}}");
+    format!(
+        "
 ---
 apiVersion: networking.k8s.io/v1
 kind: Ingress
-metadata: {{name: shop}}
+metadata: {{name: {name}, annotations: {{nginx.ingress.kubernetes.io/limit-rps: \"5\"}}}}
 spec:
-  ingressClassName: e2e-headgate
+  ingressClassName: {class}
   rules:
-  - host: {HOST}
-    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {app}, port: {{number: 80}}}}}}}}]}}
+  - host: {name}.example
+    http: {{paths: [{{path: /, {}}}, {{path: /gone, {}}}]}}
+",
+        to(app),
+        to("nobody")
+    )
+}
+
+/// Where an Ingress says that it is found.
+async fn found(story: &Story, ingress: &str) -> String {
+    let path = "--output=jsonpath={.status.loadBalancer.ingress[*].ip}";
+    story.kubectl(&["get", "ingress", ingress, path]).await
+}
+
+/// What is told of an Ingress in Events: each with how often.
+async fn events(story: &Story, ingress: &str) -> Vec<(String, u64)> {
+    let of = format!("--field-selector=regarding.kind=Ingress,regarding.name={ingress}");
+    let told = story.kubectl(&["get", "events.v1.events.k8s.io", &of, "--output=json"]).await;
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let all = told["items"].as_array().cloned().unwrap_or_default();
+    let mut notes: Vec<_> = all
+        .iter()
+        .map(|event| {
+            assert_eq!(
+                (&event["reason"], &event["type"]),
+                (&"NotServedAsWritten".into(), &"Warning".into()),
+                "{event}"
+            );
+            (event["note"].as_str().unwrap().to_owned(), event["series"]["count"].as_u64().unwrap_or(1))
+        })
+        .collect();
+    notes.sort();
+    notes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingress_is_served_where_its_class_says() {
+    const NAMESPACE: &str = "e2e-ingress";
+    const CLASS: &str = "e2e-headgate";
+    let Some(story) = Story::begin(NAMESPACE).await else { return };
+    let class = format!(
+        "
+---
+apiVersion: networking.k8s.io/v1
+kind: IngressClass
+metadata: {{name: {CLASS}}}
+spec:
+  controller: headgate.dev/ingress-controller
+  parameters: {{apiGroup: gateway.networking.k8s.io, kind: Gateway, scope: Namespace, namespace: {NAMESPACE}, name: web}}
 "
-        )
-    };
-    story.apply(&(backends() + &gateway(1) + &ingress("a"))).await;
+    );
+    story.apply(&(backends() + &gateway(1) + &class + &ingress("shop", CLASS, "a"))).await;
     let to = story.address("web").await;
     story.until_answered(to, HOST, "200 a").await;
-    story.apply(&ingress("b")).await;
+    // it says where it is found, and what of it is not served
+    let address = to.ip().to_string();
+    story.until("it is found", async || found(&story, "shop").await == address).await;
+    let is_told = |told: &[(String, u64)]| {
+        let has = |text: &str| told.iter().any(|(note, _)| note.contains(text));
+        has("limit-rps") && has(&format!("Service {NAMESPACE}/nobody does not exist"))
+    };
+    story.until("it is told", async || is_told(&events(&story, "shop").await)).await;
+    let told = events(&story, "shop").await;
+
+    story.apply(&ingress("shop", CLASS, "b")).await;
     story.until_answered(to, HOST, "200 b").await;
+    // what others of another class say of themselves stays, and what is said of one that goes there goes
+    story.apply(&ingress("theirs", "e2e-another", "a")).await;
+    let their = r#"{"status":{"loadBalancer":{"ingress":[{"ip":"192.0.2.1"}]}}}"#;
+    story.kubectl(&["patch", "ingress/theirs", "--subresource=status", "--type=merge", "--patch", their]).await;
+    story.patch("ingress/shop", r#"{"spec":{"ingressClassName":"e2e-another"}}"#).await;
+    story.until("it is found here no more", async || found(&story, "shop").await.is_empty()).await;
+    story.until_answered(to, HOST, "404 no_route").await;
+    story.kubectl(&["patch", "ingress/shop", "--subresource=status", "--type=merge", "--patch", their]).await;
+    story.patch("ingress/shop", r#"{"metadata":{"labels":{"edited":"again"}}}"#).await;
+    story.apply(&ingress("later", CLASS, "a")).await;
+    story.until("a later one is found", async || found(&story, "later").await == address).await;
+    assert_eq!((found(&story, "shop").await, found(&story, "theirs").await), ("192.0.2.1".into(), "192.0.2.1".into()));
+    // it comes back, and what was told is not told again for ever
+    story.patch("ingress/shop", &format!(r#"{{"spec":{{"ingressClassName":"{CLASS}"}}}}"#)).await;
+    story.until("it is found again", async || found(&story, "shop").await == address).await;
+    story.until("the later one is told", async || is_told(&events(&story, "later").await)).await;
+    assert_eq!(events(&story, "shop").await, told);
+    assert_eq!(events(&story, "theirs").await, []);
+
     story.kubectl(&["delete", "ingress/shop"]).await;
     story.until_answered(to, HOST, "404 no_route").await;
-    story.kubectl(&["delete", "ingressclass/e2e-headgate"]).await;
+    story.kubectl(&["delete", &format!("ingressclass/{CLASS}")]).await;
+    story.until("nothing is ours any more", async || found(&story, "later").await.is_empty()).await;
 }
 
 /// A Service of both applications.

@@ -22,6 +22,7 @@ const EXPECTED: &[(&str, &[&str])] = &[
     ("backendtlspolicies.gateway.networking.k8s.io/status", &["patch"]),
     ("xbackends.gateway.networking.x-k8s.io/status", &["patch"]),
     ("xbackendtrafficpolicies.gateway.networking.x-k8s.io/status", &["patch"]),
+    ("ingresses.networking.k8s.io/status", &["patch"]),
     ("functions.core.openfunction.io/status", &["patch"]),
     ("gateways.networking.openfunction.io/status", &["patch"]),
     ("scalingpolicies.headgate.dev/status", &["patch"]),

@@ -133,12 +133,9 @@ async fn reach(core: &Core, story: &mut Story<'_>, client: Calling<'_>) -> Resul
         let opening = Instant::now();
         // a BackendTLSPolicy is for what is not encrypted for the endpoint already
         let config = story.lead.backend.config();
-        let way = Way {
-            protocol: BackendProtocol::Opaque,
-            tls: config.tls.as_deref().filter(|_| !client.is_sealed),
-            identity: story.lead.identity(),
-            announced: config.proxy_protocol.map(|version| Announced { version, ends: client.ends }),
-        };
+        let tls = config.tls.as_deref().filter(|_| !client.is_sealed);
+        let announced = config.proxy_protocol.map(|version| Announced { version, ends: client.ends });
+        let way = Way::of(BackendProtocol::Opaque, tls, story.lead.identity(), announced);
         match Box::pin(dial(core, &slot, way)).await {
             Ok(endpoint) => {
                 story.connected(&slot, opening);

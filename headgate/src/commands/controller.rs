@@ -257,6 +257,9 @@ impl Machine {
                 Output::Retry(target) => self.tell(Input::Retry(target), &mut states),
                 Output::Running(pods) => self.tell(Input::Running(pods), &mut states),
                 Output::Say(object, wanted) => self.writer.want(&object, wanted),
+                Output::Troubles(About { object, uid, api_version }, all) => {
+                    self.writer.stand(&Regarding { object, uid, api_version }, all);
+                }
                 Output::Manifests(manifests, gateways) => {
                     self.applier.want(manifests, gateways);
                     let accounts = self.cluster.accounts();

@@ -189,7 +189,7 @@ impl Serve for Plane {
     }
 
     async fn restore(&self, snapshot: Snapshot) {
-        self.gateway.lack(snapshot.listeners.values().any(|listener| listener.tls.is_some()));
+        self.gateway.lack(snapshot.certificates().next().is_some());
         self.targets().replace(&snapshot);
         self.gateway.publish(snapshot, Arc::default()).await;
     }

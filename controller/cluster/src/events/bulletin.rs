@@ -1,10 +1,14 @@
 //! Which events are to be written now: new ones in order, repeated ones as a series. Pure: time is an argument, and what does not fit is counted, never waited for.
 
+use super::standing::{Standing, Trouble};
 use headgate_status::Happening;
 use headgate_translate::kinds::ObjectRef;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 /// The most events that wait.
 pub const WAITING_MAX: usize = 1_000;
@@ -45,6 +49,8 @@ pub struct Notice {
     pub is_patch: bool,
     about: About,
     tries: u32,
+    /// What it tells, if that stands.
+    trouble: Option<Trouble>,
 }
 
 /// How writing an event ended.
@@ -83,6 +89,8 @@ pub struct Bulletin {
     instance: String,
     waiting: VecDeque<(About, u32)>,
     series: HashMap<About, Series>,
+    /// Told where nothing else waits.
+    standing: Standing,
     numbered: u64,
     dropped: u64,
 }
@@ -95,6 +103,7 @@ impl Bulletin {
             instance: shortened(instance),
             waiting: VecDeque::new(),
             series: HashMap::new(),
+            standing: Standing::default(),
             numbered: 0,
             dropped: 0,
         }
@@ -125,10 +134,15 @@ impl Bulletin {
         self.wait(about);
     }
 
+    /// This is wrong with an object, and nothing else, until something else is said.
+    pub fn stand(&mut self, regarding: &Regarding, happenings: Vec<Happening>, now: Timestamp) {
+        self.standing.set(regarding, happenings, now);
+    }
+
     /// What is to be written next.
     pub fn take(&mut self) -> Option<Notice> {
         loop {
-            let (about, tries) = self.waiting.pop_front()?;
+            let Some((about, tries)) = self.waiting.pop_front() else { return self.take_standing() };
             if let Some(series) = self.series.get_mut(&about) {
                 series.waits = false;
                 let (name, count, last) = (series.name.clone(), series.count, series.last);
@@ -137,8 +151,28 @@ impl Bulletin {
         }
     }
 
+    /// An event that has the same name whoever makes it: as long as it is there, it is not made again.
+    fn take_standing(&mut self) -> Option<Notice> {
+        let trouble = self.standing.take()?;
+        let Trouble { regarding, happening, since } = trouble.clone();
+        let about =
+            About { regarding, severity: happening.severity.as_str(), reason: happening.reason, note: happening.note };
+        let mut hasher = DefaultHasher::new();
+        about.hash(&mut hasher);
+        let name = format!("{}.{:016x}", begin(&about.regarding.object.name), hasher.finish());
+        Some(Notice { trouble: Some(trouble), ..self.notice(about, 0, name, 1, since) })
+    }
+
     /// How that ended.
     pub fn done(&mut self, notice: Notice, ending: Ending) {
+        if let Some(trouble) = notice.trouble {
+            match ending {
+                Ending::Written => {}
+                Ending::Hopeless => self.dropped += 1,
+                Ending::Failed => self.standing.again(trouble),
+            }
+            return;
+        }
         match ending {
             Ending::Written => {}
             Ending::Failed if notice.tries + 1 < TRIES_MAX && self.waiting.len() < WAITING_MAX => {
@@ -155,10 +189,13 @@ impl Bulletin {
         }
     }
 
-    /// Another process leads now: what waits is not told.
-    pub fn clear(&mut self) {
-        self.waiting.clear();
-        self.series.clear();
+    /// Whether this process leads. Where another does, what waits is not told.
+    pub fn lead(&mut self, leads: bool) {
+        self.standing.lead(leads);
+        if !leads {
+            self.waiting.clear();
+            self.series.clear();
+        }
     }
 
     /// How many were not written.
@@ -172,9 +209,7 @@ impl Bulletin {
 
     fn name(&mut self, object: &ObjectRef, now: Timestamp) -> String {
         self.numbered += 1;
-        let name = &object.name[..object.name.floor_char_boundary(NAME_BYTES_MAX)];
-        let name = name.trim_end_matches(|last: char| !last.is_ascii_alphanumeric());
-        format!("{name}.{:x}{:x}", now.as_microsecond(), self.numbered)
+        format!("{}.{:x}{:x}", begin(&object.name), now.as_microsecond(), self.numbered)
     }
 
     fn notice(&self, about: About, tries: u32, name: String, count: u32, last: Timestamp) -> Notice {
@@ -187,7 +222,7 @@ impl Bulletin {
         } else {
             self.event(&about, &namespace, &name, last)
         };
-        Notice { namespace, name, body, is_patch, about, tries }
+        Notice { namespace, name, body, is_patch, about, tries, trouble: None }
     }
 
     fn event(&self, about: &About, namespace: &str, name: &str, at: Timestamp) -> Value {
@@ -210,6 +245,12 @@ impl Bulletin {
             "type": about.severity,
         })
     }
+}
+
+/// The name of an object as that of an event can begin.
+fn begin(name: &str) -> &str {
+    let name = &name[..name.floor_char_boundary(NAME_BYTES_MAX)];
+    name.trim_end_matches(|last: char| !last.is_ascii_alphanumeric())
 }
 
 fn shortened(text: &str) -> String {

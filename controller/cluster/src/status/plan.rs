@@ -61,6 +61,8 @@ pub struct Answer {
     pub resource_version: String,
     /// `status`.
     pub status: Value,
+    /// Who has applied a part of it.
+    pub appliers: Vec<String>,
 }
 
 /// How a write ended.
@@ -269,6 +271,7 @@ impl Plan {
                 generation: seen.generation,
                 resource_version: &seen.resource_version,
                 status: &seen.status,
+                appliers: &seen.appliers,
             },
         };
         if entry.futile.as_ref() == Some(current.status) {
@@ -345,6 +348,7 @@ fn current<'a>(object: &'a ObjectRef, answer: &'a Answer) -> Current<'a> {
         generation: answer.generation,
         resource_version: &answer.resource_version,
         status: &answer.status,
+        appliers: &answer.appliers,
     }
 }
 

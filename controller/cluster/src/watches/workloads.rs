@@ -14,10 +14,10 @@ use futures_util::{
     stream::{self, AbortHandle, BoxStream, SelectAll},
 };
 use headgate_controller::{
-    cluster::{selected_labels, workload_of_pod},
+    cluster::workload_of_pod,
     sources::cluster::{ClusterObject, ObjectChange},
 };
-use headgate_translate::kinds::ObjectRef;
+use headgate_translate::{kinds::ObjectRef, selections};
 use kube::{Api, api::DynamicObject};
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -125,7 +125,7 @@ impl Reader<'_> {
             before.abort.abort();
             before.told
         });
-        let selections = wanted.iter().filter_map(selected_labels).collect();
+        let selections = wanted.iter().filter_map(selections::labels).collect();
         let followed = Followed { wanted, selections, abort, turn, is_listed: false, is_failing: false, told };
         self.namespaces.insert(namespace.to_owned(), followed);
     }
@@ -187,7 +187,7 @@ impl Reader<'_> {
 
 /// Whether it stands for Pods with some labels.
 fn is_selection(object: &ObjectRef) -> bool {
-    selected_labels(object).is_some()
+    selections::labels(object).is_some()
 }
 
 impl Followed {

@@ -50,6 +50,7 @@ fn upsert(value: &Value) -> ObjectChange {
         generation: metadata["generation"].as_i64().unwrap_or_default(),
         resource_version: text(&metadata["resourceVersion"]),
         status: value["status"].clone(),
+        appliers: Vec::new(),
         made: is_ours.then(|| Arc::new(value.clone())),
         problems,
     }))

@@ -34,6 +34,7 @@ fn read(value: Value, before: Option<&ClusterObject>) -> Option<ClusterObject> {
         generation: 1,
         resource_version: String::new(),
         status: value["status"].clone(),
+        appliers: Vec::new(),
         made: Some(Arc::new(value)),
         problems: Vec::new(),
     })

@@ -2,7 +2,7 @@
 
 use crate::{
     form::Form,
-    kinds::{ObjectMeta, ObjectRef},
+    kinds::{GATEWAY_GROUP, ObjectMeta, ObjectRef},
     schema::{Fields, Reader},
 };
 
@@ -39,12 +39,28 @@ pub struct GrantTo {
     pub name: Option<String>,
 }
 
+/// Whose reference it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holder<'h> {
+    pub group: &'h str,
+    pub kind: &'h str,
+    pub namespace: &'h str,
+}
+
+impl<'h> Holder<'h> {
+    /// An object of the group of the Gateway API itself.
+    pub fn new(kind: &'h str, namespace: &'h str) -> Self {
+        Self { group: GATEWAY_GROUP, kind, namespace }
+    }
+}
+
 impl ReferenceGrant {
-    /// Whether an object of one kind in a namespace may refer to another object, by this grant alone.
-    pub fn allows(&self, from: (&str, &str, &str), to: &ObjectRef) -> bool {
-        self.meta.namespace == to.namespace
-            && self.from.iter().any(|f| (f.group.as_str(), f.kind.as_str(), f.namespace.as_str()) == from)
-            && self.to.iter().any(|t| t.covers(to))
+    /// Whether an object may refer to another one, by this grant alone.
+    pub(crate) fn allows(&self, from: Holder<'_>, to: &ObjectRef) -> bool {
+        let is_it = |one: &GrantFrom| {
+            (one.group.as_str(), one.kind.as_str(), one.namespace.as_str()) == (from.group, from.kind, from.namespace)
+        };
+        self.meta.namespace == to.namespace && self.from.iter().any(is_it) && self.to.iter().any(|t| t.covers(to))
     }
 
     pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {

@@ -32,6 +32,7 @@ pub use gateway::{
     Address, AllowedListeners, AllowedRoutes, DefaultScope, From, FrontendTls, FrontendTlsPort, FrontendValidation,
     Gateway, GatewayClass, Infrastructure, Listener, ListenerTls, Protocol, RouteGroupKind, TlsMode, ValidationMode,
 };
+pub(crate) use grant::Holder;
 pub use grant::{GrantFrom, GrantTo, ReferenceGrant};
 pub use ingress::{
     CLASS_ANNOTATION, INGRESS_GROUP, Ingress, IngressBackend, IngressClass, IngressPath, IngressPort, IngressRule,

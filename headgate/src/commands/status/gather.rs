@@ -55,7 +55,7 @@ impl Status {
 
 /// Kinds of which something is told.
 fn is_told_of(kind: &Kind) -> bool {
-    kind.is_told || matches!(kind.kind, "Deployment" | "Pod")
+    (kind.is_told && !kind.is_asked_for) || matches!(kind.kind, "Deployment" | "Pod")
 }
 
 /// Looks at the cluster.

@@ -28,6 +28,7 @@ fn there(kind: &str, version: &str, value: &Value) -> ObjectChange {
         generation: 1,
         resource_version: version.into(),
         status: Value::Null,
+        appliers: Vec::new(),
         made: Some(Arc::new(value)),
         problems: Vec::new(),
     }))

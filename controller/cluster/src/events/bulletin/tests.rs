@@ -106,6 +106,31 @@ fn too_many_are_dropped_and_counted() {
         bulletin.tell(regarding("ns", &format!("r{number}")), warning("no"), minutes(1));
     }
     assert_eq!(bulletin.dropped(), 5);
-    bulletin.clear();
+    bulletin.lead(false);
     assert!(bulletin.take().is_none(), "another process tells now");
+}
+
+#[test]
+fn what_stands_is_one_event_whoever_tells_it_and_waits_for_all_that_happens() {
+    let name = |uid: &str, note: &str| {
+        let mut bulletin = bulletin();
+        bulletin.lead(true);
+        let regarding = Regarding { uid: uid.into(), ..regarding("ns", "hello") };
+        bulletin.stand(&regarding, vec![warning(note)], minutes(1));
+        bulletin.tell(regarding, warning("something else"), minutes(2));
+        let first = bulletin.take().unwrap();
+        assert_eq!(first.body["note"], "something else");
+        let standing = bulletin.take().unwrap();
+        assert_eq!((standing.body["note"].as_str(), standing.is_patch), (Some(note), false));
+        let name = standing.name.clone();
+        bulletin.done(standing, Ending::Failed);
+        let again = bulletin.take().unwrap();
+        assert_eq!(again.name, name);
+        bulletin.done(again, Ending::Written);
+        assert_eq!((bulletin.take(), bulletin.dropped()), (None, 0));
+        name
+    };
+    assert_eq!(name("u1", "no Service"), name("u1", "no Service"));
+    assert_ne!(name("u1", "no Service"), name("u1", "no port"));
+    assert_ne!(name("u1", "no Service"), name("u2", "no Service"));
 }

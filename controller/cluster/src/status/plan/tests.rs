@@ -35,6 +35,7 @@ fn object(name: &ObjectRef, uid: &str, version: u32, status: Value) -> ObjectCha
         generation: 1,
         resource_version: version.to_string(),
         status,
+        appliers: Vec::new(),
         made: None,
         problems: Vec::new(),
     }))
@@ -55,7 +56,13 @@ fn fields() -> Wanted {
 /// What the API server answers a merge patch of a status in which nobody else says anything.
 fn answer(write: &Write, version: u32) -> Answer {
     let status = write.body["status"].clone();
-    Answer { uid: write.uid.clone(), generation: 1, resource_version: version.to_string(), status }
+    Answer {
+        uid: write.uid.clone(),
+        generation: 1,
+        resource_version: version.to_string(),
+        status,
+        appliers: Vec::new(),
+    }
 }
 
 impl Scene {
