@@ -8,6 +8,7 @@ mod bad_objects;
 mod callers;
 mod changes;
 mod cold;
+mod definitions;
 mod edits;
 mod gateways;
 mod growth;
