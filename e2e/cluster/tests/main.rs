@@ -21,6 +21,7 @@ mod outages;
 mod parts;
 mod pods;
 mod same;
+mod severed;
 mod shop;
 mod story;
 mod troubles;

@@ -10,6 +10,8 @@ use given::{certificate, endpoints, gateway, snapshot};
 use headgate_config::{Activation, Demand, Version};
 use headgate_stream::Report;
 use relay::Relay;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_serves_what_is_published_and_says_so() {
@@ -133,6 +135,31 @@ async fn a_controller_that_falls_silent_is_left_and_its_gateway_serves_on() {
     assert!(pod.plane.history().iter().all(|rules| *rules == 2));
 }
 
+/// It was cut off from what it tells of before the other one learned something new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_that_may_know_less_is_followed_only_by_who_knows_nothing() {
+    let one = Controller::start("one", true).await;
+    let two = Controller::sharing_authority("two", false, &one).await;
+    let a_while_ago = Instant::now().checked_sub(Duration::from_secs(60)).expect("this machine runs for longer");
+    let (reached, current) = watch::channel(a_while_ago);
+    two.publisher.current_as_of(current);
+    two.publisher.publish(&gateway(), snapshot(1), certificate());
+    one.publisher.publish(&gateway(), snapshot(2), certificate());
+    let pod = Pod::start(&format!("{},{}", one.at(), two.at()), &one);
+    until(|| pod.plane.snapshot() == Some(snapshot(2))).await;
+    one.stop();
+    let asked = two.asked();
+    until(|| two.asked() > asked + 2).await;
+    assert_eq!(pod.plane.snapshot(), Some(snapshot(2)), "{:?}", pod.plane.history());
+    let new = Pod::start_with_token(&two.at(), &two, "a/web/pod");
+    until(|| new.plane.snapshot() == Some(snapshot(1))).await;
+    drop(new);
+
+    reached.send_replace(Instant::now() + Duration::from_secs(3_600));
+    until(|| pod.plane.snapshot() == Some(snapshot(1))).await;
+    assert_eq!(pod.plane.history(), [2, 1]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counts_come_whole_each_second_and_what_stirs_at_once() {
     let controller = Controller::start("one", true).await;
@@ -189,5 +216,5 @@ async fn a_pod_that_comes_again_takes_the_place_of_its_own_stream() {
     until(|| again.plane.snapshot() == Some(snapshot(1))).await;
     controller.publisher.publish(&gateway(), snapshot(2), certificate());
     until(|| again.plane.snapshot() == Some(snapshot(2))).await;
-    assert!(quick().silence < std::time::Duration::from_secs(5));
+    assert!(quick().silence < Duration::from_secs(5));
 }
