@@ -7,6 +7,7 @@ mod away;
 mod bad_objects;
 mod callers;
 mod changes;
+mod clocks;
 mod cold;
 mod definitions;
 mod edits;
