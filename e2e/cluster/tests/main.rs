@@ -21,6 +21,7 @@ mod operator;
 mod outages;
 mod parts;
 mod pods;
+mod rotation;
 mod same;
 mod severed;
 mod shop;

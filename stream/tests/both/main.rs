@@ -8,9 +8,9 @@ mod relay;
 use ends::{Controller, Pod, quick, until};
 use given::{certificate, endpoints, gateway, snapshot};
 use headgate_config::{Activation, Demand, Version};
-use headgate_stream::Report;
+use headgate_stream::{Report, authority::Material};
 use relay::Relay;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -97,6 +97,47 @@ async fn a_controller_that_another_authority_vouches_for_is_not_followed() {
     // the file is read for each connection
     pod.write_authority(&controller);
     until(|| pod.plane.snapshot() == Some(snapshot(1))).await;
+}
+
+/// As an authority grows old: its certificate is renewed, a second authority is trusted, and then that one signs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_and_authorities_are_renewed_while_a_gateway_follows() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let names = ["localhost".to_owned()];
+    let renewed = |held: Option<&Material>, days_ago: u32| {
+        Material::renewed(held, &names, SystemTime::now() - DAY * days_ago).unwrap().expect("it is due")
+    };
+    let first = renewed(None, 482);
+    let old = renewed(Some(&first), 62);
+    let resigned = renewed(Some(&old), 2);
+    let next = renewed(Some(&resigned), 0);
+    assert!(resigned.trusted().starts_with(&old.trusted()) && resigned.trusted().ends_with(&next.trusted()));
+    let controller = Controller::with_authority("one", &old).await;
+    let relay = Relay::start(controller.port).await;
+    let pod = Pod::start(&relay.at(), &controller);
+    let mut rules = 0;
+    let mut serves = async || {
+        rules += 1;
+        controller.publisher.publish(&gateway(), snapshot(rules), certificate());
+        until(|| pod.plane.snapshot() == Some(snapshot(rules))).await;
+    };
+    serves().await;
+    // what a Pod has in its file, and what the controller shows; each time the stream that is there goes on, and so does the next
+    for (trusted, shown) in [(&old, &resigned), (&resigned, &resigned), (&resigned, &next), (&next, &next)] {
+        let handshakes = controller.handshakes();
+        pod.write_trusted(trusted);
+        controller.show(shown);
+        serves().await;
+        assert_eq!(controller.handshakes(), handshakes, "the stream goes on");
+        relay.cut();
+        until(|| controller.handshakes() > handshakes).await;
+        serves().await;
+    }
+    // who never read the second one is told nothing
+    let late = Pod::start(&controller.at(), &controller);
+    let handshakes = controller.handshakes();
+    until(|| controller.handshakes() > handshakes + 2).await;
+    assert_eq!(late.plane.snapshot(), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
