@@ -1,5 +1,6 @@
 //! The leader among replicas of the controller, by a Lease. Whoever leads gives up by its own clock before another can take over.
 
+use crate::status::with_causes;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -121,7 +122,7 @@ async fn run(
                 look
             }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the Lease was not looked at");
+                tracing::warn!(error = with_causes(&error), "the Lease was not looked at");
                 Look::Unknown
             }
             Err(_) => {
