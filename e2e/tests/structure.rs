@@ -246,6 +246,29 @@ fn links_between_documents_lead_somewhere() {
     }
 }
 
+/// A word of a table of `docs/resilience.md` is a story, a test or a file of tests, or the beginning of its name.
+#[test]
+fn what_shows_resilience_is_there() {
+    let text = fs::read_to_string(root().join("docs/resilience.md")).unwrap();
+    let sources = sources();
+    let mut count = 0;
+    for row in text.lines().filter(|line| line.starts_with("| ")) {
+        let shown = row.trim_end_matches('|').rsplit(" | ").next().unwrap();
+        for named in shown.split('`').skip(1).step_by(2) {
+            let words: Vec<_> = named.rsplit(' ').next().unwrap().split("::").collect();
+            let in_story = shown.contains("stor").then(|| format!("e2e/cluster/tests/{}.rs", words[0]));
+            let last = words[words.len() - 1];
+            let is_it = |(path, text): &(String, String)| {
+                let has_it = text.contains(&format!("fn {last}")) || path.ends_with(&format!("/{last}.rs"));
+                has_it && (in_story.as_ref().is_none_or(|story| story == path) || named.starts_with("headgate"))
+            };
+            assert!(sources.iter().any(is_it), "docs/resilience.md names {named}, which is not there");
+            count += 1;
+        }
+    }
+    assert!(count > 25, "{count} names");
+}
+
 #[test]
 fn architecture_names_each_folder_of_ours() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();

@@ -76,7 +76,7 @@ impl Plan {
         let Taken { rule, prefix, shows } = found.map_err(|fault| Unplanned { version, rule: None, fault })?;
         let deadline = request_deadline(core, &rule, down.arrived);
         let chosen = match rule.invalid() {
-            Some(why) => Err(Fault::new(Failure::RuleInvalid, why.to_owned())),
+            Some(why) => Err(Fault::new(invalidity(&rule), why.to_owned())),
             // who may not pass wakes nothing: the arm is chosen again once that is known
             None if asks(rule.filters()) => Ok(rule.choose(core.roll())),
             None => choose_arm(core, &rule),
@@ -331,6 +331,14 @@ pub fn choose_arm(core: &Core, rule: &CompiledRule<Arc<Backend>>) -> Result<Opti
         return Err(Failure::ArmCold.into());
     }
     Ok(rule.choose_among(core.roll(), |other| !is_cold(other)).or(Some(arm)))
+}
+
+/// What an invalid rule is answered with: a filter that is not known has a name and a remedy of its own.
+fn invalidity(rule: &CompiledRule<Arc<Backend>>) -> Failure {
+    match rule.filters().iter().any(|filter| matches!(filter, Filter::Unsupported(_))) {
+        true => Failure::FilterUnsupported,
+        false => Failure::RuleInvalid,
+    }
 }
 
 fn no_host(host: &str) -> String {

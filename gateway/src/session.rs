@@ -1,7 +1,7 @@
 //! Tokens of sessions: at which endpoint of which backend a client is kept. Pure; never an address in clear, and never a choice beyond the endpoints that a backend has in service.
 //!
-//! A token is a list of pins, one for each backend that served the client, the newest first. A pin says of which backend it is, until
-//! when it counts, and a name of the endpoint: a SipHash-2-4 of its address and that time, under a key made of the name and the uid of
+//! A token is a list of pins, one for each backend that served the client, the newest first. A pin says of which backend it is, when
+//! it was made, and a name of the endpoint: a SipHash-2-4 of its address and that time, under a key made of the name and the uid of
 //! the Service. So all gateways of a Service understand it, after a restart too; who does not know the uid can neither read an address out
 //! of it nor make one up; and the most that a made-up one could do is choose among endpoints that may be chosen anyway.
 
@@ -21,8 +21,8 @@ use std::{
 const PINS_MAX: usize = 8;
 /// Bytes of a pin, and characters of one that is written.
 const PIN: (usize, usize) = (14, 19);
-/// Clocks of gateways may differ by so much, in seconds.
-const SKEW_S: u32 = 60;
+/// Clocks of gateways may differ by so much, in seconds: one is five minutes ahead, another as much behind.
+const SKEW_S: u32 = 600;
 /// Sets these hashes apart from others of the same names.
 const DOMAIN: (u64, u64) = (u64::from_be_bytes(*b"headgate"), u64::from_be_bytes(*b"sessions"));
 
@@ -49,8 +49,8 @@ impl Key {
         Self { words, arm }
     }
 
-    /// The name of an endpoint in a pin that counts until `ends`.
-    fn name(&self, endpoint: SocketAddr, ends: u32) -> u64 {
+    /// The name of an endpoint in a pin that was made then.
+    fn name(&self, endpoint: SocketAddr, began: u32) -> u64 {
         let mut text = [0; 22];
         let address = match endpoint.ip() {
             IpAddr::V4(address) => address.to_ipv6_mapped(),
@@ -58,7 +58,7 @@ impl Key {
         };
         text[..16].copy_from_slice(&address.octets());
         text[16..18].copy_from_slice(&endpoint.port().to_be_bytes());
-        text[18..].copy_from_slice(&ends.to_be_bytes());
+        text[18..].copy_from_slice(&began.to_be_bytes());
         keyed(self.words, &text)
     }
 }
@@ -73,8 +73,8 @@ fn keyed((first, second): (u64, u64), text: &[u8]) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Pin {
     arm: u16,
-    /// Seconds since 1970; 0 is never.
-    ends: u32,
+    /// Seconds since 1970.
+    began: u32,
     endpoint: u64,
 }
 
@@ -88,17 +88,12 @@ pub struct Term {
 }
 
 impl Term {
-    /// When a pin of now ends.
-    fn end(self) -> u32 {
-        self.lifetime.map_or(0, |lifetime| self.now.saturating_add(lifetime))
-    }
-
-    /// Whether a pin counts: one that was made for longer than is allowed now does not.
+    /// Whether a pin counts, by what the rule says now. One that was made later than clocks may differ does not.
     fn holds(self, pin: Pin) -> bool {
-        match self.lifetime {
-            None => pin.ends == 0 || self.now < pin.ends,
-            Some(lifetime) => self.now < pin.ends && pin.ends - self.now <= lifetime.saturating_add(SKEW_S),
-        }
+        self.lifetime.is_none_or(|lifetime| match self.now.checked_sub(pin.began) {
+            Some(age) => age < lifetime,
+            None => pin.began - self.now <= SKEW_S,
+        })
     }
 }
 
@@ -120,7 +115,7 @@ impl Pins {
     /// Of a backend: which of these addresses the client is kept at.
     pub fn find(&self, key: &Key, term: Term, mut addresses: impl Iterator<Item = SocketAddr>) -> Option<usize> {
         let pin = self.of(key).filter(|pin| term.holds(*pin))?;
-        addresses.position(|address| key.name(address, pin.ends) == pin.endpoint)
+        addresses.position(|address| key.name(address, pin.began) == pin.endpoint)
     }
 
     /// The token that keeps the client at this endpoint of a backend, if that is not what it says already.
@@ -128,8 +123,7 @@ impl Pins {
         if self.find(key, term, std::iter::once(endpoint)).is_some() {
             return None;
         }
-        let ends = term.end();
-        let pin = Pin { arm: key.arm, ends, endpoint: key.name(endpoint, ends) };
+        let pin = Pin { arm: key.arm, began: term.now, endpoint: key.name(endpoint, term.now) };
         let others = self.0.iter().filter(|known| known.arm != key.arm && term.holds(**known));
         Some(write(std::iter::once(&pin).chain(others)))
     }
@@ -159,7 +153,7 @@ impl Pin {
     fn bytes(self) -> [u8; PIN.0] {
         let mut bytes = [0; PIN.0];
         bytes[..2].copy_from_slice(&self.arm.to_be_bytes());
-        bytes[2..6].copy_from_slice(&self.ends.to_be_bytes());
+        bytes[2..6].copy_from_slice(&self.began.to_be_bytes());
         bytes[6..].copy_from_slice(&self.endpoint.to_be_bytes());
         bytes
     }
@@ -168,10 +162,10 @@ impl Pin {
         let mut bytes = [0; 16];
         let is_whole = text.len() == PIN.1 && URL_SAFE_NO_PAD.decode_slice(text, &mut bytes).ok()? == PIN.0;
         let (arm, rest) = bytes.split_first_chunk()?;
-        let (ends, rest) = rest.split_first_chunk()?;
+        let (began, rest) = rest.split_first_chunk()?;
         let pin = Self {
             arm: u16::from_be_bytes(*arm),
-            ends: u32::from_be_bytes(*ends),
+            began: u32::from_be_bytes(*began),
             endpoint: u64::from_be_bytes(*rest.first_chunk()?),
         };
         is_whole.then_some(pin)
@@ -216,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_token_is_of_one_service_only_and_says_no_address() {
-        let token = pins(&[]).moved(&key("cart", "u1"), EVER, endpoint(3)).unwrap();
+        // a time without the bytes of the address
+        let token = pins(&[]).moved(&key("cart", "u1"), Term { now: u32::MAX, ..EVER }, endpoint(3)).unwrap();
         for other in [key("cart", "u2"), key("card", "u1"), key("cart", "")] {
             assert_eq!(pins(&[&token]).find(&other, EVER, addresses()), None);
         }
@@ -238,21 +233,35 @@ mod tests {
     }
 
     #[test]
-    fn a_token_counts_as_long_as_the_rule_says_and_its_end_cannot_be_moved() {
+    fn a_token_counts_as_long_as_the_rule_says_and_its_beginning_cannot_be_moved() {
         let key = key("cart", "u1");
         let at = |now, lifetime| Term { lifetime, now };
         let token = pins(&[]).moved(&key, at(1_000, Some(300)), endpoint(2)).unwrap();
         let found = |token: &str, term| pins(&[token]).find(&key, term, addresses());
         assert_eq!(found(&token, at(1_299, Some(300))), Some(1));
         assert_eq!(found(&token, at(1_300, Some(300))), None, "over");
-        assert_eq!(found(&token, at(1_300, None)), None, "it was made for so long");
-        assert_eq!(found(&token, at(1_000, Some(30))), None, "the rule is stricter now");
-        assert_eq!(found(&token, at(990, Some(300))), Some(1), "a clock that is a little late");
+        assert_eq!(found(&token, at(1_300, None)), Some(1), "the rule is without end now");
+        assert_eq!(found(&token, at(1_030, Some(30))), None, "the rule is stricter now");
         let endless = pins(&[]).moved(&key, EVER, endpoint(2)).unwrap();
-        assert_eq!(found(&endless, at(1_000, Some(300))), None, "the rule has an end now");
+        assert_eq!(found(&endless, at(1_300, Some(300))), None, "the rule has an end now");
         let mut bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
         bytes[5] ^= 1;
         assert_eq!(found(&URL_SAFE_NO_PAD.encode(bytes), at(1_000, Some(300))), None, "made up");
+    }
+
+    #[test]
+    fn a_token_of_a_gateway_whose_clock_is_ahead_or_behind_keeps_its_client() {
+        let key = key("cart", "u1");
+        let at = |now| Term { lifetime: Some(3_600), now };
+        let found = |token: &str, term| pins(&[token]).find(&key, term, addresses());
+        let (behind, ahead) = (10_000 - 300, 10_000 + 300);
+        for (made, read) in [(behind, ahead), (ahead, behind)] {
+            let token = pins(&[]).moved(&key, at(made), endpoint(2)).unwrap();
+            assert_eq!(found(&token, at(read)), Some(1), "made at {made}, read at {read}");
+            assert_eq!(pins(&[&token]).moved(&key, at(read), endpoint(2)), None, "nothing new to say");
+        }
+        let token = pins(&[]).moved(&key, at(20_000), endpoint(2)).unwrap();
+        assert_eq!(found(&token, at(10_000)), None, "no clock is that wrong, and it would never end");
     }
 
     #[test]

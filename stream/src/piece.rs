@@ -1,12 +1,13 @@
-//! Rules, backends and listeners as pieces of a version: written as JSON, read with tolerance. A rule that cannot be read becomes one that answers 500, never nothing.
+//! Rules, backends and listeners as pieces of a version: written as JSON, read with tolerance. A rule that cannot be read becomes one that answers 500, and so does one whose filter is not known; never nothing.
 
 use crate::{digest::Digest, wire};
 use bytes::Bytes;
 use headgate_config::{
-    Action, Attachment, Backend, Host, Listener, ListenerName, Match, PathMatch, Rule, RuleName, Seniority, Timeouts,
+    Action, Attachment, Backend, Filter, Host, Listener, ListenerName, Match, PathMatch, Rule, RuleName, Seniority,
+    Timeouts,
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// One piece of a version.
@@ -83,14 +84,24 @@ fn plain<T: DeserializeOwned>(what: &str, json: &Bytes, piece: impl Fn(T) -> Pie
 }
 
 fn read_rule(json: &Bytes) -> Read {
-    let value = match serde_json::from_slice::<Value>(json) {
+    let mut value = match serde_json::from_slice::<Value>(json) {
         Ok(value) => value,
         Err(error) => return unreadable(format!("a rule that is no JSON: {error}")),
     };
+    let unknown = mark_unknown_filters(&mut value);
     let why = match Rule::deserialize(&value) {
         // a condition that is ignored would take requests that are not meant for this rule
         Ok(rule) => match lost_condition(&value, &rule) {
-            None => return Read { piece: Some(Piece::Rule(Arc::new(rule))), problem: None },
+            None => {
+                let name = &rule.name;
+                let said = |filter| {
+                    format!(
+                        "rule {name}: the filter {filter} is not known to this version of the gateway, and answers 500"
+                    )
+                };
+                let problem = unknown.map(said);
+                return Read { piece: Some(Piece::Rule(Arc::new(rule))), problem };
+            }
             Some(condition) => format!("unknown condition {condition}"),
         },
         Err(error) => error.to_string(),
@@ -112,6 +123,36 @@ fn read_rule(json: &Bytes) -> Read {
         name,
     };
     Read { piece: Some(Piece::Rule(Arc::new(rule))), problem: Some(problem) }
+}
+
+/// Puts a filter in the place of each that is not known as it stands, by which the rule or the arm answers 500; names the last. One that is
+/// passed over, or a part of one, could be the one that lets nobody in.
+fn mark_unknown_filters(rule: &mut Value) -> Option<String> {
+    fn each(value: Option<&mut Value>) -> impl Iterator<Item = &mut Value> {
+        value.and_then(Value::as_array_mut).into_iter().flatten()
+    }
+    let Value::Object(rule) = rule else { return None };
+    let mut unknown = None;
+    let mut mark = |filter: &mut Value| {
+        if let Some(what) = unknown_filter(filter) {
+            *filter = json!(Filter::Unsupported(what.clone()));
+            unknown = Some(what);
+        }
+    };
+    each(rule.get_mut("filters")).for_each(&mut mark);
+    let split = rule.get_mut("action").and_then(|action| action.get_mut("forward"));
+    for arm in each(split.and_then(|split| split.get_mut("arms"))) {
+        each(arm.get_mut("filters")).for_each(&mut mark);
+    }
+    unknown
+}
+
+fn unknown_filter(raw: &Value) -> Option<String> {
+    let name = || raw.as_object().and_then(|fields| fields.keys().next().cloned()).unwrap_or_else(|| raw.to_string());
+    match Filter::deserialize(raw) {
+        Ok(filter) => lost(raw, &json!(filter)).map(|field| format!("{} with {field}", name())),
+        Err(_) => Some(name()),
+    }
 }
 
 fn part<T: DeserializeOwned>(value: &Value, field: &str) -> Option<T> {
@@ -183,3 +224,6 @@ fn says_nothing(value: &Value) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -81,6 +81,11 @@ impl Publication {
         self.snapshot.backends.len()
     }
 
+    /// Whether it has no certificates.
+    pub fn has_no_keys(&self) -> bool {
+        self.keys.is_empty()
+    }
+
     /// What makes this of what is held.
     pub fn lacking(&self, held: &Held) -> Difference {
         match held {

@@ -10,12 +10,16 @@ use headgate_config::{Endpoints, GatewayName, Snapshot, Version};
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    time::{Duration, Instant},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Reports that wait for the controller; a session whose report finds no room keeps the newest of each kind itself.
 const REPORTS: usize = 1_024;
+
+/// What was current a while ago still is for this long: a look that gets no answer takes 4 s, and the next begins 2 s later.
+const CURRENT_FOR: Duration = Duration::from_secs(8);
 
 /// Publishes; clones are the same one.
 #[derive(Clone)]
@@ -27,6 +31,7 @@ struct Shared {
     program: String,
     pace: Pace,
     leading: watch::Sender<bool>,
+    reached: OnceLock<watch::Receiver<Instant>>,
     reports: mpsc::Sender<FromGateway>,
     desks: Mutex<HashMap<GatewayName, Arc<Desk>>>,
 }
@@ -42,6 +47,7 @@ impl Publisher {
             program: program.to_owned(),
             pace,
             leading: watch::Sender::new(false),
+            reached: OnceLock::new(),
             reports,
             desks: Mutex::default(),
         };
@@ -95,6 +101,17 @@ impl Publisher {
     /// Says whether this controller leads: gateways follow the one that does, so that acknowledgements of all of them come to it.
     pub fn lead(&self, leading: bool) {
         self.0.leading.send_replace(leading);
+    }
+
+    /// From now on `reached` says when that was known to be current from which versions are made. Where it has not been for a while, a
+    /// gateway that holds routes is not told others: what it has may be newer, from a controller that was there until a moment ago.
+    pub fn current_as_of(&self, reached: watch::Receiver<Instant>) {
+        // a second one says nothing else than the first
+        let _ = self.0.reached.set(reached);
+    }
+
+    pub(crate) fn is_current(&self, now: Instant) -> bool {
+        self.0.reached.get().is_none_or(|reached| now < *reached.borrow() + CURRENT_FOR)
     }
 
     pub(crate) fn desk(&self, gateway: &GatewayName) -> Arc<Desk> {

@@ -111,7 +111,7 @@ impl Conversation {
                 message = up.message() => match message {
                     Ok(Some(Up { say: Some(say) })) => {
                         self.heard = Instant::now();
-                        if let Err(why) = self.hear(say) {
+                        if let Err(why) = self.hear(say, publisher) {
                             return why;
                         }
                     }
@@ -157,10 +157,10 @@ impl Conversation {
         None
     }
 
-    fn hear(&mut self, say: UpSay) -> Result<(), Status> {
+    fn hear(&mut self, say: UpSay, publisher: &Publisher) -> Result<(), Status> {
         match say {
             UpSay::Hello(_) => return Err(Status::invalid_argument("a second first word")),
-            UpSay::Holding(holding) => self.holding(&holding)?,
+            UpSay::Holding(holding) => self.holding(&holding, publisher)?,
             UpSay::Unfollow(_) => {
                 self.dispatch.unfollow();
                 self.outbox.put(Report::Following(false));
@@ -184,7 +184,7 @@ impl Conversation {
         Ok(())
     }
 
-    fn holding(&mut self, said: &wire::Holding) -> Result<(), Status> {
+    fn holding(&mut self, said: &wire::Holding, publisher: &Publisher) -> Result<(), Status> {
         let Holding { pieces, keys, endpoints } = &mut self.holding;
         pieces.extend(Digest::split(&said.pieces));
         keys.extend(Digest::split(&said.certificates));
@@ -194,7 +194,15 @@ impl Conversation {
         }
         if said.last {
             let Holding { pieces, keys, endpoints } = std::mem::take(&mut self.holding);
-            let newest = self.session.desk.state().ledger.newest();
+            let state = self.session.desk.state();
+            let newest = state.ledger.newest();
+            // one that waits for its keys serves better with those of a while ago than with none
+            let has_keys = !keys.is_empty() || state.publication.as_ref().is_none_or(|version| version.has_no_keys());
+            drop(state);
+            if !pieces.is_empty() && has_keys && !publisher.is_current(Instant::now()) {
+                let why = "this controller may know less than the gateway: it has not reached its source for a while";
+                return Err(Status::unavailable(why));
+            }
             self.dispatch.follow(pieces, keys, endpoints, newest);
             self.outbox.put(Report::Following(true));
         }

@@ -1,5 +1,6 @@
 //! The authority of the stream, kept in one Secret that all controllers share. Never prints a key, and never writes one anywhere else.
 
+use crate::status::with_causes;
 use headgate_config::Redacted;
 use headgate_stream::authority::Material;
 use headgate_translate::manifest::MANAGED_BY;
@@ -24,7 +25,7 @@ const TRIES: usize = 5;
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// The API server refused, or was not there.
-    #[error("Secret {SECRET}: {0}")]
+    #[error("Secret {SECRET}: {}", with_causes(.0))]
     Api(#[from] kube::Error),
     /// No certificate can be made.
     #[error("a certificate for the stream: {0}")]

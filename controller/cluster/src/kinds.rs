@@ -61,11 +61,6 @@ impl Kind {
         !matches!(self.kind, "GatewayClass" | "IngressClass" | "Namespace" | "CustomResourceDefinition")
     }
 
-    /// How it is addressed in the best of its versions.
-    fn best_resource(&self) -> Option<ApiResource> {
-        self.versions.first().map(|version| self.resource(version))
-    }
-
     /// How it is addressed.
     pub fn resource(&self, version: &str) -> ApiResource {
         ApiResource {
@@ -111,8 +106,8 @@ pub const KINDS: &[Kind] = &[
     custom(GATEWAY_GROUP, "HTTPRoute", "httproutes", &["v1", "v1beta1"]),
     custom(GATEWAY_GROUP, "GRPCRoute", "grpcroutes", &["v1", "v1alpha2"]),
     custom(GATEWAY_GROUP, "TLSRoute", "tlsroutes", &["v1"]),
-    custom(GATEWAY_GROUP, "TCPRoute", "tcproutes", &["v1"]),
-    custom(GATEWAY_GROUP, "UDPRoute", "udproutes", &["v1"]),
+    custom(GATEWAY_GROUP, "TCPRoute", "tcproutes", &["v1", "v1alpha2"]),
+    custom(GATEWAY_GROUP, "UDPRoute", "udproutes", &["v1", "v1alpha2"]),
     untold(custom(GATEWAY_GROUP, "ReferenceGrant", "referencegrants", &["v1", "v1beta1"])),
     custom(GATEWAY_GROUP, "BackendTLSPolicy", "backendtlspolicies", &["v1", "v1alpha3"]),
     custom("core.openfunction.io", "Function", "functions", &["v1beta2", "v1beta1"]),
@@ -139,14 +134,20 @@ pub const KINDS: &[Kind] = &[
     builtin("policy", "PodDisruptionBudget", "poddisruptionbudgets", Reading::Ours),
 ];
 
-/// How the kind of an object is addressed, if it is one that is watched.
+/// How the kind of an object is addressed in the best of its versions, if it is one that is watched.
 pub fn resource(object: &ObjectRef) -> Option<ApiResource> {
-    of(object)?.best_resource()
+    let kind = of(object)?;
+    kind.versions.first().map(|version| kind.resource(version))
 }
 
-/// The same, if it is one whose status is written here.
-pub fn status_resource(object: &ObjectRef) -> Option<ApiResource> {
-    of(object).filter(|kind| kind.is_told)?.best_resource()
+/// Whether the status of an object is written here.
+pub fn is_told(object: &ObjectRef) -> bool {
+    of(object).is_some_and(|kind| kind.is_told)
+}
+
+/// How an object whose status is written here is addressed, in the version in which it was read.
+pub fn status_resource(object: &ObjectRef, version: &str) -> Option<ApiResource> {
+    of(object).filter(|kind| kind.is_told).map(|kind| kind.resource(version))
 }
 
 fn of(object: &ObjectRef) -> Option<&'static Kind> {
@@ -159,20 +160,26 @@ mod tests {
 
     #[test]
     fn a_kind_is_addressed_by_its_group() {
-        let of = |group: &str| status_resource(&ObjectRef::new(group, "Gateway", "ns", "web")).map(|it| it.api_version);
-        assert_eq!(of(GATEWAY_GROUP).as_deref(), Some("gateway.networking.k8s.io/v1"));
-        assert_eq!(of("networking.openfunction.io").as_deref(), Some("networking.openfunction.io/v1alpha1"));
-        assert_eq!(of("networking.istio.io"), None);
+        let of = |group: &str, version| {
+            status_resource(&ObjectRef::new(group, "Gateway", "ns", "web"), version).map(|it| it.api_version)
+        };
+        assert_eq!(of(GATEWAY_GROUP, "v1").as_deref(), Some("gateway.networking.k8s.io/v1"));
+        assert_eq!(of(GATEWAY_GROUP, "v1beta1").as_deref(), Some("gateway.networking.k8s.io/v1beta1"));
+        assert_eq!(
+            of("networking.openfunction.io", "v1alpha1").as_deref(),
+            Some("networking.openfunction.io/v1alpha1")
+        );
+        assert_eq!(of("networking.istio.io", "v1"), None);
     }
 
     #[test]
     fn what_has_no_status_of_ours_is_addressed_and_not_told() {
         let service = ObjectRef::new("", "Service", "ns", "web");
         assert_eq!(
-            (resource(&service).map(|it| it.plural).as_deref(), status_resource(&service)),
+            (resource(&service).map(|it| it.plural).as_deref(), status_resource(&service, "v1")),
             (Some("services"), None)
         );
-        assert_eq!(status_resource(&ObjectRef::new(GATEWAY_GROUP, "ReferenceGrant", "ns", "a")), None);
+        assert!(!is_told(&service) && !is_told(&ObjectRef::new(GATEWAY_GROUP, "ReferenceGrant", "ns", "a")));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The leader among replicas of the controller, by a Lease. Whoever leads gives up by its own clock before another can take over.
 
+use crate::status::with_causes;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::MicroTime,
@@ -49,6 +50,7 @@ impl Leading {
 /// Takes part in the election until it is dropped.
 pub struct Leader {
     leading: Leading,
+    reached: watch::Receiver<Instant>,
     task: JoinHandle<()>,
     leases: Api<Lease>,
     identity: String,
@@ -58,9 +60,15 @@ impl Leader {
     /// Takes part under this name, which no other replica may have.
     pub fn start(client: Client, namespace: &str, identity: &str) -> Self {
         let (told, leading) = watch::channel(None);
+        let (answered, reached) = watch::channel(Instant::now());
         let leases: Api<Lease> = Api::namespaced(client, namespace);
-        let task = tokio::spawn(run(leases.clone(), identity.to_owned(), told));
-        Self { leading: Leading(leading), task, leases, identity: identity.to_owned() }
+        let task = tokio::spawn(run(leases.clone(), identity.to_owned(), told, answered));
+        Self { leading: Leading(leading), reached, task, leases, identity: identity.to_owned() }
+    }
+
+    /// When the API server was asked last of what it answered: each [`PERIOD`], while it can be reached.
+    pub fn reached(&self) -> watch::Receiver<Instant> {
+        self.reached.clone()
     }
 
     /// Whether this one leads.
@@ -98,15 +106,23 @@ impl Drop for Leader {
     }
 }
 
-async fn run(leases: Api<Lease>, identity: String, told: watch::Sender<Option<Instant>>) {
+async fn run(
+    leases: Api<Lease>,
+    identity: String,
+    told: watch::Sender<Option<Instant>>,
+    answered: watch::Sender<Instant>,
+) {
     let (mut seen, mut term) = (Seen::default(), Term::default());
     loop {
         let began = Instant::now();
         let limit = term.answer_until(began);
         let look = match tokio::time::timeout_at(limit.into(), hold(&leases, &identity, &mut seen)).await {
-            Ok(Ok(look)) => look,
+            Ok(Ok(look)) => {
+                answered.send_replace(began);
+                look
+            }
             Ok(Err(error)) => {
-                tracing::warn!(%error, "the Lease was not looked at");
+                tracing::warn!(error = with_causes(&error), "the Lease was not looked at");
                 Look::Unknown
             }
             Err(_) => {

@@ -38,6 +38,7 @@ pub fn names_an_ending_namespace(status: &Status) -> bool {
 pub fn of_selection(selection: &ObjectRef) -> ClusterObject {
     ClusterObject {
         name: selection.clone(),
+        version: "",
         content: ClusterContent::Unreadable,
         uid: String::new(),
         owner: None,
@@ -51,7 +52,12 @@ pub fn of_selection(selection: &ObjectRef) -> ClusterObject {
 }
 
 /// The object; `before` is what was known of its name, which one that cannot be read keeps, if it was the same object.
-pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&ClusterObject>) -> ClusterObject {
+pub fn read(
+    kind: &Kind,
+    version: &'static str,
+    object: DynamicObject,
+    before: Option<&ClusterObject>,
+) -> ClusterObject {
     let name = name_of(kind, &object);
     let meta = &object.metadata;
     // the route of a function has OpenFunction's value in the label that is ours
@@ -70,7 +76,7 @@ pub fn read(kind: &Kind, version: &str, object: DynamicObject, before: Option<&C
     let status = value.get("status").cloned().unwrap_or_default();
     let made = is_ours.then(|| Arc::new(value.clone()));
     let (content, problems) = content(kind, value, before.filter(|before| before.uid == uid));
-    ClusterObject { name, content, uid, owner, generation, resource_version, status, appliers, made, problems }
+    ClusterObject { name, version, content, uid, owner, generation, resource_version, status, appliers, made, problems }
 }
 
 /// Who has applied a part of the status of an object.

@@ -63,7 +63,7 @@ impl Ground {
     }
 
     fn api(&self, kind: &str) -> Api<DynamicObject> {
-        let resource = status_resource(&self.named(kind, "")).expect("a kind that is written");
+        let resource = status_resource(&self.named(kind, ""), "v1").expect("a kind that is written");
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
     }
 
@@ -148,6 +148,7 @@ fn reference(object: &DynamicObject) -> ObjectRef {
 fn upsert(object: DynamicObject) -> ObjectChange {
     ObjectChange::Upsert(Arc::new(ClusterObject {
         name: reference(&object),
+        version: "v1",
         content: ClusterContent::Unreadable,
         uid: object.metadata.uid.clone().unwrap_or_default(),
         owner: None,

@@ -22,6 +22,7 @@ pub(super) fn object(value: &Value) -> ObjectChange {
     };
     ObjectChange::Upsert(Arc::new(ClusterObject {
         name,
+        version: "v1",
         content,
         uid: String::new(),
         owner: None,

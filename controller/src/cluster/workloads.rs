@@ -156,6 +156,7 @@ mod tests {
         let owner = ObjectRef::new("apps", owner, "shop", name);
         ClusterObject {
             name: ObjectRef::new("", "Pod", "shop", "p"),
+            version: "v1",
             content: ClusterContent::Other(Arc::new(json!({"metadata": {"labels": {TEMPLATE_HASH: hash}}}))),
             uid: String::new(),
             owner: Some(owner),

@@ -19,6 +19,7 @@ fn object(value: Value) -> Arc<ClusterObject> {
     };
     Arc::new(ClusterObject {
         name,
+        version: "v1",
         content,
         uid: String::new(),
         owner: None,

@@ -10,6 +10,8 @@ use std::sync::Arc;
 pub struct ClusterObject {
     /// Its name.
     pub name: ObjectRef,
+    /// The version of its kind in which it was read: what is said of it is written in the same, for others may not be served.
+    pub version: &'static str,
     /// What it says; of one that cannot be read, the last version that could, if there was one.
     pub content: ClusterContent,
     /// `metadata.uid`.

@@ -7,7 +7,8 @@ pub fn backends() -> String {
     ["a", "b"].map(backend).concat()
 }
 
-fn backend(name: &str) -> String {
+/// One of them, by this name.
+pub fn backend(name: &str) -> String {
     format!(
         "
 ---

@@ -4,7 +4,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, net::IpAddr, path::Path, process::Command, time::Duration};
 
 /// A component that was stopped; it is started again at the latest when this is dropped.
 pub struct Stopped(&'static str);
@@ -84,6 +84,40 @@ fn process_of(pod: &str) -> Pid {
     let all = fs::read_dir("/proc").unwrap().flatten();
     let mut ids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     Pid::from_raw(ids.find(is_it).unwrap_or_else(|| panic!("the program of Pod {pod} does not run here")))
+}
+
+/// A Pod that does not reach the API server, nor is reached by it: what was open is silent, and nothing new opens. It does at the latest when
+/// this is dropped.
+pub struct Severed;
+
+impl Severed {
+    const TABLE: &str = "severed";
+
+    /// Cuts it off by its address.
+    pub fn pod(address: IpAddr) -> Self {
+        let table = Self::TABLE;
+        let chains = format!(
+            "table ip {table} {{
+                chain up {{ type filter hook input priority -10; ip saddr {address} tcp dport 6443 drop; }}
+                chain down {{ type filter hook output priority -10; ip daddr {address} tcp sport 6443 drop; }}
+            }}"
+        );
+        assert!(nft(&[&chains]), "nft takes {chains}");
+        Self
+    }
+
+    /// Joins it again.
+    pub fn mend(self) {}
+}
+
+impl Drop for Severed {
+    fn drop(&mut self) {
+        nft(&["delete", "table", "ip", Self::TABLE]);
+    }
+}
+
+fn nft(words: &[&str]) -> bool {
+    Command::new("nft").args(words).status().expect("nft runs").success()
 }
 
 /// Whether stories are told in full size, whatever time that takes: `HEADGATE_FULL` is set.

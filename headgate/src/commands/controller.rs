@@ -9,8 +9,9 @@ use crate::{clock::now_ms, exit, interrupts::Interrupts};
 use admin::Shown;
 use ask::Look;
 use headgate_cluster::{
+    Client,
     apply::Applier,
-    authority::authority,
+    authority::{AuthorityError, authority},
     events::{Happening, Regarding, Severity},
     leader::{Leader, Leading},
     status::StatusWriter,
@@ -24,7 +25,7 @@ use headgate_controller::{
     sources::cluster::ObjectChange,
 };
 use headgate_functions::Defaults;
-use headgate_stream::{FromGateway, Identity, Pace, Publisher, Refusal, Report, ServerTls};
+use headgate_stream::{FromGateway, Identity, Pace, Publisher, Refusal, Report, ServerTls, authority::Material};
 use headgate_translate::{DEFAULT_CONTROLLER_NAME, Settings};
 use scaling::Scaling;
 use std::{
@@ -34,10 +35,12 @@ use std::{
     sync::{Arc, RwLock, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
 /// How often the authority of the stream is looked at.
 const AUTHORITY_PERIOD: Duration = Duration::from_secs(3_600);
+/// Between tries to get the first one: at first and at most.
+const AUTHORITY_PAUSE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 /// How long the work on a change waits for Secrets, ConfigMaps and workloads that it refers to.
 const REFERRED_WITHIN: Duration = Duration::from_secs(2);
 
@@ -109,7 +112,7 @@ async fn serve(args: Args) -> Result<(), String> {
     let client = headgate_cluster::client().await.map_err(|error| format!("no API server: {error}"))?;
     let mut interrupts = Interrupts::new()?;
     let leader = Leader::start(client.clone(), &args.namespace, &args.identity);
-    let serving = controller(&args, client, shown, questions, leader.leading());
+    let serving = controller(&args, client, shown, questions, (leader.leading(), leader.reached()));
     let ended = tokio::select! {
         ended = serving => ended,
         () = interrupts.next() => Ok(()),
@@ -124,16 +127,17 @@ type Accounts = Arc<RwLock<BTreeMap<(String, String), GatewayName>>>;
 
 async fn controller(
     args: &Args,
-    client: headgate_cluster::Client,
+    client: Client,
     shown: Arc<Shown>,
     mut questions: ask::Questions,
-    mut leading: Leading,
+    (mut leading, reached): (Leading, watch::Receiver<Instant>),
 ) -> Result<(), String> {
     let names = stream_names(args);
-    let material = authority(&client, &args.namespace, &names, SystemTime::now()).await.map_err(text)?;
+    let material = first_authority(&client, &args.namespace, &names).await?;
     let tls = ServerTls::new(material.chain(), material.key()).map_err(text)?;
     // the time is another number after each start
     let (publisher, mut reports) = Publisher::new(&args.identity, now_ms(), env!("CARGO_PKG_VERSION"), Pace::default());
+    publisher.current_as_of(reached);
     let accounts = Accounts::default();
     let listener = TcpListener::bind(args.stream_address)
         .await
@@ -186,6 +190,22 @@ async fn controller(
                 return Err(format!("the stream to gateways ended: {}", why.unwrap_or_default()));
             }
         }
+    }
+}
+
+/// The authority, however long the API server is not there or refuses: whoever ends for that starts later and later, and is away for
+/// minutes when it is there again.
+async fn first_authority(client: &Client, namespace: &str, names: &[String]) -> Result<Material, String> {
+    let mut pause = AUTHORITY_PAUSE.0;
+    loop {
+        match authority(client, namespace, names, SystemTime::now()).await {
+            Ok(material) => return Ok(material),
+            // another try makes no other name
+            Err(error @ AuthorityError::Material(_)) => return Err(error.to_string()),
+            Err(error) => tracing::warn!(%error, "no authority for the stream yet; it is tried again"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AUTHORITY_PAUSE.1);
     }
 }
 

@@ -88,7 +88,7 @@ impl Controller {
     }
 }
 
-fn snapshot(port: u16, backend: BackendName) -> Snapshot {
+pub fn snapshot(port: u16, backend: BackendName) -> Snapshot {
     let listener =
         ListenerName { namespace: "a".into(), gateway: "web".into(), set: "".into(), section: "http".into() };
     let any = Host { pattern: HostPattern::Any, declared: HostPattern::Any };
@@ -130,7 +130,7 @@ fn snapshot(port: u16, backend: BackendName) -> Snapshot {
 }
 
 /// Answers each connection with 200 and closes it.
-fn backend() -> SocketAddr {
+pub fn backend() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -143,7 +143,7 @@ fn backend() -> SocketAddr {
 }
 
 /// A gateway's Pod, and its admin address.
-fn pod(folder: &Path, controller: &str, more: &[&str]) -> (Running, String) {
+pub fn pod(folder: &Path, controller: &str, more: &[&str]) -> (Running, String) {
     let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
     let (ca, token, state) = (file("ca.crt"), file("token"), file("state"));
     let own = ["gateway", "--gateway", "a/web", "--controller", controller, "--ca", &ca, "--token", &token, "--state"];
@@ -153,7 +153,7 @@ fn pod(folder: &Path, controller: &str, more: &[&str]) -> (Running, String) {
     (running, line["admin"].as_str().unwrap().to_owned())
 }
 
-fn get(address: &str, path: &str) -> String {
+pub fn get(address: &str, path: &str) -> String {
     exchange(address, &format!("GET {path} HTTP/1.1\r\nhost: example.com\r\nconnection: close\r\n\r\n"))
 }
 
@@ -168,11 +168,11 @@ fn ask_on(kept: &mut TcpStream) -> String {
     answer
 }
 
-fn is_ready(admin: &str) -> bool {
+pub fn is_ready(admin: &str) -> bool {
     get(admin, "/readyz").starts_with("HTTP/1.1 200")
 }
 
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let give_up = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < give_up, "{what}");
@@ -180,7 +180,7 @@ fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     TcpListener::bind("0.0.0.0:0").unwrap().local_addr().unwrap().port()
 }
 

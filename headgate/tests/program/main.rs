@@ -11,6 +11,7 @@ mod live;
 mod migrate;
 mod program;
 mod routes;
+mod skew;
 
 use program::headgate;
 

@@ -46,6 +46,7 @@ pub struct Controller {
     pub publisher: Publisher,
     pub port: u16,
     material: Material,
+    tls: ServerTls,
     heard: Arc<Mutex<Vec<Report>>>,
     asked: Arc<AtomicUsize>,
     handshakes: Arc<AtomicUsize>,
@@ -58,6 +59,16 @@ impl Controller {
         let names = ["localhost".to_owned()];
         let material = Material::renewed(None, &names, SystemTime::now()).unwrap().unwrap();
         Self::new(0, name, leading, material).await
+    }
+
+    /// One whose authority is what it became some days ago.
+    pub async fn with_authority(name: &str, material: &Material) -> Self {
+        Self::new(0, name, true, material.clone()).await
+    }
+
+    /// Shows another certificate from the next connection on.
+    pub fn show(&self, material: &Material) {
+        self.tls.replace(material.chain(), material.key()).unwrap();
     }
 
     pub async fn sharing_authority(name: &str, leading: bool, other: &Self) -> Self {
@@ -83,6 +94,7 @@ impl Controller {
         let tls = ServerTls::new(material.chain(), material.key()).unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
         let counted = asked.clone();
+        let shown = tls.clone();
         let authenticate = move |token: Redacted| {
             counted.fetch_add(1, SeqCst);
             std::future::ready(bearer(token.reveal()))
@@ -95,7 +107,7 @@ impl Controller {
         let handshakes = Arc::new(AtomicUsize::new(0));
         let tried = handshakes.clone();
         let tasks = vec![
-            tokio::spawn(async move { serve(inner, tls, authenticate, public).await.unwrap() }),
+            tokio::spawn(async move { serve(inner, shown, authenticate, public).await.unwrap() }),
             tokio::spawn(async move {
                 while let Some(FromGateway { report, .. }) = inbox.recv().await {
                     kept.lock().unwrap().push(report);
@@ -109,7 +121,7 @@ impl Controller {
                 }
             }),
         ];
-        Self { publisher, port, material, heard, asked, handshakes, tasks }
+        Self { publisher, port, material, tls, heard, asked, handshakes, tasks }
     }
 
     pub fn at(&self) -> String {
@@ -200,7 +212,11 @@ impl Pod {
     }
 
     pub fn write_authority(&self, trusted: &Controller) {
-        std::fs::write(&self.following.authority, trusted.material.trusted()).unwrap();
+        self.write_trusted(&trusted.material);
+    }
+
+    pub fn write_trusted(&self, trusted: &Material) {
+        std::fs::write(&self.following.authority, trusted.trusted()).unwrap();
     }
 
     fn state(&self) -> PathBuf {

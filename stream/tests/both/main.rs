@@ -8,8 +8,10 @@ mod relay;
 use ends::{Controller, Pod, quick, until};
 use given::{certificate, endpoints, gateway, snapshot};
 use headgate_config::{Activation, Demand, Version};
-use headgate_stream::Report;
+use headgate_stream::{Report, authority::Material};
 use relay::Relay;
+use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::watch;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_serves_what_is_published_and_says_so() {
@@ -97,6 +99,47 @@ async fn a_controller_that_another_authority_vouches_for_is_not_followed() {
     until(|| pod.plane.snapshot() == Some(snapshot(1))).await;
 }
 
+/// As an authority grows old: its certificate is renewed, a second authority is trusted, and then that one signs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_and_authorities_are_renewed_while_a_gateway_follows() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let names = ["localhost".to_owned()];
+    let renewed = |held: Option<&Material>, days_ago: u32| {
+        Material::renewed(held, &names, SystemTime::now() - DAY * days_ago).unwrap().expect("it is due")
+    };
+    let first = renewed(None, 482);
+    let old = renewed(Some(&first), 62);
+    let resigned = renewed(Some(&old), 2);
+    let next = renewed(Some(&resigned), 0);
+    assert!(resigned.trusted().starts_with(&old.trusted()) && resigned.trusted().ends_with(&next.trusted()));
+    let controller = Controller::with_authority("one", &old).await;
+    let relay = Relay::start(controller.port).await;
+    let pod = Pod::start(&relay.at(), &controller);
+    let mut rules = 0;
+    let mut serves = async || {
+        rules += 1;
+        controller.publisher.publish(&gateway(), snapshot(rules), certificate());
+        until(|| pod.plane.snapshot() == Some(snapshot(rules))).await;
+    };
+    serves().await;
+    // what a Pod has in its file, and what the controller shows; each time the stream that is there goes on, and so does the next
+    for (trusted, shown) in [(&old, &resigned), (&resigned, &resigned), (&resigned, &next), (&next, &next)] {
+        let handshakes = controller.handshakes();
+        pod.write_trusted(trusted);
+        controller.show(shown);
+        serves().await;
+        assert_eq!(controller.handshakes(), handshakes, "the stream goes on");
+        relay.cut();
+        until(|| controller.handshakes() > handshakes).await;
+        serves().await;
+    }
+    // who never read the second one is told nothing
+    let late = Pod::start(&controller.at(), &controller);
+    let handshakes = controller.handshakes();
+    until(|| controller.handshakes() > handshakes + 2).await;
+    assert_eq!(late.plane.snapshot(), None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gateways_follow_the_leader_and_change_over_without_a_loss() {
     let one = Controller::start("one", true).await;
@@ -131,6 +174,31 @@ async fn a_controller_that_falls_silent_is_left_and_its_gateway_serves_on() {
     relay.freeze();
     two.heard(|report| *report == Report::Following(true)).await;
     assert!(pod.plane.history().iter().all(|rules| *rules == 2));
+}
+
+/// It was cut off from what it tells of before the other one learned something new.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_controller_that_may_know_less_is_followed_only_by_who_knows_nothing() {
+    let one = Controller::start("one", true).await;
+    let two = Controller::sharing_authority("two", false, &one).await;
+    let a_while_ago = Instant::now().checked_sub(Duration::from_secs(60)).expect("this machine runs for longer");
+    let (reached, current) = watch::channel(a_while_ago);
+    two.publisher.current_as_of(current);
+    two.publisher.publish(&gateway(), snapshot(1), certificate());
+    one.publisher.publish(&gateway(), snapshot(2), certificate());
+    let pod = Pod::start(&format!("{},{}", one.at(), two.at()), &one);
+    until(|| pod.plane.snapshot() == Some(snapshot(2))).await;
+    one.stop();
+    let asked = two.asked();
+    until(|| two.asked() > asked + 2).await;
+    assert_eq!(pod.plane.snapshot(), Some(snapshot(2)), "{:?}", pod.plane.history());
+    let new = Pod::start_with_token(&two.at(), &two, "a/web/pod");
+    until(|| new.plane.snapshot() == Some(snapshot(1))).await;
+    drop(new);
+
+    reached.send_replace(Instant::now() + Duration::from_secs(3_600));
+    until(|| pod.plane.snapshot() == Some(snapshot(1))).await;
+    assert_eq!(pod.plane.history(), [2, 1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,5 +257,5 @@ async fn a_pod_that_comes_again_takes_the_place_of_its_own_stream() {
     until(|| again.plane.snapshot() == Some(snapshot(1))).await;
     controller.publisher.publish(&gateway(), snapshot(2), certificate());
     until(|| again.plane.snapshot() == Some(snapshot(2))).await;
-    assert!(quick().silence < std::time::Duration::from_secs(5));
+    assert!(quick().silence < Duration::from_secs(5));
 }

@@ -1,6 +1,6 @@
 //! Which status is to be written now: the state behind the writer. Pure: time and chance are arguments, and it never does I/O.
 
-use crate::kinds::status_resource;
+use crate::kinds::{is_told, status_resource};
 use crate::pace::{ANSWER_HOLDS, Delay, Failure};
 use headgate_controller::sources::cluster::{ClusterObject, ObjectChange};
 use headgate_status::{Current, Happening, Method, Patch, Wanted, nothing, patch};
@@ -142,7 +142,7 @@ impl Plan {
     /// A watch showed this.
     pub fn see(&mut self, change: &ObjectChange, now: Instant) {
         match change {
-            ObjectChange::Upsert(object) if status_resource(&object.name).is_some() => {
+            ObjectChange::Upsert(object) if is_told(&object.name) => {
                 let entry = self.entries.entry(object.name.clone()).or_default();
                 if entry.see(object, now) {
                     self.schedule(&object.name, now);
@@ -161,7 +161,7 @@ impl Plan {
     /// This is to be said of an object: nothing of ours where it is `None`. Of one that was never named here nothing is written.
     pub fn want(&mut self, object: &ObjectRef, wanted: Option<Wanted>, now: Instant) {
         let wanted = wanted.or_else(|| nothing(object));
-        if status_resource(object).is_none() || (wanted.is_none() && !self.entries.contains_key(object)) {
+        if !is_told(object) || (wanted.is_none() && !self.entries.contains_key(object)) {
             return;
         }
         let entry = self.entries.entry(object.clone()).or_default();
@@ -279,7 +279,7 @@ impl Plan {
         }
         let version = current.resource_version.to_owned();
         let Patch { method, body, happenings } = patch(current, &wish, &self.controller, wall)?;
-        let resource = status_resource(object)?;
+        let resource = status_resource(object, seen.version)?;
         entry.busy = true;
         let (object, uid) = (object.clone(), seen.uid.clone());
         Some(Write { object, uid, resource, method, body, happenings, wish, version })

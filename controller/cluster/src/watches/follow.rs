@@ -18,7 +18,7 @@ use kube::{
     api::{ApiResource, DynamicObject, PartialObjectMeta},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 /// How often a definition that is missing is looked for, if nothing says that one came.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
@@ -27,22 +27,29 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The longest wait for a definition.
 const ANSWER_MOST: Duration = Duration::from_secs(10);
 
+/// After a definition has changed an API server may for a moment go on as it was before: all is listed again so much later.
+const CHANGED_WITHIN: Duration = Duration::from_secs(3);
+
 /// Versions of the definitions that there are, by name.
 pub(super) type Definitions = HashMap<String, String>;
 
 /// Nobody listens any more.
 pub(super) struct Deaf;
 
+/// As what a kind is defined: the version in which it is read, and the generation of its definition. By another one the same object may
+/// be read otherwise, without being another version of itself: fields come, go and get defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Form {
+    version: &'static str,
+    generation: i64,
+}
+
 /// Follows the kind at this place until nobody listens.
 pub(super) async fn follow(context: Context, at: usize) {
-    let kind = &KINDS[at];
-    let defined = context.defined.subscribe();
-    let definition = format!("{}.{}", kind.plural, kind.group);
-    let mut follower =
-        Follower { context, at, kind, defined, definition, seen: None, version: "", known: HashMap::new() };
+    let mut follower = Follower::new(context, at);
     loop {
         let followed = match follower.find().await {
-            Ok(Some(version)) => follower.watch(version).await,
+            Ok(Some(form)) => follower.watch(form).await,
             Ok(None) => follower.miss().await,
             Err(why) => follower.fail(&why).await,
         };
@@ -61,17 +68,26 @@ struct Follower {
     definition: String,
     /// The version of the definition that was known when it was asked for.
     seen: Option<String>,
-    /// In which version those that are known were read.
-    version: &'static str,
+    /// As what those that are known were read, if they surely were.
+    form: Option<Form>,
+    /// When all is to be listed again.
+    again: Option<Instant>,
     known: HashMap<ObjectRef, Arc<ClusterObject>>,
 }
 
 impl Follower {
-    /// The version in which it is read; `None` while there is no definition. The definition is asked for itself: after a restart an API
-    /// server serves the kinds of definitions a while later than the definitions.
-    async fn find(&mut self) -> Result<Option<&'static str>, String> {
+    fn new(context: Context, at: usize) -> Self {
+        let kind = &KINDS[at];
+        let defined = context.defined.subscribe();
+        let definition = format!("{}.{}", kind.plural, kind.group);
+        Self { context, at, kind, defined, definition, seen: None, form: None, again: None, known: HashMap::new() }
+    }
+
+    /// As what it is read; `None` while there is no definition. The definition is asked for itself: after a restart an API server serves
+    /// the kinds of definitions a while later than the definitions.
+    async fn find(&mut self) -> Result<Option<Form>, String> {
         if !self.kind.is_custom {
-            return Ok(self.kind.versions.first().copied());
+            return Ok(self.kind.versions.first().map(|version| Form { version, generation: 0 }));
         }
         self.seen = self.defined.borrow_and_update().get(&self.definition).cloned();
         let definitions: Api<CustomResourceDefinition> = Api::all(self.context.client.clone());
@@ -80,7 +96,8 @@ impl Follower {
         let Some(definition) = asked.map_err(|error| error.to_string())? else { return Ok(None) };
         let is_served =
             |wanted: &&&str| definition.spec.versions.iter().any(|version| version.served && version.name == **wanted);
-        Ok(self.kind.versions.iter().find(is_served).copied())
+        let generation = definition.metadata.generation.unwrap_or_default();
+        Ok(self.kind.versions.iter().find(is_served).map(|version| Form { version, generation }))
     }
 
     /// There is no definition: what was known is gone.
@@ -98,64 +115,73 @@ impl Follower {
         Ok(())
     }
 
-    async fn watch(&mut self, version: &'static str) -> Result<(), Deaf> {
+    async fn watch(&mut self, form: Form) -> Result<(), Deaf> {
         let kind = self.kind;
-        let resource = kind.resource(version);
+        let resource = kind.resource(form.version);
         let client = self.context.client.clone();
         let whole = || Api::<DynamicObject>::all_with(client.clone(), &resource);
         let metadata = || Api::<PartialObjectMeta<DynamicObject>>::all_with(client.clone(), &resource);
         match kind.reading {
-            Reading::Whole => self.run(version, feed(whole(), None)).await,
-            Reading::Ours => self.run(version, feed(whole(), Some(OURS))).await,
+            Reading::Whole => self.run(form, feed(whole(), None)).await,
+            Reading::Ours => self.run(form, feed(whole(), Some(OURS))).await,
             Reading::Metadata => {
                 let events = feed(metadata(), None);
-                self.run(version, events.map(|event| event_of_metadata(event, &resource))).await
+                self.run(form, events.map(|event| event_of_metadata(event, &resource))).await
             }
             Reading::Scaled => workloads::run(&self.context, self.at).await,
             Reading::Referred => refer::run(&self.context, self.at, feed(metadata(), None)).await,
         }
     }
 
-    /// Runs until nobody listens, or until another version is to be read.
-    async fn run(
-        &mut self,
-        version: &'static str,
-        events: impl Stream<Item = Event<DynamicObject>>,
-    ) -> Result<(), Deaf> {
+    /// Runs until nobody listens, or until all is to be listed anew.
+    async fn run(&mut self, form: Form, events: impl Stream<Item = Event<DynamicObject>>) -> Result<(), Deaf> {
         pin_mut!(events);
         loop {
-            let is_custom = self.kind.is_custom;
+            let (is_custom, again) = (self.kind.is_custom, self.again);
             let event = tokio::select! {
                 event = events.next() => event,
                 () = redefined(&mut self.defined, &self.definition, self.seen.as_ref()), if is_custom => {
-                    if self.find().await != Ok(Some(version)) {
+                    if self.is_another(form).await {
                         return Ok(());
                     }
                     continue;
                 }
+                () = tokio::time::sleep_until(again.unwrap_or_else(Instant::now)), if again.is_some() => {
+                    (self.again, self.form) = (None, None);
+                    return Ok(());
+                }
             };
             let Some(event) = event else { return Ok(()) };
             let is_not_found = matches!(&event, Event::Failed(failure) if failure.is_not_found);
-            self.hear(version, event).await?;
+            self.hear(form, event).await?;
             // its definition may be gone, or serve another version
-            if is_not_found && self.find().await != Ok(Some(version)) {
+            if is_not_found && self.is_another(form).await {
                 return Ok(());
             }
         }
     }
 
-    async fn hear(&mut self, version: &'static str, event: Event<DynamicObject>) -> Result<(), Deaf> {
+    /// Whether it is not defined so any more, as far as that can be known.
+    async fn is_another(&mut self, form: Form) -> bool {
+        let is_another = self.find().await != Ok(Some(form));
+        if is_another {
+            self.again = Some(Instant::now() + CHANGED_WITHIN);
+        }
+        is_another
+    }
+
+    async fn hear(&mut self, form: Form, event: Event<DynamicObject>) -> Result<(), Deaf> {
         let mut changes = Vec::new();
         match event {
             Event::All(objects) => {
                 let now: HashMap<_, _> =
-                    objects.into_iter().map(|object| self.read(version, object, &mut changes)).collect();
+                    objects.into_iter().map(|object| self.read(form, object, &mut changes)).collect();
                 let gone = self.known.keys().filter(|name| !now.contains_key(*name)).cloned();
                 changes.extend(gone.map(ObjectChange::Remove));
-                (self.known, self.version) = (now, version);
+                (self.known, self.form) = (now, Some(form));
             }
             Event::Alive => {}
-            Event::Apply(object) => self.known.extend([self.read(version, object, &mut changes)]),
+            Event::Apply(object) => self.known.extend([self.read(form, object, &mut changes)]),
             Event::Delete(object) => {
                 let name = object::name_of(self.kind, &object);
                 changes.extend(self.known.remove(&name).map(|_| ObjectChange::Remove(name)));
@@ -168,19 +194,22 @@ impl Follower {
     /// The object; a change too, unless it is known just so.
     fn read(
         &self,
-        version: &'static str,
+        form: Form,
         object: DynamicObject,
         changes: &mut Vec<ObjectChange>,
     ) -> (ObjectRef, Arc<ClusterObject>) {
         let name = object::name_of(self.kind, &object);
         let before = self.known.get(&name);
         let is_same = |before: &&Arc<ClusterObject>| {
-            self.version == version && object.metadata.resource_version.as_ref() == Some(&before.resource_version)
+            self.form == Some(form) && object.metadata.resource_version.as_ref() == Some(&before.resource_version)
         };
         if let Some(same) = before.filter(is_same) {
             return (name, same.clone());
         }
-        let read = Arc::new(object::read(self.kind, version, object, before.map(|before| &**before)));
+        let read = Arc::new(object::read(self.kind, form.version, object, before.map(|before| &**before)));
+        if let Some(same) = before.filter(|before| **before == read) {
+            return (name, same.clone());
+        }
         changes.push(ObjectChange::Upsert(read.clone()));
         (name, read)
     }

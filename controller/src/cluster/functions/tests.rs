@@ -44,6 +44,7 @@ fn upsert(value: &Value) -> ObjectChange {
     let is_ours = metadata["labels"]["app.kubernetes.io/managed-by"] == "headgate";
     ObjectChange::Upsert(Arc::new(ClusterObject {
         name: object_ref(value),
+        version: "v1",
         content,
         uid: text(&metadata["uid"]),
         owner,

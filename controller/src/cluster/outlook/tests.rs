@@ -28,6 +28,7 @@ fn read(value: Value, before: Option<&ClusterObject>) -> Option<ClusterObject> {
     };
     Some(ClusterObject {
         name: ObjectRef::new(&group, &text("/kind"), &text("/metadata/namespace"), &text("/metadata/name")),
+        version: "v1",
         content,
         uid: text("/metadata/uid"),
         owner,

@@ -119,11 +119,11 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::TLSRoute(TransportRoute::read_named(top, meta).into())
         }
-        "TCPRoute" if gateway && served(&["v1"]) => {
+        "TCPRoute" if gateway && served(&["v1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::TCPRoute(TransportRoute::read(top, meta).into())
         }
-        "UDPRoute" if gateway && served(&["v1"]) => {
+        "UDPRoute" if gateway && served(&["v1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::UDPRoute(TransportRoute::read(top, meta).into())
         }

@@ -22,6 +22,7 @@ fn there(kind: &str, version: &str, value: &Value) -> ObjectChange {
     value["metadata"]["resourceVersion"] = json!(version);
     ObjectChange::Upsert(Arc::new(ClusterObject {
         name: name(kind),
+        version: "v1",
         content: ClusterContent::Other(Arc::new(value.clone())),
         uid: "u".into(),
         owner: Some(ObjectRef::new(GATEWAY_GROUP, "Gateway", "default", "web")),

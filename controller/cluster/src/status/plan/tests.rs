@@ -29,6 +29,7 @@ fn gateway() -> ObjectRef {
 fn object(name: &ObjectRef, uid: &str, version: u32, status: Value) -> ObjectChange {
     ObjectChange::Upsert(Arc::new(ClusterObject {
         name: name.clone(),
+        version: "v1",
         content: ClusterContent::Unreadable,
         uid: uid.into(),
         owner: None,
@@ -123,6 +124,24 @@ fn what_is_wanted_is_written_at_once_and_then_nothing_more() {
     scene.see(&object(&route(), "a", 3, status));
     assert!(scene.write().is_none(), "a change of something else needs no write");
     assert_eq!(scene.idle(), None);
+}
+
+#[test]
+fn it_is_written_in_the_version_in_which_its_object_is_served() {
+    let mut scene = Scene::new();
+    let read_as = |version, change| match change {
+        ObjectChange::Upsert(object) => ObjectChange::Upsert(Arc::new(ClusterObject { version, ..(*object).clone() })),
+        ObjectChange::Remove(_) => panic!("it is there"),
+    };
+    scene.see(&read_as("v1beta1", object(&route(), "a", 1, json!(null))));
+    scene.want(&route(), Some(said("one")));
+    let write = scene.write().unwrap();
+    assert_eq!(write.resource.api_version, "gateway.networking.k8s.io/v1beta1");
+    scene.done(&write, Outcome::Failed);
+    // the definition is upgraded, and the object is what it was
+    scene.see(&read_as("v1", object(&route(), "a", 1, json!(null))));
+    scene.now += Duration::from_secs(60);
+    assert_eq!(scene.write().unwrap().resource.api_version, "gateway.networking.k8s.io/v1");
 }
 
 #[test]

@@ -84,6 +84,11 @@ fn list(version: &str, items: &[Value]) -> Answer {
     Answer::Says(200, body)
 }
 
+/// A list that goes on with another page.
+fn page(version: &str, items: &[Value]) -> Value {
+    json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": version, "continue": "more"}, "items": items})
+}
+
 fn status(code: u16, reason: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure", "message": reason, "reason": reason, "code": code})
 }
@@ -119,8 +124,7 @@ async fn told(answers: Vec<Answer>, count: usize) -> (Vec<String>, Vec<String>) 
 
 #[tokio::test]
 async fn what_is_there_comes_at_once_and_what_changes_after_it() {
-    let page = json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": "7", "continue": "more"},
-        "items": [object("a", "1")]});
+    let page = page("7", &[object("a", "1")]);
     let events = vec![
         event("MODIFIED", object("a", "8")),
         event("BOOKMARK", json!({"apiVersion": "v1", "kind": "Service", "metadata": {"resourceVersion": "9"}})),
@@ -160,6 +164,29 @@ async fn what_the_server_has_forgotten_is_listed_again_whether_it_says_so_in_the
     let (mut told, _) = told(answers, 7).await;
     told.retain(|event| !event.starts_with("failed"));
     assert_eq!(told, ["all a b", "alive", "all b", "all c", "alive"]);
+}
+
+/// Pages are of one state of the API server: what came of them before is not the beginning of another list.
+#[tokio::test]
+async fn a_list_that_breaks_between_its_pages_is_begun_again_and_nothing_of_it_is_told() {
+    let first = || page("7", &[object("a", "1")]);
+    let answers = vec![
+        Answer::Says(200, first()),
+        Answer::Says(410, status(410, "Expired")),
+        Answer::Says(200, first()),
+        Answer::Tells(vec![page("7", &[object("b", "2")])], Then::Breaks),
+        Answer::Says(200, first()),
+        Answer::Says(503, status(503, "ServiceUnavailable")),
+        Answer::Says(200, page("9", &[object("c", "8")])),
+        list("9", &[object("d", "9")]),
+        Answer::Tells(Vec::new(), Then::Hangs),
+    ];
+    let (told, asked) = told(answers, 5).await;
+    assert!(told[..3].iter().all(|event| event.starts_with("failed ")), "{told:?}");
+    assert_eq!(told[3..], ["all c d", "alive"]);
+    let continued: Vec<_> = asked.iter().map(|query| query.contains("continue=")).collect();
+    assert_eq!(continued, [false, true, false, true, false, true, false, true, false], "{asked:?}");
+    assert!(asked[8].contains("watch=true") && asked[8].contains("resourceVersion=9"), "{asked:?}");
 }
 
 #[tokio::test]

@@ -15,10 +15,11 @@ fn follower() -> (Follower, mpsc::Receiver<News>) {
     let (news, told) = mpsc::channel(16);
     let referred = watch::channel(Arc::new(BTreeSet::new())).1;
     let context = Context { client: Client::new(nobody, "default"), news, defined: watch::Sender::default(), referred };
-    let at = KINDS.iter().position(|kind| kind.kind == "HTTPRoute").expect("a kind that is watched");
-    let defined = context.defined.subscribe();
-    let (kind, definition) = (&KINDS[at], String::new());
-    (Follower { context, at, kind, defined, definition, seen: None, version: "", known: HashMap::new() }, told)
+    (Follower::new(context, routes()), told)
+}
+
+fn routes() -> usize {
+    KINDS.iter().position(|kind| kind.kind == "HTTPRoute").expect("a kind that is watched")
 }
 
 fn route(name: &str, version: &str, spec: &Value) -> DynamicObject {
@@ -38,7 +39,7 @@ async fn heard(
     version: &'static str,
     event: Event<DynamicObject>,
 ) -> (Health, Vec<String>) {
-    assert!(follower.hear(version, event).await.is_ok());
+    assert!(follower.hear(Form { version, generation: 1 }, event).await.is_ok());
     let news = told.try_recv().unwrap();
     let short = |change: &ObjectChange| match change {
         ObjectChange::Upsert(object) => format!("+{}", object.name.name),
@@ -76,4 +77,99 @@ async fn an_object_that_cannot_be_read_keeps_what_it_was_and_says_why() {
     let never = route("b", "3", &json!({"hostnames": 7}));
     heard(&mut follower, &mut told, "v1", Event::Apply(never)).await;
     assert!(follower.known.values().any(|object| object.content == ClusterContent::Unreadable));
+}
+
+/// An API server with one route, and the generation of its kind's definition; each watch of it hangs.
+#[derive(Default)]
+struct Defined {
+    generation: i64,
+    versions: Vec<&'static str>,
+    spec: Value,
+    /// Paths of what was listed.
+    listed: Vec<String>,
+}
+
+impl Defined {
+    fn answer(&mut self, request: &Request<Body>) -> Option<Value> {
+        let path = request.uri().path();
+        if path.contains("/customresourcedefinitions/") {
+            let version = |name: &&str| json!({"name": name, "served": true, "storage": *name == "v1"});
+            let versions: Vec<Value> = self.versions.iter().map(version).collect();
+            let names = json!({"kind": "HTTPRoute", "plural": "httproutes"});
+            return Some(json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+                "metadata": {"name": "httproutes.gateway.networking.k8s.io", "generation": self.generation},
+                "spec": {"group": "gateway.networking.k8s.io", "scope": "Namespaced", "names": names, "versions": versions}}));
+        }
+        if request.uri().query().is_some_and(|query| query.contains("watch=true")) {
+            return None;
+        }
+        self.listed.push(path.to_owned());
+        let items = [serde_json::to_value(route("a", "1", &self.spec)).unwrap()];
+        Some(json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "5"}, "items": items}))
+    }
+}
+
+/// The next time that an object is told of: the version in which it was read, and its first host.
+async fn next_of(told: &mut mpsc::Receiver<News>) -> (&'static str, String) {
+    loop {
+        let news = told.recv().await.unwrap();
+        if let Some(ObjectChange::Upsert(object)) = news.changes.first() {
+            let text = format!("{:?}", object.content);
+            let host = ["a.example", "b.example"].into_iter().find(|host| text.contains(host)).unwrap_or("none");
+            return (object.version, host.to_owned());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_definition_makes_of_an_object_is_told_though_the_object_has_not_changed() {
+    let server = Arc::new(std::sync::Mutex::new(Defined {
+        generation: 1,
+        versions: vec!["v1beta1"],
+        spec: json!({"hostnames": ["a.example"]}),
+        listed: Vec::new(),
+    }));
+    let asked = server.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let answer = asked.lock().unwrap().answer(&request);
+        async move {
+            match answer {
+                Some(value) => Ok::<_, Infallible>(Response::new(Body::from(value.to_string().into_bytes()))),
+                None => std::future::pending().await,
+            }
+        }
+    });
+    let (news, mut told) = mpsc::channel(16);
+    let referred = watch::channel(Arc::new(BTreeSet::new())).1;
+    let context =
+        Context { client: Client::new(service, "default"), news, defined: watch::Sender::default(), referred };
+    let defined = context.defined.clone();
+    let redefine = |version: &str, change: &dyn Fn(&mut Defined)| {
+        change(&mut server.lock().unwrap());
+        let name = "httproutes.gateway.networking.k8s.io".to_owned();
+        defined.send_replace(Definitions::from([(name, version.to_owned())]));
+    };
+    let _followed = tokio::spawn(follow(context, routes()));
+    assert_eq!(next_of(&mut told).await, ("v1beta1", "a.example".into()));
+
+    redefine("10", &|server| (server.generation, server.versions) = (2, vec!["v1", "v1beta1"]));
+    assert_eq!(next_of(&mut told).await, ("v1", "a.example".into()), "the better version");
+    redefine("11", &|server| (server.generation, server.spec) = (3, json!({"hostnames": ["b.example"]})));
+    assert_eq!(next_of(&mut told).await, ("v1", "b.example".into()), "what its schema shows of it now");
+
+    // an API server that went on by the definition before for a moment
+    redefine("12", &|server| server.generation = 4);
+    let listed = server.lock().unwrap().listed.len();
+    while server.lock().unwrap().listed.len() == listed {
+        tokio::task::yield_now().await;
+    }
+    server.lock().unwrap().spec = json!({"hostnames": ["a.example"]});
+    assert_eq!(next_of(&mut told).await, ("v1", "a.example".into()));
+
+    // a definition whose status alone has changed costs no list
+    tokio::time::sleep(CHANGED_WITHIN * 3).await;
+    let listed = server.lock().unwrap().listed.len();
+    redefine("13", &|_| {});
+    tokio::time::sleep(CHANGED_WITHIN * 3).await;
+    assert_eq!(server.lock().unwrap().listed.len(), listed);
 }
