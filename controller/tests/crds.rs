@@ -268,10 +268,8 @@ fn every_field_of_the_definitions_is_read() {
 }
 
 /// Older versions of kinds that are read in their own, and kinds that nobody here serves.
-const NOT_SERVED: [&str; 6] = [
-    "gateway.networking.k8s.io/v1alpha2 TCPRoute",
+const NOT_SERVED: [&str; 4] = [
     "gateway.networking.k8s.io/v1alpha2 TLSRoute",
-    "gateway.networking.k8s.io/v1alpha2 UDPRoute",
     "gateway.networking.k8s.io/v1alpha3 TLSRoute",
     "gateway.networking.x-k8s.io/v1alpha1 XMesh",
     "gateway.networking.x-k8s.io/v1alpha1 XTelemetryPolicy",
