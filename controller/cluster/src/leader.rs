@@ -66,7 +66,7 @@ impl Leader {
         Self { leading: Leading(leading), reached, task, leases, identity: identity.to_owned() }
     }
 
-    /// When the API server was asked last of what it answered: each [`PERIOD`], while it can be reached.
+    /// When the API server was asked last of what it answered: about every two seconds, while it can be reached.
     pub fn reached(&self) -> watch::Receiver<Instant> {
         self.reached.clone()
     }
