@@ -60,11 +60,6 @@ impl<T> ByName<T> {
     pub fn of(thing: &Arc<T>) -> Self {
         Self(Arc::clone(thing))
     }
-
-    /// The thing.
-    pub fn thing(&self) -> &Arc<T> {
-        &self.0
-    }
 }
 
 impl<T> Clone for ByName<T> {

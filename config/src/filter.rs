@@ -4,7 +4,7 @@ use crate::{ArmTarget, BackendName, Session};
 use serde::{Deserialize, Serialize};
 
 /// One step.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Filter {
     /// Edits the headers sent to the backend.
@@ -60,7 +60,7 @@ impl Filter {
 }
 
 /// Edits of headers: `set`, then `add`, then `remove`. Names lower-case.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HeaderEdit {
     /// Replaces all values of a name.
@@ -103,7 +103,7 @@ impl Scheme {
 }
 
 /// How a path is changed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum PathEdit {
     /// The whole path.
@@ -113,7 +113,7 @@ pub enum PathEdit {
 }
 
 /// A redirect: what is `None` is taken from the request.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Redirect {
     /// New scheme.
@@ -133,7 +133,7 @@ pub struct Redirect {
 }
 
 /// A rewrite: what is `None` stays.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Rewrite {
     /// New Host / :authority.
@@ -145,7 +145,7 @@ pub struct Rewrite {
 }
 
 /// A share: numerator of denominator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Fraction {
     /// 0 to the denominator.
@@ -155,7 +155,7 @@ pub struct Fraction {
 }
 
 /// HTTPCORSFilter of Gateway API v1.7.0.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Cors {
     /// Origins that may read.
@@ -173,7 +173,7 @@ pub struct Cors {
 }
 
 /// An origin: `*`, or `scheme://host[:port]` whose host may start with `*.`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum OriginPattern {
     /// Every origin.
@@ -190,7 +190,7 @@ pub enum OriginPattern {
 }
 
 /// HTTPExternalAuthFilter of Gateway API v1.7.0.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ExternalAuth {
     /// The service that is asked. Where it leads nowhere, every request is answered 500: nothing passes unasked.
@@ -206,7 +206,7 @@ pub struct ExternalAuth {
 }
 
 /// What is spoken to a service that is asked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum AuthProtocol {
     /// The request without its body; 200 lets it pass.

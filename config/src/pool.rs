@@ -1,4 +1,4 @@
-//! What is equal as one: a table of all there is of a kind, and some that nothing has any more. Never more than twice what is in use, and never what a client sent.
+//! What is equal as one: a table of all there is of a kind, and some that nothing has any more. Never more than twice what was in use when it was last full, and never what a client sent.
 
 use std::{
     collections::HashSet,
@@ -36,8 +36,9 @@ impl<T: ?Sized + Eq + Hash> Pool<T> {
     fn make_room(&mut self) {
         // whoever is about to take one of them waits for the table
         self.0.retain(|one| Arc::strong_count(one) > 1);
-        self.0.reserve(self.0.len().max(64));
-        self.0.shrink_to(self.0.len() * 2);
+        let room = (self.0.len() * 2).max(64);
+        self.0.shrink_to(room);
+        self.0.reserve(room - self.0.len());
     }
 }
 

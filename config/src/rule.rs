@@ -2,10 +2,7 @@
 
 use crate::{BackendName, ColdArm, Filter, HostPattern, List, ListenerName, RuleName, Seniority, Text};
 use serde::{Deserialize, Serialize, Serializer};
-use std::{
-    borrow::Cow,
-    hash::{Hash, Hasher},
-};
+use std::borrow::Cow;
 
 /// One rule of one route.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -229,7 +226,7 @@ pub struct Split {
 }
 
 /// One weighted backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Arm {
     /// Where to.
@@ -239,14 +236,6 @@ pub struct Arm {
     /// Applied after the rule's filters to what goes to this arm.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub filters: Vec<Filter>,
-}
-
-impl Hash for Arm {
-    /// By all but its filters, which few have.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.target.hash(state);
-        self.weight.hash(state);
-    }
 }
 
 /// Where an arm leads.

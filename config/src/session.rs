@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// SessionPersistence of Gateway API v1.7.0: a client is sent to the endpoint that served it before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
     /// What carries the token, in requests and in answers.
@@ -14,7 +14,7 @@ pub struct Session {
 }
 
 /// What carries a token.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Carrier {
     /// A cookie (RFC 6265).

@@ -33,6 +33,8 @@ pub struct Held {
     staged: Staged,
     /// What the next start would not know; `None` for all.
     pub(crate) unkept: Option<Unkept>,
+    /// The last version did not add up: what is held of it is nothing to keep.
+    drifted: bool,
 }
 
 #[derive(Debug, Default)]
@@ -71,6 +73,11 @@ impl Held {
         }
     }
 
+    /// Whether what is held is worth more to the next start than what was kept before.
+    pub(crate) fn is_worth_keeping(&self) -> bool {
+        !self.drifted
+    }
+
     /// Nothing of a version that was begun counts any more.
     pub fn begin(&mut self) {
         self.staged = Staged::default();
@@ -104,20 +111,21 @@ impl Held {
         self.take_keys(keys, &key_removes);
         if (self.pieces.len() as u64, self.keys.len() as u64) != (commit.pieces, commit.certificates) {
             (self.pieces, self.problems, self.keys, self.snapshot) = Default::default();
-            (self.certificates, self.unkept) = Default::default();
+            (self.certificates, self.unkept, self.drifted) = (Arc::default(), None, true);
             return Err(Drifted);
         }
+        self.drifted = false;
         self.forget_unnamed();
         Ok(self.whole())
     }
 
     pub(crate) fn drop_piece(&mut self, digest: &Digest) {
         self.problems.remove(digest);
-        let gone = self.pieces.remove(digest);
-        if let (Some(_), Some(unkept)) = (&gone, &mut self.unkept) {
-            unkept.went(*digest);
+        let Some(gone) = self.pieces.remove(digest) else { return };
+        if let Some(unkept) = &mut self.unkept {
+            unkept.went(digest, gone.as_ref());
         }
-        if let Some(Some(piece)) = gone {
+        if let Some(piece) = gone {
             self.take_out(&piece);
         }
     }
@@ -149,8 +157,8 @@ impl Held {
         if let Some(problem) = read.problem {
             self.problems.insert(digest, problem);
         }
-        self.pieces.insert(digest, read.piece);
-        if let Some(unkept) = &mut self.unkept {
+        let is_new = self.pieces.insert(digest, read.piece).is_none();
+        if let Some(unkept) = self.unkept.as_mut().filter(|_| is_new) {
             unkept.came(digest);
         }
     }
@@ -205,7 +213,7 @@ impl Held {
         })
     }
 
-    fn forget_unnamed(&mut self) {
+    pub(crate) fn forget_unnamed(&mut self) {
         if self.endpoints.len() <= self.snapshot.backends.len() + UNNAMED_KEPT {
             return;
         }

@@ -4,7 +4,9 @@
 use crate::{
     digest::Digest,
     held::{Held, Whole},
-    ledger, piece, wire,
+    ledger,
+    piece::{self, Piece},
+    wire,
 };
 use bytes::{Buf, BufMut, Bytes};
 use headgate_config::BackendName;
@@ -13,25 +15,27 @@ use std::collections::HashSet;
 
 /// Pieces are gathered to records of about so many bytes: all at once would be several times what is held.
 const RECORD_BYTES: usize = 256 << 10;
+/// Changes of more than such a part of all, and more than so many, are no record of their own.
+const CHANGED_PART: usize = 8;
+const CHANGED_LEAST: usize = 100;
 
-/// What came and went since it was last kept. No more than what is held, and what was.
+/// What came and went since it was last kept.
 #[derive(Debug, Default)]
 pub(crate) struct Unkept {
     came: HashSet<Digest>,
+    /// By what they are called in the file, which is of what was understood of them and not of what was told.
     went: HashSet<Digest>,
     endpoints: HashSet<BackendName>,
 }
 
 impl Unkept {
     pub(crate) fn came(&mut self, digest: Digest) {
-        if !self.went.remove(&digest) {
-            self.came.insert(digest);
-        }
+        self.came.insert(digest);
     }
 
-    pub(crate) fn went(&mut self, digest: Digest) {
-        if !self.came.remove(&digest) {
-            self.went.insert(digest);
+    pub(crate) fn went(&mut self, digest: &Digest, piece: Option<&Piece>) {
+        if !self.came.remove(digest) {
+            self.went.extend(piece.map(Piece::digest));
         }
     }
 
@@ -73,19 +77,30 @@ impl Held {
         })
     }
 
-    /// What changed since the last call of [`Held::kept`]; `None` if all must be kept anew.
+    /// What changed since the last call of [`Held::kept`], as one record; `None` if all is to be kept anew, as where it is a part of all that
+    /// one should not write at once.
     pub(crate) fn changes(&self) -> Option<Vec<u8>> {
-        let unkept = self.unkept.as_ref()?;
+        let unkept = self.unkept.as_ref().filter(|unkept| !self.is_much(unkept))?;
         let pieces = unkept.came.iter().filter_map(|digest| self.pieces.get(digest)?.as_ref());
         let endpoints = unkept.endpoints.iter().filter_map(|name| self.endpoints.get(name));
         let stored = wire::Stored {
             protocol: wire::PROTOCOL,
-            pieces: pieces.map(piece::Piece::write).collect(),
+            pieces: pieces.map(Piece::write).collect(),
             endpoints: endpoints.map(|(_, endpoints)| ledger::write(endpoints)).collect(),
             removes: Digest::join(&unkept.went),
             last: true,
         };
         Some(record(&stored.encode_to_vec()))
+    }
+
+    fn is_much(&self, unkept: &Unkept) -> bool {
+        let changed = unkept.came.len() + unkept.went.len() + unkept.endpoints.len();
+        changed > CHANGED_LEAST.max((self.pieces.len() + self.endpoints.len()) / CHANGED_PART)
+    }
+
+    /// It could not be kept: what changed is remembered as long as it is little.
+    pub(crate) fn not_kept(&mut self) {
+        self.unkept = self.unkept.take().filter(|unkept| !self.is_much(unkept));
     }
 
     /// All that is held is kept now.
@@ -110,12 +125,17 @@ impl Held {
         if !is_whole {
             return Err("it is torn, or its checksum is wrong".into());
         }
+        if !bytes.is_empty() {
+            tracing::warn!(bytes = bytes.len(), "the end of what was kept is torn: what was before it serves");
+        }
+        held.forget_unnamed();
         held.unkept = None;
         let whole = held.whole();
         Ok((held, whole))
     }
 }
 
+/// A record of a body.
 fn record(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(4 + Digest::BYTES + body.len());
     bytes.put_u32(u32::try_from(body.len()).expect("a record is less than 4 GiB"));
@@ -124,13 +144,18 @@ fn record(body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The body of the next record, if it is whole.
+/// The body of the next record, if it is whole; otherwise it stays.
 fn next(bytes: &mut Bytes) -> Option<Bytes> {
-    let length = bytes.try_get_u32().ok()? as usize;
-    if bytes.len() < Digest::BYTES + length {
+    let mut rest = bytes.clone();
+    let length = rest.try_get_u32().ok()? as usize;
+    if rest.len() < Digest::BYTES + length {
         return None;
     }
-    let digest = bytes.split_to(Digest::BYTES);
-    let body = bytes.split_to(length);
-    (Digest::split(&digest).next() == Some(Digest::of(&[&body]))).then_some(body)
+    let digest = rest.split_to(Digest::BYTES);
+    let body = rest.split_to(length);
+    let is_whole = Digest::split(&digest).next() == Some(Digest::of(&[&body]));
+    is_whole.then(|| {
+        *bytes = rest;
+        body
+    })
 }

@@ -7,11 +7,12 @@ use std::{
 };
 use tokio::{
     fs::{self, File},
-    io::AsyncWriteExt,
+    io::{AsyncSeekExt, AsyncWriteExt},
 };
 
 const FILE: &str = "routes";
-/// Changes are appended until they are as much as what they change, and this at least; then all is written anew.
+/// Changes are appended until they are such a part of all, and so much at least; then all is written anew, beside it: at its most that is two and a quarter times what is held.
+const CHANGES_PART: u64 = 4;
 const CHANGES_LEAST: u64 = 256 << 10;
 
 /// A folder for the last good version.
@@ -50,29 +51,46 @@ impl Store {
 
     /// Keeps what is held: what changed behind what was kept, or all in place of it. Each whole, or not at all.
     pub async fn save(&mut self, held: &mut Held) {
-        let appended = match (self.open.take(), held.changes()) {
-            (Some(open), Some(changes)) if open.changes <= open.all.max(CHANGES_LEAST) => {
-                // one that fails leaves a torn end, behind which nothing may stand
-                open.append(&changes).await.ok()
-            }
-            _ => None,
-        };
-        let saved = match appended {
-            Some(open) => Ok(open),
-            None => self.write_all(held).await,
-        };
-        let is_failing = saved.is_err();
-        match saved {
-            Ok(open) => {
-                held.kept();
-                self.open = Some(open);
-            }
-            Err(error) if !self.is_failing => {
-                tracing::warn!(file = %self.path.display(), %error, "the routes cannot be kept for the next start");
-            }
-            Err(_) => {}
+        if !held.is_worth_keeping() {
+            return;
         }
-        self.is_failing = is_failing;
+        let is_long = self.open.as_ref().is_none_or(Open::is_long);
+        let mut saved = if is_long { Ok(false) } else { self.append(held).await };
+        if matches!(saved, Ok(false)) {
+            saved = match self.write_all(held).await {
+                Ok(open) => {
+                    self.open = Some(open);
+                    Ok(true)
+                }
+                // what there is no room for twice may still have it once
+                Err(error) if is_long => {
+                    self.append(held).await.and_then(|done| if done { Ok(true) } else { Err(error) })
+                }
+                Err(error) => Err(error),
+            };
+        }
+        let was_failing = std::mem::replace(&mut self.is_failing, saved.is_err());
+        match saved {
+            Ok(_) => held.kept(),
+            Err(error) => {
+                held.not_kept();
+                if !was_failing {
+                    tracing::warn!(file = %self.path.display(), %error, "the routes cannot be kept for the next start");
+                }
+            }
+        }
+    }
+
+    /// Appends what changed; whether that could be said as a change.
+    async fn append(&mut self, held: &Held) -> io::Result<bool> {
+        let Some(open) = &mut self.open else { return Ok(false) };
+        let Some(changes) = held.changes() else { return Ok(false) };
+        let appended = open.append(&changes).await;
+        if appended.is_err() && open.cut_back().await.is_err() {
+            // a torn end, behind which nothing may stand
+            self.open = None;
+        }
+        appended.map(|()| true)
     }
 
     async fn write_all(&self, held: &Held) -> io::Result<Open> {
@@ -98,11 +116,22 @@ impl Store {
 }
 
 impl Open {
-    async fn append(mut self, changes: &[u8]) -> io::Result<Self> {
+    fn is_long(&self) -> bool {
+        self.changes > CHANGES_LEAST.max(self.all / CHANGES_PART)
+    }
+
+    async fn append(&mut self, changes: &[u8]) -> io::Result<()> {
         self.file.write_all(changes).await?;
         self.file.flush().await?;
         self.changes += changes.len() as u64;
-        Ok(self)
+        Ok(())
+    }
+
+    /// Forgets what was written of a record that could not be written whole.
+    async fn cut_back(&mut self) -> io::Result<()> {
+        let end = self.all + self.changes;
+        self.file.set_len(end).await?;
+        self.file.seek(io::SeekFrom::Start(end)).await.map(drop)
     }
 }
 
@@ -168,6 +197,43 @@ mod tests {
         }
         std::fs::write(&store.path, &all[..all.len() - 1]).unwrap();
         assert_eq!(loaded(&store).await, None);
+    }
+
+    /// Such a piece is called one thing as it came, and another in the file.
+    #[tokio::test]
+    async fn a_piece_that_says_more_than_is_understood_goes_from_the_file_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, mut held) = (Store::new(folder.path()), Held::default());
+        let mut value: serde_json::Value = serde_json::from_slice(&backend(0).write().json).unwrap();
+        value["ofALaterVersion"] = true.into();
+        let sent = wire::Piece { json: value.to_string().into(), ..backend(0).write() };
+        let removes = crate::digest::Digest::join([&crate::piece::digest(&sent)]);
+        let commit = |pieces| wire::Commit { version: 1, pieces, certificates: 0 };
+        // told twice, as a controller may that repeats itself
+        for _ in 0..2 {
+            held.part(wire::Part { pieces: vec![sent.clone()], removes: Default::default() });
+            held.commit(commit(1)).unwrap();
+            store.save(&mut held).await;
+        }
+        assert_eq!(loaded(&store).await, Some(0));
+        held.part(wire::Part { pieces: vec![sent], removes: Default::default() });
+        held.commit(commit(1)).unwrap();
+        held.part(wire::Part { pieces: Vec::new(), removes });
+        held.commit(commit(0)).unwrap();
+        store.save(&mut held).await;
+        assert_eq!(loaded(&store).await, None);
+    }
+
+    #[tokio::test]
+    async fn what_does_not_add_up_does_not_replace_what_was_good() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut store, mut held) = (Store::new(folder.path()), Held::default());
+        tell(&mut held, 0);
+        store.save(&mut held).await;
+        held.part(wire::Part { pieces: vec![backend(1).write()], removes: Default::default() });
+        held.commit(wire::Commit { version: 2, pieces: 9, certificates: 0 }).unwrap_err();
+        store.save(&mut held).await;
+        assert_eq!(loaded(&store).await, Some(0));
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use crate::{
 use foldhash::fast::RandomState;
 use headgate_message::RequestHead;
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -123,29 +123,29 @@ impl<B> Index<B> {
             rules.iter().map(|rule| on.count(rule.config())).sum::<usize>()
         };
         let entries = (self.entries + sum(&edit.come, now)).saturating_sub(sum(&edit.gone, before));
-        let fits = entries <= self.shards.len() * ENTRIES * GROWN
-            && (self.shards.len() == 1 || entries >= self.shards.len() * ENTRIES / SHRUNK);
+        let are_enough = self.shards.len() == 1 || entries >= self.shards.len() * ENTRIES / SHRUNK;
+        let fits = !self.shards.is_empty() && entries <= self.shards.len() * ENTRIES * GROWN && are_enough;
         if !fits {
             return self.anew(entries, now, rules);
         }
-        let mut touched: BTreeMap<usize, Touched<'_, B>> = BTreeMap::new();
-        for rule in &edit.gone {
-            for place in before.places(rule.config()) {
-                touched.entry(self.number(&place)).or_default().gone.insert(Arc::as_ptr(rule));
-            }
-        }
-        for rule in &edit.come {
+        let of_gone = edit.gone.iter().flat_map(|rule| before.places(rule.config()));
+        let of_come = edit.come.iter().flat_map(|rule| now.places(rule.config()));
+        let touched = of_gone.chain(of_come).map(|place| self.number(&place));
+        let mut touched: BTreeMap<usize, Vec<Placed<'_, B>>> = touched.map(|number| (number, Vec::new())).collect();
+        let gone: HashSet<_> = edit.gone.iter().map(Arc::as_ptr).collect();
+        let stay: HashMap<_, _> = touched.keys().flat_map(|number| self.shards[*number].rules()).collect();
+        let stay = stay.into_iter().filter(|(at, _)| !gone.contains(at)).map(|(_, rule)| rule);
+        // each rule once, in however many shards it stands
+        for rule in stay.chain(&edit.come) {
             for place in now.places(rule.config()) {
-                touched.entry(self.number(&place)).or_default().come.push((rule, place));
+                if let Some(places) = touched.get_mut(&self.number(&place)) {
+                    places.push((rule, place));
+                }
             }
         }
         let mut shards = self.shards.clone();
-        for (number, Touched { gone, come }) in touched {
-            let known = &self.shards[number];
-            let here = |place: &Place<'_>| self.number(place) == number;
-            let stay = known.rules().into_iter().filter(|rule| !gone.contains(&Arc::as_ptr(rule)));
-            let stay = stay.flat_map(|rule| now.places(rule.config()).filter(here).map(move |place| (rule, place)));
-            shards[number] = Arc::new(Shard::make(stay.chain(come), &self.hasher));
+        for (number, places) in touched {
+            shards[number] = Arc::new(Shard::make(places.into_iter(), &self.hasher));
         }
         Self { hasher: self.hasher.clone(), shards, entries }
     }
@@ -180,18 +180,6 @@ impl<B> Index<B> {
 impl<B> Default for Edit<B> {
     fn default() -> Self {
         Self { gone: Vec::new(), come: Vec::new() }
-    }
-}
-
-/// What becomes of a shard.
-struct Touched<'e, B> {
-    gone: HashSet<*const CompiledRule<B>>,
-    come: Vec<Placed<'e, B>>,
-}
-
-impl<B> Default for Touched<'_, B> {
-    fn default() -> Self {
-        Self { gone: HashSet::new(), come: Vec::new() }
     }
 }
 

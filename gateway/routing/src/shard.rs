@@ -141,12 +141,9 @@ impl<B> Shard<B> {
         few.chain(many)
     }
 
-    /// The rules, each once, in no order.
-    pub(crate) fn rules(&self) -> Vec<&Arc<CompiledRule<B>>> {
-        let mut rules: Vec<_> = self.candidates.iter().map(|candidate| &candidate.rule).collect();
-        rules.sort_unstable_by_key(|rule| Arc::as_ptr(rule));
-        rules.dedup_by_key(|rule| Arc::as_ptr(rule));
-        rules
+    /// The rules, each as often as it has entries here, by where they are.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (*const CompiledRule<B>, &Arc<CompiledRule<B>>)> {
+        self.candidates.iter().map(|candidate| (Arc::as_ptr(&candidate.rule), &candidate.rule))
     }
 }
 

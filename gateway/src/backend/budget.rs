@@ -36,7 +36,7 @@ impl Budget {
 
     /// Whether nobody waits. Who begins to wait counts here, and then looks at the routes once more; who makes routes live looks here
     /// after that. Of two such steps, each a write and then a look at what the other wrote, one sees the other only with a fence between.
-    pub(super) fn is_untouched(&self) -> bool {
+    pub(super) fn nobody_waits(&self) -> bool {
         fence(SeqCst);
         self.requests() == 0
     }

@@ -218,7 +218,8 @@ impl Registry {
         backend.set_endpoints(&config::Endpoints { list, ..none(name) }, now);
     }
 
-    /// Forgets these backends, each once nothing waits for it and nothing is in flight.
+    /// Forgets these backends, each once nothing waits for it and nothing is in flight. Whoever inserted one must name it here once its routes
+    /// have gone: nobody else looks for it.
     pub fn retire(&self, names: impl IntoIterator<Item = BackendName>) {
         self.known().retired.extend(names);
         // The keeper forgets them.
@@ -244,7 +245,7 @@ impl Registry {
 
     /// Tells all who wait that new routes are live. After the swap.
     pub fn reroute(&self) {
-        if self.0.shared.budget.is_untouched() {
+        if self.0.shared.budget.nobody_waits() {
             return;
         }
         self.all().into_iter().for_each(|backend| backend.reroute());

@@ -80,6 +80,10 @@ impl<'c> Story<'c> {
         let mut waiting = backend.enqueue(&mut self.ticket, asked)?;
         let mut charge = backend.charge();
         charge.grow(kept as u64)?;
+        // who waited when newer routes became live was told so: not this one, if that was between its look at them and here
+        if self.core.with_active(|active| active.version) != self.record.routes {
+            waiting.reroute();
+        }
         let (core, timer, ear) = (self.core, &mut self.timer, &self.ear);
         loop {
             let waited = poll_fn(|cx| {

@@ -170,7 +170,7 @@ struct Targets {
     seen: OrdMap<ByName<Backend>, Arc<Backend>>,
     backends: BTreeMap<String, Vec<BackendName>>,
     /// Backends that no route names any more: they are counted until their requests are over.
-    retired: BTreeSet<BackendName>,
+    retired: BTreeMap<BackendName, String>,
     /// Those of which the last count was not nothing.
     awake: BTreeSet<String>,
 }
@@ -230,39 +230,40 @@ impl Targets {
             match item {
                 DiffItem::Add(_, new) => self.put(new),
                 DiffItem::Update { old: (_, old), new: (_, new) } if old.scales != new.scales => {
-                    self.take_out(&old.name);
+                    old.scales.iter().for_each(|target| self.take_out(&old.name, target));
                     self.put(new);
                 }
                 DiffItem::Update { .. } => {}
-                DiffItem::Remove(_, old) => self.retired.extend(old.scales.is_some().then(|| old.name.clone())),
+                DiffItem::Remove(_, old) => {
+                    self.retired.extend(old.scales.as_ref().map(|target| (old.name.clone(), target.to_string())));
+                }
             }
         }
     }
 
     fn put(&mut self, backend: &Backend) {
-        if self.retired.remove(&backend.name) {
-            self.take_out(&backend.name);
+        if let Some(before) = self.retired.remove(&backend.name) {
+            self.take_out(&backend.name, &before);
         }
         if let Some(target) = &backend.scales {
             self.backends.entry(target.to_string()).or_default().push(backend.name.clone());
         }
     }
 
-    fn take_out(&mut self, gone: &BackendName) {
-        self.backends.retain(|_, names| {
-            names.retain(|name| name != gone);
-            !names.is_empty()
-        });
+    fn take_out(&mut self, gone: &BackendName, target: &str) {
+        let Some(names) = self.backends.get_mut(target) else { return };
+        names.retain(|name| name != gone);
+        if names.is_empty() {
+            self.backends.remove(target);
+        }
     }
 
     /// Forgets what is retired and idle.
     fn forget(&mut self, is_idle: impl Fn(&BackendName) -> bool) {
-        let gone: BTreeSet<BackendName> = self.retired.iter().filter(|name| is_idle(name)).cloned().collect();
-        if gone.is_empty() {
-            return;
-        }
-        self.retired.retain(|name| !gone.contains(name));
-        gone.iter().for_each(|name| self.take_out(name));
+        let (gone, busy) = std::mem::take(&mut self.retired).into_iter().partition(|(name, _)| is_idle(name));
+        self.retired = busy;
+        let gone: BTreeMap<BackendName, String> = gone;
+        gone.iter().for_each(|(name, target)| self.take_out(name, target));
     }
 }
 

@@ -48,9 +48,9 @@ pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
 
 async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
     let mut rows = cold::rows(bed, plan.count(10, 3)).await?;
-    rows.extend(published::attached(bed, plan).await?);
-    rows.extend(published::changes(bed, plan).await?);
-    rows.extend(published::failing(bed, plan).await?);
+    rows.extend(or_skipped("attached routes", published::attached(bed, plan).await));
+    rows.extend(or_skipped("route changes", published::changes(bed, plan).await));
+    rows.extend(or_skipped("failing backend", published::failing(bed, plan).await));
     let (routes, samples) = (plan.count(3_000, 50), plan.count(200, 10));
     let before = bed.status_writes().await?;
     bed.create_routes(0..routes).await?;
@@ -107,9 +107,14 @@ async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
     tokio::task::spawn_blocking(move || until_answered(filled, &last)).await.map_err(io::Error::other)??;
     rows.extend(memory(bed, more)?);
     bed.delete_routes(0..more.max(routes + 2 * samples)).await?;
-    rows.extend(published::scale(bed, plan).await?);
-    rows.extend(published::listener_sets(bed, plan).await?);
+    rows.extend(or_skipped("route scale", published::scale(bed, plan).await));
+    rows.extend(or_skipped("ListenerSet scale", published::listener_sets(bed, plan).await));
     Ok(rows)
+}
+
+/// What one part could not show is no reason to forget the others.
+fn or_skipped(what: &str, rows: io::Result<Vec<Row>>) -> Vec<Row> {
+    rows.unwrap_or_else(|error| vec![Row::skipped(what, error.to_string())])
 }
 
 fn memory(bed: &Bed, routes: usize) -> io::Result<Vec<Row>> {

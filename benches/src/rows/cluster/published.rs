@@ -27,6 +27,8 @@ use std::{
 /// What does not happen within this is lost.
 const LOST: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(20);
+/// Objects that are not made within this are not waited for.
+const MAKING: Duration = Duration::from_secs(600);
 
 /// Who published what, version 2 of autumn 2025 where it has a figure, else version 1.
 const ATTACHED: Published = Published { agentgateway: "", istio: "2 s", envoy_gateway: "23 s", nginx: "29 s" };
@@ -58,12 +60,13 @@ pub const PROPAGATION: [Published; 2] = [
 pub async fn attached(bed: &Bed, plan: &Plan) -> io::Result<Vec<Row>> {
     let routes = plan.count(1_000, 50);
     let api = bed.api("gateway.networking.k8s.io", "v1", "Gateway");
-    let (last, writes) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::new(AtomicUsize::new(0)));
+    let count = |gateway: &DynamicObject| gateway.data["status"]["listeners"][0]["attachedRoutes"].as_u64();
+    let at_first = count(&api.get("web").await.map_err(io::Error::other)?).unwrap_or_default() as usize;
+    let (last, writes) = (Arc::new(AtomicUsize::new(at_first)), Arc::new(AtomicUsize::new(0)));
     let noted = (last.clone(), writes.clone());
-    watch(api, move |gateway: DynamicObject| {
+    watch(api, move |gateway| {
         if gateway.metadata.name.as_deref() == Some("web") {
-            let count = gateway.data["status"]["listeners"][0]["attachedRoutes"].as_u64().unwrap_or_default();
-            noted.0.store(count as usize, Relaxed);
+            noted.0.store(count(&gateway).unwrap_or_default() as usize, Relaxed);
             noted.1.fetch_add(1, Relaxed);
         }
     });
@@ -77,16 +80,15 @@ pub async fn attached(bed: &Bed, plan: &Plan) -> io::Result<Vec<Row>> {
         }
         Ok(begun.elapsed().as_secs_f64())
     };
-    is(0).await?;
     let before = writes.load(Relaxed);
     let begun = Instant::now();
     bed.create_routes(0..routes).await?;
     let created = begun.elapsed().as_secs_f64();
-    let up = is(routes).await?;
+    let up = is(at_first + routes).await?;
     let begun = Instant::now();
     bed.delete_routes(0..routes).await?;
     let deleted = begun.elapsed().as_secs_f64();
-    let down = is(0).await?;
+    let down = is(at_first).await?;
     let writes = (writes.load(Relaxed) - before) as f64;
     let row = |what: &str, measured, unit, note: String| {
         Row::new(format!("attached routes: {what}, {routes} routes"), measured, unit, None).note(note)
@@ -208,7 +210,7 @@ pub async fn scale(bed: &Bed, plan: &Plan) -> io::Result<Vec<Row>> {
         ]);
     }
     let made = make(bed, "routes", namespaces, &objects).await?;
-    place.answers(format!("app-{}.{NAMESPACE}-routes-{}.example", apps - 1, namespaces - 1), "/", None).await?;
+    place.answers(format!("app-{}.{NAMESPACE}-routes-{}.example", apps - 1, namespaces - 1), "/", false).await?;
     bed.settled().await?;
     let what = format!("{} routes", namespaces * apps);
     let jitter = Jitter { group: "routes", namespaces, apps, paths: 0, pod: place.pod.clone() };
@@ -255,7 +257,7 @@ pub async fn listener_sets(bed: &Bed, plan: &Plan) -> io::Result<Vec<Row>> {
     }
     let made = make(bed, "sets", namespaces, &objects).await?;
     let host = format!("app-{}.{NAMESPACE}-sets-{}.example", apps - 1, namespaces - 1);
-    place.answers(host.clone(), &format!("/{}", ROUTES - 1), Some(())).await?;
+    place.answers(host.clone(), &format!("/{}", ROUTES - 1), true).await?;
     bed.settled().await?;
     let what = format!("{} routes of {} ListenerSets", namespaces * apps * ROUTES, namespaces * apps);
     let jitter = Jitter { group: "sets", namespaces, apps, paths: ROUTES, pod: place.pod.clone() };
@@ -358,14 +360,15 @@ impl Place {
     }
 
     /// Waits until a host answers, over TLS where it is wanted.
-    async fn answers(&self, host: String, path: &str, tls: Option<()>) -> io::Result<()> {
+    async fn answers(&self, host: String, path: &str, over_tls: bool) -> io::Result<()> {
         let (address, question) = (self.address, load::get(&host, path));
         let asked = move || {
             let begun = Instant::now();
             loop {
-                let status = match tls {
-                    Some(()) => drive::tls_asker(address, &host).and_then(|mut asker| Ok(asker.ask(&question)?.status)),
-                    None => Asker::connect(address).and_then(|mut asker| Ok(asker.ask(&question)?.status)),
+                let status = if over_tls {
+                    drive::tls_asker(address, &host).and_then(|mut asker| Ok(asker.ask(&question)?.status))
+                } else {
+                    Asker::connect(address).and_then(|mut asker| Ok(asker.ask(&question)?.status))
                 };
                 match status {
                     Ok(200) => return Ok(()),
@@ -423,14 +426,17 @@ impl Asking {
     }
 }
 
-/// Makes namespaces and objects in them; in seconds.
+/// Makes namespaces and objects in them; in seconds. Not for ever: an API server beside everything else may take twenty a second.
 async fn make(bed: &Bed, group: &str, namespaces: usize, objects: &[Value]) -> io::Result<f64> {
     let begun = Instant::now();
     for at in 0..namespaces {
         let name = format!("{NAMESPACE}-{group}-{at}");
         bed.create(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
     }
-    bed.create_all(objects).await?;
+    let Ok(made) = tokio::time::timeout(MAKING, bed.create_all(objects)).await else {
+        return Err(io::Error::other(format!("{} objects were not made within {} s", objects.len(), MAKING.as_secs())));
+    };
+    made?;
     Ok(begun.elapsed().as_secs_f64())
 }
 

@@ -3,10 +3,12 @@
 use crate::given::*;
 use fastrand::Rng;
 use headgate_config::{
-    BackendName, HostRank, Listener, Match, PathMatch, Rank, Rule, RuleName, Snapshot, ValueTest, Version,
+    Backend, BackendName, ByName, CertificateName, HostRank, Listener, ListenerTls, Match, PathMatch, Protocol, Rank,
+    Rule, RuleName, Snapshot, ValueTest, Version,
 };
 use headgate_message::RequestHead;
 use headgate_routing::{Outcome, Row, Table, Verdict};
+use imbl::OrdMap;
 use regex::Regex;
 use std::{
     collections::HashMap,
@@ -233,11 +235,11 @@ fn a_table_made_of_the_one_before_is_the_table_made_of_nothing() {
     for seed in 0..200 {
         let mut dice = Rng::with_seed(seed);
         let mut snapshot = random(&mut dice, true);
-        let mut table = compile(&snapshot).table;
+        let mut table = Table::compile(&snapshot, Version(1), None, handle).table;
         for step in 0..12 {
             edit(&mut snapshot, &mut dice);
-            let fresh = compile(&snapshot);
-            let next = Table::compile(&snapshot, Version(1), Some(&table), |backend| backend.name.clone());
+            let fresh = Table::compile(&snapshot, Version(1), None, handle);
+            let next = Table::compile(&snapshot, Version(1), Some(&table), handle);
             let said = format!("seed {seed}, step {step}");
             assert_eq!(next.problems, fresh.problems, "{said}");
             assert_eq!(next.table.rules_in_order(), fresh.table.rules_in_order(), "{said}");
@@ -253,8 +255,32 @@ fn a_table_made_of_the_one_before_is_the_table_made_of_nothing() {
     assert!(shared > 10_000, "tables share rules: {shared}");
 }
 
+/// Leads elsewhere once the backend's concurrency is another.
+fn handle(backend: &Arc<Backend>) -> (BackendName, u32) {
+    (backend.name.clone(), backend.concurrency)
+}
+
+/// Some listeners say what others contradict, or speak what the rules do not.
+fn unruly(listeners: &mut OrdMap<ByName<Listener>, Arc<Listener>>, dice: &mut Rng) {
+    for listener in listeners.clone().values() {
+        let mut made = Listener::clone(listener);
+        match dice.u32(..6) {
+            0 => made.protocol = Protocol::Tcp,
+            1 | 2 => {
+                let secret = one_of(dice, &["x", "y"]).to_owned();
+                let certificates = vec![CertificateName { namespace: "n".into(), secret }];
+                made.protocol = Protocol::Https;
+                made.tls = Some(ListenerTls { certificates, client_auth: None });
+            }
+            _ => {}
+        }
+        let made = Arc::new(made);
+        listeners.insert(ByName::of(&made), made);
+    }
+}
+
 /// The rule and the backends to which it leads, or why there is none.
-fn told(table: &Table<BackendName>, port: u16, head: &RequestHead) -> String {
+fn told(table: &Table<(BackendName, u32)>, port: u16, head: &RequestHead) -> String {
     match table.route(port, head) {
         Outcome::Found(found) => {
             let targets: Vec<_> = found.rule.arms().iter().map(|arm| arm.target()).collect();
@@ -275,7 +301,7 @@ fn edit(snapshot: &mut Snapshot, dice: &mut Rng) {
     let other = random(dice, true);
     let rules: Vec<RuleName> = snapshot.rules.values().map(|rule| rule.name.clone()).collect();
     let name = (!rules.is_empty()).then(|| rules[dice.usize(..rules.len())].clone());
-    match (dice.u32(..8), name) {
+    match (dice.u32(..10), name) {
         (0 | 1, Some(name)) => {
             Arc::make_mut(&mut snapshot.rules[&name]).timeouts.request_ms = Some(dice.u64(..9));
         }
@@ -292,6 +318,15 @@ fn edit(snapshot: &mut Snapshot, dice: &mut Rng) {
         }
         (5, _) => snapshot.backends.extend(other.backends),
         (6, _) => snapshot.listeners = other.listeners,
+        (7, _) => unruly(&mut snapshot.listeners, dice),
+        (8, _) => {
+            let backends: Vec<_> = snapshot.backends.values().cloned().collect();
+            if !backends.is_empty() {
+                let mut made = Backend::clone(&backends[dice.usize(..backends.len())]);
+                made.concurrency += 1;
+                snapshot.insert_backend(made.into());
+            }
+        }
         _ => snapshot.rules.extend(other.rules.into_iter().take(2)),
     }
 }
