@@ -1,4 +1,4 @@
-//! The tests of gateway-api-bench (https://github.com/howardjohn/gateway-api-bench) by their method, each beside what its author published. Those ran on 16 cores of their own, and these on whatever machine this is beside
+//! The tests of gateway-api-bench (<https://github.com/howardjohn/gateway-api-bench>) by their method, each beside what its author published. Those ran on 16 cores of their own, and these on whatever machine this is beside
 //! the whole control plane: memory and writes compare, times and cores hardly. What else differs stands in each note.
 
 use super::{
