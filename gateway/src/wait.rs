@@ -29,8 +29,10 @@ pub struct Parked {
 
 /// A place in the line of a backend, and the account of what is kept meanwhile.
 pub struct InLine {
-    waiting: Waiting,
-    charge: Charge,
+    /// The place.
+    pub waiting: Waiting,
+    /// The account.
+    pub charge: Charge,
 }
 
 /// What can be seen of a client while its request waits.

@@ -79,7 +79,7 @@ async fn clocks_that_are_wrong_by_five_minutes_and_jump_harm_nothing() {
         is_wrong_by(&story, NAMESPACE, &format!("{GATEWAYS}-{clock}"), ahead_s).await;
     }
     story.until("three gateways are ready", async || story.pods("web").await.len() == 3).await;
-    edit(&story, &load, 2, "b").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 2, "b").await;
     let first = only_leader(&story).await;
     starts_from_zero(&story, "ahead").await;
     sessions_hold(&story).await;
@@ -90,7 +90,7 @@ async fn clocks_that_are_wrong_by_five_minutes_and_jump_harm_nothing() {
     let first_copy = format!("deployment/{CONTROLLERS}-{of_first}");
     story.kubectl(&["--namespace", SYSTEM, "scale", &first_copy, "--replicas=0"]).await;
     story.until("the other leads", async || leaders(&story).await.is_some_and(|all| !all.contains(&first))).await;
-    edit(&story, &load, 3, "a").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 3, "a").await;
     assert_eq!(conditions(&story).await, said, "what is as it was has its time");
     story.kubectl(&["--namespace", SYSTEM, "scale", &first_copy, "--replicas=1"]).await;
     story.rolled_out(SYSTEM, &first_copy).await;
@@ -98,7 +98,7 @@ async fn clocks_that_are_wrong_by_five_minutes_and_jump_harm_nothing() {
     // ten minutes in a moment
     let second = only_leader(&story).await;
     clocks.turn_around();
-    edit(&story, &load, 4, "b").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 4, "b").await;
     starts_from_zero(&story, "behind").await;
     sessions_hold(&story).await;
     assert_eq!(only_leader(&story).await, second, "it leads on");
@@ -291,15 +291,6 @@ async fn conditions(story: &Story) -> BTreeSet<String> {
     let all = [&route["status"]["parents"][0]["conditions"], &gateway["status"]["conditions"]];
     let each = all.into_iter().flat_map(|list| list.as_array().expect("conditions"));
     each.map(|one| format!("{} {} {}", one["type"], one["status"], one["lastTransitionTime"])).collect()
-}
-
-/// An edit is served, and said.
-async fn edit(story: &Story, load: &Load, edit: usize, of: &str) {
-    shop::edit(story, edit, of).await;
-    let wanted = format!("200 {of} edit {edit}");
-    story.until(&format!("edit {edit} is live"), async || load.counts().contains_key(&wanted)).await;
-    let path = routes(NAMESPACE) + "/shop";
-    story.until(&format!("edit {edit} is said"), async || shop::is_said(&story.api.get(&path).await)).await;
 }
 
 /// Once all is said, for some seconds.

@@ -1,7 +1,6 @@
 //! The leader stands still for longer than its Lease holds: another takes over, gateways and functions notice nothing, and the old one writes nothing any more. It judges by the API server's audit.
 
 use crate::{
-    api::routes,
     audit::{summary, writes},
     load::Load,
     objects::cold_function,
@@ -52,13 +51,13 @@ async fn a_leader_that_stands_still_is_replaced_and_writes_no_more() {
     assert!(taken < TAKEN_OVER, "another leads after {taken:?}");
     assert_eq!(cold.await.unwrap().as_deref(), Ok("200 cold"), "a function is started by the new leader");
     println!("another leads after {taken:?}, and a function was started after {:?}", began.elapsed());
-    edit(&story, &load, 2, "b").await;
+    shop::edit_until_said(&story, "e2e-leader", &load, 2, "b").await;
 
     tokio::time::sleep(STILL.saturating_sub(began.elapsed())).await;
     paused.resume();
-    edit(&story, &load, 3, "a").await;
+    shop::edit_until_said(&story, "e2e-leader", &load, 3, "a").await;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    edit(&story, &load, 4, "b").await;
+    shop::edit_until_said(&story, "e2e-leader", &load, 4, "b").await;
     assert_ne!(leader(&story).await, first, "it does not take the Lease back");
     let late: Vec<_> = writes()
         .into_iter()
@@ -72,16 +71,4 @@ async fn a_leader_that_stands_still_is_replaced_and_writes_no_more() {
 
 async fn leader(story: &Story) -> String {
     story.api.get(LEASE).await["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
-}
-
-/// An edit is served, and said.
-async fn edit(story: &Story, load: &Load, edit: usize, of: &str) {
-    shop::edit(story, edit, of).await;
-    let wanted = format!("200 {of} edit {edit}");
-    story.until(&format!("edit {edit} is live"), async || load.counts().contains_key(&wanted)).await;
-    story
-        .until(&format!("edit {edit} is said"), async || {
-            shop::is_said(&story.api.get(&(routes("e2e-leader") + "/shop")).await)
-        })
-        .await;
 }

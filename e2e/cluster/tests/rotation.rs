@@ -1,7 +1,6 @@
 //! The authority of the stream and the controllers' certificate are renewed under load, as if they had grown old: gateways trust the next authority before it signs, and requests notice nothing. It writes into the Secret of the authority, and changes no clock.
 
 use crate::{
-    api::routes,
     load::Load,
     shop,
     story::{Story, ask_once, told},
@@ -43,7 +42,7 @@ async fn certificates_and_authorities_are_renewed_under_load() {
     let second = kept(&story).await;
     assert_eq!(second["ca.crt"], first["ca.crt"], "by the same authority");
     assert_ne!(second["tls.crt"], first["tls.crt"], "another certificate");
-    edit(&story, &load, 2, "b").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 2, "b").await;
     for gateway in story.names(NAMESPACE, "pods", "gateway.networking.k8s.io/gateway-name=web").await {
         story
             .until("a gateway has read both", async || trusted(&story, &gateway).await.matches("BEGIN").count() == 2)
@@ -54,7 +53,7 @@ async fn certificates_and_authorities_are_renewed_under_load() {
     look_again(&story).await;
     let last = kept(&story).await;
     assert_eq!((last["ca.crt"].as_str(), last.get("next.crt")), (Some(&*next), None), "it signs");
-    edit(&story, &load, 3, "a").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 3, "a").await;
     let pods = story.pods("web").await;
     let gone = story.names(NAMESPACE, "pods", "gateway.networking.k8s.io/gateway-name=web").await.remove(0);
     story.kubectl(&["delete", &gone, "--wait=false"]).await;
@@ -62,7 +61,7 @@ async fn certificates_and_authorities_are_renewed_under_load() {
     for pod in story.pods("web").await {
         assert_eq!(ask_once(pod, "shop.example").await.map(|answer| told(&answer)).as_deref(), Ok("200 a edit 3"));
     }
-    edit(&story, &load, 4, "b").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 4, "b").await;
     let counts = load.end().await;
     println!("a new certificate, and a new authority: {counts:?}");
     assert!(counts.keys().all(|outcome| outcome.starts_with("200 ")), "{counts:?}");
@@ -98,13 +97,4 @@ async fn trusted(story: &Story, pod: &str) -> String {
     let folder = format!("kubelet/pods/{NAMESPACE}_{}_{uid}/volumes/ca", pod.trim_start_matches("pod/"));
     let cluster = PathBuf::from(std::env::var_os("KUBECONFIG").expect("a cluster"));
     std::fs::read_to_string(cluster.with_file_name(folder).join("ca.crt")).expect("a file of a Pod")
-}
-
-/// An edit is served, and said.
-async fn edit(story: &Story, load: &Load, edit: usize, of: &str) {
-    shop::edit(story, edit, of).await;
-    let wanted = format!("200 {of} edit {edit}");
-    story.until(&format!("edit {edit} is live"), async || load.counts().contains_key(&wanted)).await;
-    let path = routes(NAMESPACE) + "/shop";
-    story.until(&format!("edit {edit} is said"), async || shop::is_said(&story.api.get(&path).await)).await;
 }

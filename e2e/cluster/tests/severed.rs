@@ -1,7 +1,6 @@
 //! One controller of two does not reach the API server any more: leadership moves to the other, nobody is told what it knew before, it may not even start, and it catches up once it reaches it again. It cuts nobody else off.
 
 use crate::{
-    api::routes,
     load::Load,
     parts::{Severed, crash},
     shop,
@@ -33,7 +32,7 @@ async fn a_controller_that_does_not_reach_the_api_server_misleads_nobody_and_cat
     println!("another leads after {taken:?}");
     assert!(taken < TAKEN_OVER, "another leads after {taken:?}");
     let second = leader(&story).await;
-    edit(&story, &load, 2, "b").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 2, "b").await;
 
     // a gateway that is new is told what is newest, by whichever controller it asks first
     let pods = story.pods("web").await;
@@ -50,14 +49,14 @@ async fn a_controller_that_does_not_reach_the_api_server_misleads_nobody_and_cat
             pod(&story, &second).await["status"]["containerStatuses"][0]["restartCount"] != 0
         })
         .await;
-    edit(&story, &load, 3, "a").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 3, "a").await;
     everywhere(&story, "200 a edit 3").await;
     assert_eq!(load.counts()["200 a edit 1"], old, "nobody goes back to what was before");
 
     // it starts, and there is nobody to ask
     crash(&first);
     story.until("it is not ready", async || !is_ready(&pod(&story, &first).await)).await;
-    edit(&story, &load, 4, "b").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 4, "b").await;
     assert!(!is_ready(&pod(&story, &first).await), "it cannot have read anything");
     severed.mend();
     let mended = Instant::now();
@@ -66,7 +65,7 @@ async fn a_controller_that_does_not_reach_the_api_server_misleads_nobody_and_cat
     assert!(mended.elapsed() < Duration::from_secs(10), "after {:?}", mended.elapsed());
     story.kubectl(&["--namespace", SYSTEM, "delete", "pod", &second, "--wait=false"]).await;
     story.until("it or a new one leads", async || leader(&story).await != second).await;
-    edit(&story, &load, 5, "a").await;
+    shop::edit_until_said(&story, NAMESPACE, &load, 5, "a").await;
     story.rolled_out(SYSTEM, "deployment/headgate-controller").await;
 
     let counts = load.end().await;
@@ -89,15 +88,6 @@ async fn everywhere(story: &Story, wanted: &str) {
             }
         })
         .await;
-}
-
-/// An edit is served, and said.
-async fn edit(story: &Story, load: &Load, edit: usize, of: &str) {
-    shop::edit(story, edit, of).await;
-    let wanted = format!("200 {of} edit {edit}");
-    story.until(&format!("edit {edit} is live"), async || load.counts().contains_key(&wanted)).await;
-    let path = routes(NAMESPACE) + "/shop";
-    story.until(&format!("edit {edit} is said"), async || shop::is_said(&story.api.get(&path).await)).await;
 }
 
 async fn leader(story: &Story) -> String {

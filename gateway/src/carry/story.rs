@@ -10,6 +10,7 @@ use crate::{
     failure::{Failure, Retry},
     proxy::tell_health,
     telemetry::{Record, WaitEnd},
+    wait::InLine,
 };
 use std::{
     future::poll_fn,
@@ -77,13 +78,8 @@ impl<'c> Story<'c> {
         gone: &mut impl FnMut(&mut Context<'_>) -> Poll<()>,
     ) -> Result<Option<Slot>, Fault> {
         let backend = self.lead.backend.clone();
-        let mut waiting = backend.enqueue(&mut self.ticket, asked)?;
-        let mut charge = backend.charge();
-        charge.grow(kept as u64)?;
-        // who waited when newer routes became live was told so: not this one, if that was between its look at them and here
-        if self.core.with_active(|active| active.version) != self.record.routes {
-            waiting.reroute();
-        }
+        let line = InLine::enter(self.core, &backend, &mut self.ticket, self.record.routes, kept, asked)?;
+        let InLine { mut waiting, charge: _counted } = line;
         let (core, timer, ear) = (self.core, &mut self.timer, &self.ear);
         loop {
             let waited = poll_fn(|cx| {

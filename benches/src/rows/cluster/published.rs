@@ -234,8 +234,7 @@ pub async fn listener_sets(bed: &Bed, plan: &Plan) -> io::Result<Vec<Row>> {
     const ROUTES: usize = 16;
     let (namespaces, apps) = (plan.count(50, 2), plan.count(50, 5));
     bed.create(&gateway("sets")).await?;
-    let address = bed.programmed("sets").await?;
-    let place = Place { address: SocketAddr::new(address.ip(), 443), ..Place::find(bed, "sets", 443).await? };
+    let place = Place::find(bed, "sets", 443).await?;
     let mut objects = Vec::new();
     for space in 0..namespaces {
         let space = format!("{NAMESPACE}-sets-{space}");
