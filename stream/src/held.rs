@@ -228,11 +228,11 @@ impl Held {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use headgate_config::{BackendProtocol, QueueBounds, Wait};
 
-    fn backend(service: &str, concurrency: u32) -> Piece {
+    pub(crate) fn backend(service: &str, concurrency: u32) -> Piece {
         let name = BackendName::tcp("a", service, 80);
         Piece::Backend(Arc::new(Backend {
             name,

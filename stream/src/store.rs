@@ -138,23 +138,11 @@ impl Open {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{piece::Piece, wire};
-    use headgate_config::{Backend, BackendName, BackendProtocol, Endpoints, QueueBounds, Wait};
-    use std::sync::Arc;
+    use crate::{held, piece::Piece, wire};
+    use headgate_config::{BackendName, Endpoints};
 
     fn backend(concurrency: u32) -> Piece {
-        Piece::Backend(Arc::new(Backend {
-            name: BackendName::tcp("a", "x", 80),
-            protocol: BackendProtocol::Http1,
-            hostname: None,
-            tls: None,
-            proxy_protocol: None,
-            concurrency,
-            queue: QueueBounds::default(),
-            scales: None,
-            wait: Wait::default(),
-            retries: None,
-        }))
+        held::tests::backend("x", concurrency)
     }
 
     /// A version with one backend in place of the one before.
