@@ -98,7 +98,7 @@ impl Counted {
 async fn publish(gateway: &Gateway, loaded: &Loaded, port: u16) -> io::Result<()> {
     let Assembly { translation, .. } = assemble(loaded, &Known::default(), &Ground::standalone("localhost", port), 0);
     let certificates: BTreeMap<_, _> =
-        translation.certificates.into_iter().map(|certificate| (certificate.name.clone(), certificate)).collect();
+        translation.certificates.iter().map(|certificate| (certificate.name.clone(), certificate.clone())).collect();
     let published = gateway.publish(translation.snapshot, Arc::new(certificates)).await;
     translation.endpoints.values().for_each(|endpoints| gateway.set_endpoints(endpoints));
     match published.problems.first() {

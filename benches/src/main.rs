@@ -77,6 +77,8 @@ enum Command {
     Sizes,
     /// A gateway with 40,000 routes of 2,500 ListenerSets: memory, what an edit costs, how soon it is back.
     ListenerSets,
+    /// What a change costs the controller among 40,000 routes of 2,500 ListenerSets.
+    Changes,
     /// The same jobs beside other gateways that are installed here.
     Peers,
     /// From a created route to its first 200 in a cluster, memory and writes there.
@@ -149,7 +151,7 @@ impl Plan {
 
 type Measure = fn(&Plan) -> io::Result<Vec<Row>>;
 
-const MEASURES: [(Command, Measure); 13] = [
+const MEASURES: [(Command, Measure); 14] = [
     (Command::Cold, rows::cold::measure),
     (Command::Parked, rows::parked::measure),
     (Command::Load, rows::load::measure),
@@ -160,6 +162,7 @@ const MEASURES: [(Command, Measure); 13] = [
     (Command::Instructions, rows::instructions::measure),
     (Command::Sizes, rows::sizes::measure),
     (Command::ListenerSets, rows::listener_sets::measure),
+    (Command::Changes, rows::changes::measure),
     (Command::Peers, rows::peers::measure),
     (Command::Cluster, rows::cluster::measure),
     (Command::Cores, rows::cores::measure),
@@ -234,6 +237,7 @@ impl Command {
             Self::Guard => "guard",
             Self::Sizes => "sizes",
             Self::ListenerSets => "listener-sets",
+            Self::Changes => "changes",
             Self::Peers => "peers",
             Self::Cluster => "cluster",
             Self::Cores => "cores",

@@ -66,7 +66,7 @@ fn route(name: &str, hosts: &str, rules: &str) -> String {
 }
 
 /// Routes of each ListenerSet.
-const ROUTES_PER_SET: usize = 16;
+pub const ROUTES_PER_SET: usize = 16;
 
 /// Writes `sets` ListenerSets in each of so many namespaces, each with a listener of HTTPS for a host of its own, 16 routes by path and one Service: what `listenerset-load.sh` of
 /// gateway-api-bench makes, with one certificate a namespace. All are on the first port; the Gateway's own listener, which nobody asks, is on the second.
@@ -84,7 +84,7 @@ pub fn write_listener_sets(
     );
     fs::write(folder.join("gateway.yaml"), gateway)?;
     for namespace in 0..namespaces {
-        let space = format!("mesh-{namespace}");
+        let space = space(namespace);
         let made = rcgen::generate_simple_self_signed([format!("*.{space}.example.com")]).map_err(io::Error::other)?;
         let mut text = format!(
             "apiVersion: v1\nkind: Secret\nmetadata: {{name: ns-cert, namespace: {space}}}\ntype: kubernetes.io/tls\nstringData:\n  tls.crt: {:?}\n  tls.key: {:?}\n---\n",
@@ -92,27 +92,51 @@ pub fn write_listener_sets(
             made.signing_key.serialize_pem()
         );
         for set in 0..sets {
-            let name = format!("app-{set}");
-            let host = format!("{name}.{space}.example.com");
-            let service = service(&name, endpoint).replace("metadata: {", &format!("metadata: {{namespace: {space}, "));
-            text.push_str(&service.replace("metadata:\n", &format!("metadata:\n  namespace: {space}\n")));
-            let _ = write!(
-                text,
-                "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {{name: {name}, namespace: {space}}}\nspec:\n  \
-                 parentRef: {{name: edge, namespace: infra}}\n  listeners: [{{name: {name}, hostname: {host}, port: {port}, protocol: HTTPS, tls: {{certificateRefs: [{{name: ns-cert}}]}}}}]\n---\n"
-            );
+            text.push_str(&service_of_set(namespace, set, endpoint));
+            text.push_str(&listener_set(namespace, set, port));
             for route in 0..ROUTES_PER_SET {
-                let _ = write!(
-                    text,
-                    "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}-{route}, namespace: {space}}}\nspec:\n  \
-                     parentRefs: [{{name: {name}, kind: ListenerSet}}]\n  hostnames: [{host}]\n  rules:\n  \
-                     - matches: [{{path: {{type: PathPrefix, value: /{route}}}}}]\n    backendRefs: [{{name: {name}, port: 80}}]\n---\n"
-                );
+                text.push_str(&route_of_set(namespace, set, route, &format!("/{route}")));
             }
         }
         fs::write(folder.join(format!("{space}.yaml")), text)?;
     }
     Ok(())
+}
+
+fn space(namespace: usize) -> String {
+    format!("mesh-{namespace}")
+}
+
+/// The host of a ListenerSet.
+fn host_of_set(namespace: usize, set: usize) -> String {
+    format!("app-{set}.{}.example.com", space(namespace))
+}
+
+/// The Service that the routes of a ListenerSet send to, with its endpoint.
+pub fn service_of_set(namespace: usize, set: usize, endpoint: SocketAddr) -> String {
+    let space = space(namespace);
+    let service = service(&format!("app-{set}"), endpoint);
+    let service = service.replace("metadata: {", &format!("metadata: {{namespace: {space}, "));
+    service.replace("metadata:\n", &format!("metadata:\n  namespace: {space}\n"))
+}
+
+/// A ListenerSet.
+pub fn listener_set(namespace: usize, set: usize, port: u16) -> String {
+    let (space, host) = (space(namespace), host_of_set(namespace, set));
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: ListenerSet\nmetadata: {{name: app-{set}, namespace: {space}}}\nspec:\n  \
+         parentRef: {{name: edge, namespace: infra}}\n  listeners: [{{name: app-{set}, hostname: {host}, port: {port}, protocol: HTTPS, tls: {{certificateRefs: [{{name: ns-cert}}]}}}}]\n---\n"
+    )
+}
+
+/// A route of a ListenerSet.
+pub fn route_of_set(namespace: usize, set: usize, route: usize, path: &str) -> String {
+    let (space, host) = (space(namespace), host_of_set(namespace, set));
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: app-{set}-{route}, namespace: {space}}}\nspec:\n  \
+         parentRefs: [{{name: app-{set}, kind: ListenerSet}}]\n  hostnames: [{host}]\n  rules:\n  \
+         - matches: [{{path: {{type: PathPrefix, value: {path}}}}}]\n    backendRefs: [{{name: app-{set}, port: 80}}]\n---\n"
+    )
 }
 
 /// One route, of which the answers say `x-version: <version>`, with its backend.

@@ -1,7 +1,7 @@
-//! Lists that many rules have alike: each is there once in the process, however many have it. Never holds what a client sent, for whoever makes one looks into one table.
+//! Lists that many rules and routes have alike: each is there once in the process, however many have it. Never holds what a client sent, for whoever makes one looks into one table.
 
 use crate::{
-    Arm, Attachment, Match,
+    Arm, Attachment, ListenerName, Match,
     pool::{Shared, pooled},
 };
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -41,7 +41,7 @@ macro_rules! listed {
     )*};
 }
 
-listed!(Attachment, Match, Arm);
+listed!(Attachment, Match, Arm, ListenerName);
 
 impl<T: Listed> From<Vec<T>> for List<T> {
     fn from(list: Vec<T>) -> Self {

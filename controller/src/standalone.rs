@@ -292,7 +292,7 @@ impl Standalone {
         add_unreached(&mut snapshot, &assembly);
         let before = self.assembly.as_ref();
         let (there, gone) = plain_endpoints(before.map(|before| &before.translation.endpoints), &translation.endpoints);
-        let routes = Output::Routes(Box::new(snapshot), translation.certificates.clone());
+        let routes = Output::Routes(Box::new(snapshot), Vec::clone(&translation.certificates));
         // Endpoints are there before a request can be routed to them, and go when none can be any more. Only the first ones come
         // behind the routes: nobody asks yet, and they may be more than a gateway keeps for Backends that it does not know.
         match before {

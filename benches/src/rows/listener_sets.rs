@@ -130,7 +130,7 @@ impl Routes {
         let ground = Ground::standalone("localhost", at.port());
         let translation = assemble(directory.loaded(), &Known::default(), &ground, 0).translation;
         let endpoints = translation.endpoints.values().cloned().collect();
-        let certificates = translation.certificates.into_iter().map(|one| (one.name.clone(), one)).collect();
+        let certificates = translation.certificates.iter().map(|one| (one.name.clone(), one.clone())).collect();
         Ok(Self { snapshot: translation.snapshot, certificates: Arc::new(certificates), endpoints, at })
     }
 }

@@ -1,6 +1,7 @@
 //! One file a measurement; each gives its rows and leaves nothing running.
 
 pub mod allocations;
+pub mod changes;
 pub mod cluster;
 pub mod cold;
 pub mod cores;

@@ -6,6 +6,7 @@ use headgate_controller::sources::{
     decode::{Outcome, decode_admitted},
 };
 use headgate_functions::cluster::FUNCTION_LABEL;
+use headgate_status::Folded;
 use headgate_translate::manifest::MANAGED_BY;
 use headgate_translate::{kinds::ObjectRef, schema::Problem};
 use kube::{
@@ -44,7 +45,7 @@ pub fn of_selection(selection: &ObjectRef) -> ClusterObject {
         owner: None,
         generation: 0,
         resource_version: String::new(),
-        status: Value::Null,
+        status: Folded::default(),
         appliers: Vec::new(),
         made: None,
         problems: Vec::new(),
@@ -73,7 +74,7 @@ pub fn read(
     let resource_version = meta.resource_version.clone().unwrap_or_default();
     let appliers = if kind.kind == "Ingress" { appliers(meta) } else { Vec::new() };
     let value = to_value(kind, version, object);
-    let status = value.get("status").cloned().unwrap_or_default();
+    let status = value.get("status").map(Folded::from).unwrap_or_default();
     let made = is_ours.then(|| Arc::new(value.clone()));
     let (content, problems) = content(kind, value, before.filter(|before| before.uid == uid));
     ClusterObject { name, version, content, uid, owner, generation, resource_version, status, appliers, made, problems }

@@ -50,7 +50,7 @@ pub fn applied(
         metadata["namespace"] = json!(name.namespace);
     }
     if let Some(before) = before {
-        value["status"] = before.status.clone();
+        value["status"] = before.status.unfold();
     }
     manifest(value, before)
 }

@@ -13,7 +13,7 @@ use crate::{
     said_once::SaidOnce,
 };
 use headgate_controller::sources::cluster::ObjectChange;
-use headgate_status::{Happening, Method, Wanted, applier};
+use headgate_status::{Folded, Happening, Method, Wanted, applier};
 use headgate_translate::kinds::ObjectRef;
 use jiff::Timestamp;
 use kube::{
@@ -92,7 +92,7 @@ impl StatusWriter {
     }
 
     /// This is to be said of an object; nothing of ours where it is `None`.
-    pub fn want(&self, object: &ObjectRef, wanted: Option<Wanted>) {
+    pub fn want(&self, object: &ObjectRef, wanted: Option<Arc<Wanted>>) {
         self.shared.plan().want(object, wanted, Instant::now());
         self.shared.news.notify_one();
     }
@@ -239,13 +239,13 @@ fn applied(write: &Write) -> Value {
     body
 }
 
-fn answer(mut object: DynamicObject) -> Answer {
+fn answer(object: DynamicObject) -> Answer {
     Answer {
         appliers: appliers(&object.metadata),
         uid: object.metadata.uid.unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
         resource_version: object.metadata.resource_version.unwrap_or_default(),
-        status: object.data.get_mut("status").map(Value::take).unwrap_or_default(),
+        status: object.data.get("status").map(Folded::from).unwrap_or_default(),
     }
 }
 

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt;
 use headgate_cluster::{Client, StatusWriter, kinds::status_resource, leader::Leading, status::Counts};
 use headgate_controller::sources::cluster::{ClusterContent, ClusterObject, ObjectChange};
-use headgate_status::Wanted;
+use headgate_status::{Folded, Wanted};
 use headgate_translate::{
     conditions::{Condition, ConditionType, ParentStatus, Reason, RouteStatus, Status},
     kinds::{GATEWAY_GROUP, ObjectRef, ParentRef},
@@ -154,7 +154,7 @@ fn upsert(object: DynamicObject) -> ObjectChange {
         owner: None,
         generation: object.metadata.generation.unwrap_or_default(),
         resource_version: object.metadata.resource_version.clone().unwrap_or_default(),
-        status: object.data.get("status").cloned().unwrap_or_default(),
+        status: object.data.get("status").map(Folded::from).unwrap_or_default(),
         appliers: Vec::new(),
         made: None,
         problems: Vec::new(),
@@ -162,14 +162,14 @@ fn upsert(object: DynamicObject) -> ObjectChange {
 }
 
 /// What is said of a route for its Gateway.
-fn said(controller: &str, message: &str) -> Wanted {
+fn said(controller: &str, message: &str) -> Arc<Wanted> {
     let condition = Condition::wrong(ConditionType::Accepted, Reason::NoMatchingParent, message, 1);
     let parent_ref = ParentRef { namespace: None, ..ParentRef::gateway("", "web") };
     let parent = ParentStatus { parent_ref, controller_name: controller.into(), conditions: vec![condition] };
-    Wanted::Said(Arc::new(Status::Route(RouteStatus { parents: vec![parent] })))
+    Arc::new(Wanted::Said(Arc::new(Status::Route(RouteStatus { parents: vec![parent] }))))
 }
 
-fn of_gateway(accepted: bool, message: &str) -> Wanted {
+fn of_gateway(accepted: bool, message: &str) -> Arc<Wanted> {
     let of = |kind: &str, status: bool| {
         let (status, reason) = if status { ("True", kind) } else { ("False", "InvalidParameters") };
         json!({"type": kind, "status": status, "reason": reason, "message": message, "observedGeneration": 1})
@@ -178,10 +178,8 @@ fn of_gateway(accepted: bool, message: &str) -> Wanted {
         "name": "http", "attachedRoutes": 0, "conditions": [of("Accepted", true)],
         "supportedKinds": [{"group": GATEWAY_GROUP, "kind": "HTTPRoute"}],
     });
-    Wanted::Fields {
-        status: json!({"conditions": [of("Accepted", accepted)], "listeners": [listener]}),
-        awaiting: false,
-    }
+    let status = json!({"conditions": [of("Accepted", accepted)], "listeners": [listener]});
+    Arc::new(Wanted::Fields { status: status.into(), awaiting: false })
 }
 
 /// The message of the first condition of the entry of a controller.

@@ -2,18 +2,19 @@
 
 use super::{
     Certificates,
-    followers::Followers,
+    followers::{Followers, Generations},
     gateway_name, gateway_object,
     shares::Shares,
     stock::{Belonging, Stock},
 };
 use crate::scaling::cluster::Member;
-use headgate_config::{Certificate, CertificateName, GatewayName, Snapshot, Text, Version};
+use headgate_config::{self as config, ByName, Certificate, CertificateName, GatewayName, Snapshot, Text, Version};
 use headgate_provision::{Parameters, Seen, Settings, Transport};
 use headgate_status::{Address, Fleet};
 use headgate_translate::{
+    Key,
     conditions::Status,
-    kinds::{GATEWAY_GROUP, Gateway, Listener, ObjectRef, ObjectReference},
+    kinds::{GATEWAY_GROUP, Gateway, Listener, ListenerSet, ObjectRef, ObjectReference},
 };
 use imbl::OrdMap;
 use serde_json::Value;
@@ -31,6 +32,23 @@ pub struct Fleets {
     pub changed: bool,
     /// The objects that the API server takes from nobody like us, and why.
     refused: BTreeMap<ObjectRef, String>,
+    /// What ports and generations were found of: thousands of ListenerSets are not gone through for one route.
+    found_of: FoundOf,
+    /// The ports of each Gateway that listeners serve, those of ListenerSets included.
+    ports: BTreeMap<GatewayName, Ports>,
+}
+
+type Ports = BTreeSet<(u16, Transport)>;
+/// The names of the certificates that a Gateway needs, and all certificates.
+type Names = Arc<BTreeSet<CertificateName>>;
+type All = Arc<Vec<Certificate>>;
+
+/// Objects that were looked at.
+#[derive(Debug, Default)]
+struct FoundOf {
+    listeners: OrdMap<ByName<config::Listener>, Arc<config::Listener>>,
+    gateways: OrdMap<Key, Arc<Gateway>>,
+    listener_sets: OrdMap<Key, Arc<ListenerSet>>,
 }
 
 /// Who follows the routes of a Gateway.
@@ -48,26 +66,37 @@ pub struct Following {
 struct One {
     followers: Followers<ObjectRef>,
     certificates: Arc<Certificates>,
+    /// Which were named, and what there were when those were found.
+    found_of: Option<(Names, All)>,
     /// Of the Gateway and its ListenerSets, as they were published last.
-    generations: Option<BTreeMap<ObjectRef, i64>>,
+    generations: Option<Generations<ObjectRef>>,
     /// What the manifests were made of.
     basis: Option<Basis>,
     manifests: BTreeMap<ObjectRef, Arc<Value>>,
     account: String,
     seen: Seen,
+    /// Something else may have to be said of its objects.
+    is_news: bool,
 }
 
 #[derive(Debug, PartialEq)]
 struct Basis {
     gateway: Arc<Gateway>,
-    ports: BTreeSet<(u16, Transport)>,
+    ports: Ports,
     parameters: Parameters,
 }
 
 impl Fleets {
     /// No Gateway yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, by_gateway: BTreeMap::new(), changed: true, refused: BTreeMap::new() }
+        Self {
+            settings,
+            by_gateway: BTreeMap::new(),
+            changed: true,
+            refused: BTreeMap::new(),
+            found_of: FoundOf::default(),
+            ports: BTreeMap::new(),
+        }
     }
 
     /// Whether a Gateway is ours.
@@ -100,9 +129,12 @@ impl Fleets {
         let gone: Vec<GatewayName> = self.by_gateway.keys().filter(|name| !ours.contains(name)).cloned().collect();
         gone.iter().for_each(|name| drop(self.by_gateway.remove(name)));
         self.changed |= !gone.is_empty();
-        let mut ports = ports(snapshot);
+        if !self.found_of.listeners.ptr_eq(&snapshot.listeners) {
+            self.found_of.listeners.clone_from(&snapshot.listeners);
+            self.ports = ports(snapshot);
+        }
         for name in ours {
-            let ports = ports.remove(&name).unwrap_or_default();
+            let ports = self.ports.get(&name).cloned().unwrap_or_default();
             self.make(name, ports, stock);
         }
         gone
@@ -120,7 +152,7 @@ impl Fleets {
     }
 
     /// Makes the manifests of a Gateway anew if what they are made of differs.
-    fn make(&mut self, name: GatewayName, mut ports: BTreeSet<(u16, Transport)>, stock: &Stock) {
+    fn make(&mut self, name: GatewayName, mut ports: Ports, stock: &Stock) {
         let key = (Text::from(&name.namespace), Text::from(&name.name));
         let Some(gateway) = stock.objects.gateways.get(&key) else { return };
         // a listener that is refused keeps its port, so that mending it does not move the others
@@ -136,30 +168,28 @@ impl Fleets {
         one.manifests = made.into_iter().map(|(name, value)| (name, Arc::new(value))).collect();
         one.basis = Some(basis);
         one.see(stock);
+        one.is_news = true;
         self.changed = true;
     }
 
     /// Looks at what belongs to Gateways; gives the objects of which something else may have to be said.
     pub fn look(&mut self, stock: &Stock, at: &BTreeSet<Belonging>) -> BTreeSet<ObjectRef> {
-        let mut touched = BTreeSet::new();
         for belonging in at {
-            let (name, one) = match belonging {
-                Belonging::Owned(name) => match self.by_gateway.get_mut(name) {
-                    Some(one) => (name.clone(), one),
-                    None => continue,
-                },
+            let one = match belonging {
+                Belonging::Owned(name) => self.by_gateway.get_mut(name),
                 Belonging::Account(namespace, account) => {
                     let mut of = self.by_gateway.iter_mut();
-                    match of.find(|(name, one)| name.namespace == *namespace && one.account == *account) {
-                        Some((name, one)) => (name.clone(), one),
-                        None => continue,
-                    }
+                    let found = of.find(|(name, one)| name.namespace == *namespace && one.account == *account);
+                    found.map(|(_, one)| one)
                 }
             };
-            one.see(stock);
-            touched.extend(one.objects(&name));
+            one.into_iter().for_each(|one| one.see(stock));
         }
-        touched
+        let news = self.by_gateway.iter_mut().filter_map(|(name, one)| {
+            let is_news = std::mem::take(&mut one.is_news);
+            is_news.then(|| one.objects(name))
+        });
+        news.flatten().collect()
     }
 
     /// The Pods that run, of all Gateways.
@@ -196,7 +226,7 @@ impl Fleets {
             ready: one.seen.ready.len(),
             blocked: self.blocked(one),
             trouble: one.seen.trouble.clone(),
-            acknowledged: one.followers.generation(object, &one.seen.ready),
+            acknowledged: one.followers.served(&one.seen.ready).get(object).copied().unwrap_or_default(),
         }
     }
 
@@ -232,12 +262,20 @@ impl Fleets {
 
     /// The Gateways that were never published, or not with the generations that their objects have now.
     pub fn unpublished(&mut self, stock: &Stock) -> Vec<GatewayName> {
+        let (gateways, sets) = (&stock.objects.gateways, &stock.objects.listener_sets);
+        let FoundOf { gateways: known_gateways, listener_sets: known_sets, .. } = &mut self.found_of;
+        let are_same = known_gateways.ptr_eq(gateways) && known_sets.ptr_eq(sets);
+        if are_same && self.by_gateway.values().all(|one| one.generations.is_some()) {
+            return Vec::new();
+        }
+        known_gateways.clone_from(gateways);
+        known_sets.clone_from(sets);
         let mut all = stock.generations();
         let mut old = Vec::new();
         for (name, one) in &mut self.by_gateway {
             let now = all.remove(name).unwrap_or_default();
-            if one.generations.as_ref() != Some(&now) {
-                one.generations = Some(now);
+            if one.generations.as_deref() != Some(&now) {
+                one.generations = Some(Arc::new(now));
                 old.push(name.clone());
             }
         }
@@ -245,19 +283,25 @@ impl Fleets {
     }
 
     /// Those of the certificates that a Gateway needs.
-    pub fn certificates(&mut self, gateway: &GatewayName, shares: &Shares, all: &[Certificate]) -> Arc<Certificates> {
+    pub fn certificates(&mut self, gateway: &GatewayName, shares: &Shares, all: &All) -> Arc<Certificates> {
         let Some(one) = self.by_gateway.get_mut(gateway) else { return Arc::default() };
-        let now = named(&shares.certificates(gateway), all);
-        if *one.certificates != now {
-            one.certificates = Arc::new(now);
+        let named = shares.certificates(gateway);
+        if !one.is_found_of(&named, all) {
+            let now = find(&named, all);
+            if *one.certificates != now {
+                one.certificates = Arc::new(now);
+            }
+            one.found_of = Some((named, all.clone()));
         }
         one.certificates.clone()
     }
 
     /// The Gateways whose certificates are others than those that were published.
-    pub fn rekeyed(&self, shares: &Shares, all: &[Certificate]) -> Vec<GatewayName> {
-        let is_rekeyed =
-            |(name, one): &(&GatewayName, &One)| *one.certificates != named(&shares.certificates(name), all);
+    pub fn rekeyed(&self, shares: &Shares, all: &All) -> Vec<GatewayName> {
+        let is_rekeyed = |(name, one): &(&GatewayName, &One)| {
+            let named = shares.certificates(name);
+            !one.is_found_of(&named, all) && *one.certificates != find(&named, all)
+        };
         self.by_gateway.iter().filter(is_rekeyed).map(|(name, _)| name.clone()).collect()
     }
 
@@ -281,10 +325,16 @@ impl Fleets {
         self.touch(gateway, |one| one.followers.gone(pod))
     }
 
+    /// Does it; gives the objects of which another generation is served after it.
     fn touch(&mut self, gateway: &GatewayName, with: impl FnOnce(&mut One)) -> BTreeSet<ObjectRef> {
         let Some(one) = self.by_gateway.get_mut(gateway) else { return BTreeSet::new() };
+        let before = one.followers.served(&one.seen.ready);
         with(one);
-        one.objects(gateway)
+        let now = one.followers.served(&one.seen.ready);
+        if Arc::ptr_eq(&before, &now) {
+            return BTreeSet::new();
+        }
+        before.keys().chain(now.keys()).filter(|name| before.get(*name) != now.get(*name)).cloned().collect()
     }
 }
 
@@ -298,7 +348,17 @@ impl One {
         let services: Vec<&Value> = of_kind("Service").collect();
         let pods: Vec<&Value> = stock.pods(&gateway.meta.namespace, &self.account).map(|pod| &**pod).collect();
         let deployment = of_kind("Deployment").next();
-        self.seen = headgate_provision::seen(gateway, parameters, &services, deployment, &pods);
+        let seen = headgate_provision::seen(gateway, parameters, &services, deployment, &pods);
+        if seen != self.seen {
+            (self.seen, self.is_news) = (seen, true);
+        }
+    }
+
+    /// Whether its certificates were found of these names and these certificates.
+    fn is_found_of(&self, named: &Names, all: &All) -> bool {
+        let is_same =
+            |(names, certificates): &(Names, All)| Arc::ptr_eq(names, named) && Arc::ptr_eq(certificates, all);
+        self.found_of.as_ref().is_some_and(is_same)
     }
 
     /// The Gateway and its ListenerSets.
@@ -309,22 +369,22 @@ impl One {
 }
 
 /// The ports of each Gateway that listeners serve, those of ListenerSets included.
-fn ports(snapshot: &Snapshot) -> BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> {
-    let mut ports: BTreeMap<GatewayName, BTreeSet<(u16, Transport)>> = BTreeMap::new();
+fn ports(snapshot: &Snapshot) -> BTreeMap<GatewayName, Ports> {
+    let mut ports: BTreeMap<GatewayName, Ports> = BTreeMap::new();
     for listener in snapshot.listeners.values() {
         let name = &listener.name;
         let gateway = GatewayName { namespace: name.namespace.to_string(), name: name.gateway.to_string() };
         let transport = match listener.protocol.transport() {
-            headgate_config::Transport::Tcp => Transport::Tcp,
-            headgate_config::Transport::Udp => Transport::Udp,
+            config::Transport::Tcp => Transport::Tcp,
+            config::Transport::Udp => Transport::Udp,
         };
         ports.entry(gateway).or_default().insert((listener.port, transport));
     }
     ports
 }
 
-fn named(names: &BTreeSet<&CertificateName>, all: &[Certificate]) -> Certificates {
-    all.iter().filter(|one| names.contains(&&one.name)).map(|one| (one.name.clone(), one.clone())).collect()
+fn find(names: &BTreeSet<CertificateName>, all: &[Certificate]) -> Certificates {
+    all.iter().filter(|one| names.contains(&one.name)).map(|one| (one.name.clone(), one.clone())).collect()
 }
 
 /// The parameters that a Gateway names, over those of its class. What is wrong in them is said elsewhere.

@@ -1,10 +1,14 @@
 //! Which generation of a Gateway its Pods serve: from versions as they were published and as Pods acknowledged them. Never asks a Pod.
 
 use headgate_config::Version;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-/// Generations of a Gateway (under its own name) and of the ListenerSets attached to it, each under its name.
-pub type Generations<K> = BTreeMap<K, i64>;
+/// Generations of a Gateway (under its own name) and of the ListenerSets attached to it, each under its name. The same value as long as they are the
+/// same, for there may be thousands.
+pub type Generations<K> = Arc<BTreeMap<K, i64>>;
 
 /// Versions that are remembered while no Pod acknowledges them; the oldest is given up.
 const VERSIONS_MOST: usize = 1_000;
@@ -24,7 +28,7 @@ impl<K> Default for Followers<K> {
     }
 }
 
-impl<K: Ord + Clone> Followers<K> {
+impl<K: Ord> Followers<K> {
     /// A version was published; the same one again if nothing differed but generations.
     pub fn published(&mut self, version: Version, generations: Generations<K>) {
         self.published.insert(version.0, generations);
@@ -63,12 +67,12 @@ impl<K: Ord + Clone> Followers<K> {
         self.acknowledged.iter().map(|(pod, version)| (pod.as_str(), Version(*version)))
     }
 
-    /// The newest generation of an object that one of these Pods serves; 0 for none.
-    pub fn generation(&self, of: &K, ready: &BTreeSet<String>) -> i64 {
+    /// The newest generations that one of these Pods serves; nothing where none serves.
+    pub fn served(&self, ready: &BTreeSet<String>) -> Generations<K> {
         let newest =
             self.acknowledged.iter().filter(|(pod, _)| ready.contains(*pod)).map(|(_, version)| *version).max();
         let served = newest.and_then(|newest| self.published.range(..=newest).next_back());
-        served.and_then(|(_, generations)| generations.get(of)).copied().unwrap_or_default()
+        served.map(|(_, generations)| generations.clone()).unwrap_or_default()
     }
 }
 
@@ -80,33 +84,37 @@ mod tests {
         pods.iter().map(ToString::to_string).collect()
     }
 
+    fn served(followers: &Followers<&str>, ready: &BTreeSet<String>) -> i64 {
+        followers.served(ready).get("web").copied().unwrap_or_default()
+    }
+
     #[test]
     fn a_generation_counts_once_a_ready_pod_serves_it() {
         let mut followers = Followers::default();
-        followers.published(Version(1), BTreeMap::from([("web", 1)]));
+        followers.published(Version(1), Arc::new(BTreeMap::from([("web", 1)])));
         followers.connected("a");
-        assert_eq!(followers.generation(&"web", &ready(&["a"])), 0);
+        assert_eq!(served(&followers, &ready(&["a"])), 0);
         followers.acknowledged("a", Version(1));
-        assert_eq!(followers.generation(&"web", &ready(&["a"])), 1);
-        assert_eq!(followers.generation(&"web", &ready(&[])), 0);
-        followers.published(Version(2), BTreeMap::from([("web", 2)]));
+        assert_eq!(served(&followers, &ready(&["a"])), 1);
+        assert_eq!(served(&followers, &ready(&[])), 0);
+        followers.published(Version(2), Arc::new(BTreeMap::from([("web", 2)])));
         followers.connected("b");
         followers.acknowledged("b", Version(2));
-        assert_eq!(followers.generation(&"web", &ready(&["a"])), 1);
-        assert_eq!(followers.generation(&"web", &ready(&["a", "b"])), 2);
+        assert_eq!(served(&followers, &ready(&["a"])), 1);
+        assert_eq!(served(&followers, &ready(&["a", "b"])), 2);
         followers.gone("b");
-        assert_eq!(followers.generation(&"web", &ready(&["a", "b"])), 1);
+        assert_eq!(served(&followers, &ready(&["a", "b"])), 1);
     }
 
     #[test]
     fn pods_are_told_with_the_version_that_they_serve_and_the_newest_that_there_is() {
         let mut followers = Followers::default();
         assert_eq!(followers.newest(), None);
-        followers.published(Version(1), BTreeMap::from([("web", 1)]));
+        followers.published(Version(1), Arc::new(BTreeMap::from([("web", 1)])));
         followers.connected("a");
         followers.connected("b");
         followers.acknowledged("a", Version(1));
-        followers.published(Version(2), BTreeMap::from([("web", 1)]));
+        followers.published(Version(2), Arc::new(BTreeMap::from([("web", 1)])));
         assert_eq!(followers.newest(), Some(Version(2)));
         assert_eq!(followers.pods().collect::<Vec<_>>(), [("a", Version(1)), ("b", Version(0))]);
         followers.acknowledged("a", Version(2));
@@ -117,9 +125,9 @@ mod tests {
     #[test]
     fn a_generation_that_changes_nothing_is_served_at_once() {
         let mut followers = Followers::default();
-        followers.published(Version(1), BTreeMap::from([("web", 1)]));
+        followers.published(Version(1), Arc::new(BTreeMap::from([("web", 1)])));
         followers.acknowledged("a", Version(1));
-        followers.published(Version(1), BTreeMap::from([("web", 2)]));
-        assert_eq!(followers.generation(&"web", &ready(&["a"])), 2);
+        followers.published(Version(1), Arc::new(BTreeMap::from([("web", 2)])));
+        assert_eq!(served(&followers, &ready(&["a"])), 2);
     }
 }

@@ -18,6 +18,7 @@ mod workloads;
 mod tests;
 
 pub use fleet::Following;
+use references::References;
 pub use references::referenced;
 pub use shares::{Shares, Touched};
 pub use workloads::workload_of_pod;
@@ -81,7 +82,7 @@ pub enum Output {
     /// A Gateway is gone, or not ours any more.
     Forget(GatewayName),
     /// This is to be said of an object; nothing of ours where it is `None`.
-    Say(ObjectRef, Option<Wanted>),
+    Say(ObjectRef, Option<Arc<Wanted>>),
     /// This is wrong with an object that has no conditions, and nothing else: people are told in Events, once.
     Troubles(About, Vec<Happening>),
     /// These targets are to be scaled, and no others.
@@ -123,8 +124,8 @@ pub struct Cluster {
     running: BTreeSet<Member>,
     /// What followed from the objects last.
     done: Translation,
-    said: BTreeMap<ObjectRef, Wanted>,
-    referred: BTreeSet<ObjectRef>,
+    said: BTreeMap<ObjectRef, Arc<Wanted>>,
+    references: References,
     /// Shown and not worked on yet.
     news: News,
     /// Shown with something of ours in their status.
@@ -148,7 +149,7 @@ impl Cluster {
             running: BTreeSet::new(),
             done: Translation::default(),
             said: BTreeMap::new(),
-            referred: BTreeSet::new(),
+            references: References::default(),
             news: News::default(),
             shown: BTreeSet::new(),
             is_first: true,
@@ -191,11 +192,7 @@ impl Cluster {
         if !self.news.routes {
             return None;
         }
-        let referred = referenced(&self.stock.objects);
-        (referred != self.referred).then(|| {
-            self.referred.clone_from(&referred);
-            referred
-        })
+        self.references.take(&self.stock.objects)
     }
 
     /// What follows from what watches showed; `now_ms` is in milliseconds since 1970.
@@ -268,8 +265,12 @@ impl Cluster {
         first.extend(workloads.map(|(target, workload)| Output::Seen(target, workload)));
         first.extend(planned.retries.into_iter().map(Output::Retry));
         first.extend(outputs);
-        first
-            .extend(planned.statuses.into_iter().map(|(name, status)| Output::Say(name, status.map(Wanted::Function))));
+        first.extend(
+            planned
+                .statuses
+                .into_iter()
+                .map(|(name, status)| Output::Say(name, status.map(|status| Arc::new(Wanted::Function(status))))),
+        );
         if planned.manifests {
             self.fleets.changed = true;
         }
@@ -416,8 +417,8 @@ impl Cluster {
     }
 
     /// The Gateways of which a certificate differs though its name may not.
-    fn rekeyed(&self, before: &[Certificate]) -> Vec<GatewayName> {
-        if before == self.done.certificates {
+    fn rekeyed(&self, before: &Arc<Vec<Certificate>>) -> Vec<GatewayName> {
+        if *before == self.done.certificates {
             return Vec::new();
         }
         self.fleets.rekeyed(&self.shares, &self.done.certificates)
@@ -433,7 +434,7 @@ impl Cluster {
     fn say(&mut self, objects: &BTreeSet<ObjectRef>, outputs: &mut Vec<Output>) {
         let moved = self.ingresses.see(objects, &self.fleets, &self.stock);
         for name in objects.union(&self.functions.gateways_over(objects)).chain(moved.difference(objects)) {
-            let wanted = self.wanted(name);
+            let wanted = self.wanted(name).map(Arc::new);
             if self.said.get(name) == wanted.as_ref() {
                 continue;
             }
@@ -492,7 +493,11 @@ impl Cluster {
         let controller = self.translator.settings().controller_name.clone();
         changes.iter().filter_map(move |change| {
             let ObjectChange::Upsert(object) = change else { return None };
-            let mut lists = ["parents", "ancestors"].into_iter().filter_map(|list| object.status[list].as_array());
+            if object.status.is_null() && object.appliers.is_empty() {
+                return None;
+            }
+            let status = object.status.unfold();
+            let mut lists = ["parents", "ancestors"].into_iter().filter_map(|list| status[list].as_array());
             let is_ours = |entry: &Value| entry["controllerName"] == controller.as_str();
             let applied = object.appliers.iter().any(|one| one == applier(&controller));
             (applied || lists.any(|list| list.iter().any(is_ours))).then(|| object.name.clone())

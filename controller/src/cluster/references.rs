@@ -7,6 +7,40 @@ use headgate_translate::{
 };
 use std::collections::BTreeSet;
 
+/// What is referred to, as long as the objects stay that refer.
+#[derive(Debug, Default)]
+pub struct References {
+    of: Objects,
+    found: BTreeSet<ObjectRef>,
+}
+
+impl References {
+    /// What is referred to, if it is something else than before.
+    pub fn take(&mut self, objects: &Objects) -> Option<BTreeSet<ObjectRef>> {
+        // the maps of the others are not kept: what is old in them would never go
+        let mut now = Objects::default();
+        now.gateways.clone_from(&objects.gateways);
+        now.listener_sets.clone_from(&objects.listener_sets);
+        now.backend_tls_policies.clone_from(&objects.backend_tls_policies);
+        now.x_backends.clone_from(&objects.x_backends);
+        now.scaling_policies.clone_from(&objects.scaling_policies);
+        let is_same = now.gateways.ptr_eq(&self.of.gateways)
+            && now.listener_sets.ptr_eq(&self.of.listener_sets)
+            && now.backend_tls_policies.ptr_eq(&self.of.backend_tls_policies)
+            && now.x_backends.ptr_eq(&self.of.x_backends)
+            && now.scaling_policies.ptr_eq(&self.of.scaling_policies);
+        if is_same {
+            return None;
+        }
+        let found = referenced(&now);
+        self.of = now;
+        (found != self.found).then(|| {
+            self.found.clone_from(&found);
+            found
+        })
+    }
+}
+
 /// The Secrets and ConfigMaps that Gateways, ListenerSets, policies and XBackends name, whether or not they may, the workloads that
 /// policies scale, and the Pods that XBackends select ([`selections`]).
 pub fn referenced(objects: &Objects) -> BTreeSet<ObjectRef> {

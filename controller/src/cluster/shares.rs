@@ -32,6 +32,9 @@ struct Share {
     uses: HashMap<BackendName, usize>,
     /// By Backend that has endpoints shown one: its certificate.
     shown: BTreeMap<BackendName, CertificateName>,
+    /// The certificates whose keys it needs, and whether those may be others by now.
+    certificates: Arc<BTreeSet<CertificateName>>,
+    names_others: bool,
 }
 
 impl Shares {
@@ -41,6 +44,7 @@ impl Shares {
         let backends: BTreeMap<GatewayName, _> =
             self.by_gateway.iter().map(|(name, share)| (name.clone(), share.snapshot.backends.clone())).collect();
         let touched = self.touch(&before, next);
+        self.by_gateway.values_mut().for_each(Share::name_certificates);
         let none = OrdMap::new();
         let differing = touched.into_iter().map(|gateway| {
             let now = self.by_gateway.get(&gateway).map_or(&none, |share| &share.snapshot.backends);
@@ -73,14 +77,9 @@ impl Shares {
         self.by_gateway.get(gateway).map(|share| share.snapshot.clone()).unwrap_or_default()
     }
 
-    /// The certificates whose keys a Gateway needs.
-    pub fn certificates(&self, gateway: &GatewayName) -> BTreeSet<&CertificateName> {
-        let share = self.by_gateway.get(gateway).into_iter();
-        let all = share.flat_map(|one| {
-            let of_listeners = one.snapshot.listeners.values().flat_map(|listener| listener.certificates());
-            of_listeners.chain(one.shown.values())
-        });
-        all.collect()
+    /// The certificates whose keys a Gateway needs; the same value as long as they are the same.
+    pub fn certificates(&self, gateway: &GatewayName) -> Arc<BTreeSet<CertificateName>> {
+        self.by_gateway.get(gateway).map(|share| share.certificates.clone()).unwrap_or_default()
     }
 
     /// The Gateways that need to know the endpoints of a Backend.
@@ -101,7 +100,9 @@ impl Shares {
         for item in before.diff(next) {
             let (DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } | DiffItem::Remove(name, _)) = item;
             let gateway = gateway_of(name);
-            let listeners = &mut self.share(gateway.clone()).snapshot.listeners;
+            let share = self.share(gateway.clone());
+            share.names_others = true;
+            let listeners = &mut share.snapshot.listeners;
             match next.get(name) {
                 Some(listener) => drop(listeners.insert(name.clone(), listener.clone())),
                 None => drop(listeners.remove::<ListenerName>(name)),
@@ -170,10 +171,11 @@ impl Share {
     }
 
     fn insert_backend(&mut self, backend: Arc<Backend>) {
-        match backend.certificate() {
-            Some(certificate) => drop(self.shown.insert(backend.name.clone(), certificate.clone())),
-            None => drop(self.shown.remove(&backend.name)),
-        }
+        let known = match backend.certificate() {
+            Some(certificate) => self.shown.insert(backend.name.clone(), certificate.clone()),
+            None => self.shown.remove(&backend.name),
+        };
+        self.names_others |= known.as_ref() != backend.certificate();
         self.snapshot.insert_backend(backend);
     }
 
@@ -184,8 +186,18 @@ impl Share {
             *uses -= 1;
             if *uses == 0 {
                 self.uses.remove(backend);
-                self.shown.remove(backend);
+                self.names_others |= self.shown.remove(backend).is_some();
                 self.snapshot.backends.remove(backend);
+            }
+        }
+    }
+
+    fn name_certificates(&mut self) {
+        if std::mem::take(&mut self.names_others) {
+            let of_listeners = self.snapshot.listeners.values().flat_map(|listener| listener.certificates());
+            let named: BTreeSet<CertificateName> = of_listeners.chain(self.shown.values()).cloned().collect();
+            if *self.certificates != named {
+                self.certificates = Arc::new(named);
             }
         }
     }

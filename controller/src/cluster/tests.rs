@@ -28,7 +28,7 @@ pub(super) fn object(value: &Value) -> ObjectChange {
         owner: None,
         generation: value["metadata"]["generation"].as_i64().unwrap_or_default(),
         resource_version: "1".into(),
-        status: value["status"].clone(),
+        status: (&value["status"]).into(),
         appliers: Vec::new(),
         made: Some(Arc::new(value.clone())),
         problems: Vec::new(),
@@ -101,9 +101,18 @@ fn told(outputs: &[Output]) -> Vec<String> {
     outputs.iter().map(tell).collect()
 }
 
+/// What is said of an object that one controller serves.
+fn fields(wanted: &Wanted) -> Option<Value> {
+    match wanted {
+        Wanted::Fields { status, .. } => Some(status.unfold()),
+        _ => None,
+    }
+}
+
 fn programmed(outputs: &[Output]) -> Option<(String, i64)> {
     outputs.iter().rev().find_map(|output| match output {
-        Output::Say(object, Some(Wanted::Fields { status, .. })) if object.kind == "Gateway" => {
+        Output::Say(object, Some(wanted)) if object.kind == "Gateway" => {
+            let status = fields(wanted)?;
             let conditions = status["conditions"].as_array()?;
             let programmed = conditions.iter().find(|condition| condition["type"] == "Programmed")?;
             Some((programmed["status"].as_str()?.to_owned(), programmed["observedGeneration"].as_i64()?))
@@ -187,13 +196,13 @@ fn a_new_generation_is_published_though_nothing_else_differs() {
 /// `ResolvedRefs` and `Programmed` of the only listener, and the certificates that are to be served.
 fn listener(outputs: &[Output]) -> (String, String, usize) {
     let said = outputs.iter().rev().find_map(|output| match output {
-        Output::Say(object, Some(Wanted::Fields { status, .. })) if object.kind == "Gateway" => {
-            status["listeners"][0]["conditions"].as_array()
+        Output::Say(object, Some(wanted)) if object.kind == "Gateway" => {
+            fields(wanted)?["listeners"][0]["conditions"].as_array().cloned()
         }
         _ => None,
     });
     let condition = |kind: &str| {
-        let found = said.and_then(|all| all.iter().find(|condition| condition["type"] == kind));
+        let found = said.iter().flatten().find(|condition| condition["type"] == kind);
         let text = |field: &str| found.map(|found| found[field].as_str().unwrap_or_default()).unwrap_or_default();
         format!("{} {}: {}", text("status"), text("reason"), text("message"))
     };
@@ -304,7 +313,8 @@ fn a_gateway_says_which_of_its_objects_is_refused_until_it_is_not() {
     let refused = |why: &str| BTreeMap::from([(service.clone(), why.to_owned())]);
     let said = |outputs: &[Output]| -> Vec<String> {
         let message = |output: &Output| match output {
-            Output::Say(_, Some(Wanted::Fields { status, .. })) => {
+            Output::Say(_, Some(wanted)) => {
+                let status = fields(wanted)?;
                 let mut conditions = status["conditions"].as_array()?.iter();
                 let programmed = conditions.find(|condition| condition["type"] == "Programmed")?;
                 Some(format!("{}: {}", programmed["reason"].as_str()?, programmed["message"].as_str()?))
@@ -325,7 +335,7 @@ fn a_gateway_says_which_of_its_objects_is_refused_until_it_is_not() {
 /// Where an Ingress is said to be found, and how much is said to be wrong with it.
 fn of_ingress(outputs: &[Output]) -> (Option<Vec<String>>, Option<Vec<String>>) {
     let said = outputs.iter().rev().find_map(|output| match output {
-        Output::Say(object, wanted) if object.kind == "Ingress" => Some(match wanted {
+        Output::Say(object, wanted) if object.kind == "Ingress" => Some(match wanted.as_deref() {
             Some(Wanted::Addresses(all)) => all.iter().map(|address| address.value.clone()).collect(),
             other => panic!("{other:?}"),
         }),

@@ -162,7 +162,7 @@ mod tests {
             owner: Some(owner),
             generation: 0,
             resource_version: String::new(),
-            status: Value::Null,
+            status: Default::default(),
             appliers: Vec::new(),
             made: None,
             problems: Vec::new(),

@@ -53,7 +53,7 @@ pub(super) fn rows(sight: &Sight<'_>) -> Vec<FunctionRow> {
     }
     let functions = sight.asked().filter(|object| object.name.group == FUNCTION_GROUP);
     let row = |object: &std::sync::Arc<crate::sources::cluster::ClusterObject>| {
-        let (name, status) = (&object.name, &object.status);
+        let (name, status) = (&object.name, object.status.unfold());
         let text = |key: &str| status["serving"][key].as_str().unwrap_or_default().to_owned();
         let (wanted, ready) = running.get(&(&*name.namespace, &*name.name)).copied().unwrap_or_default();
         FunctionRow {

@@ -6,6 +6,7 @@ use headgate_provision::GATEWAY_NAME_LABEL;
 use headgate_translate::kinds::Object;
 use serde::Serialize;
 use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -74,9 +75,15 @@ impl PodRow {
 /// All of ours that are asked for.
 pub(super) fn rows(sight: &Sight<'_>, ours: &Ours) -> Vec<GatewayRow> {
     let of_ours = sight.asked().filter(|object| ours.is_gateway(&object.name.namespace, &object.name.name));
+    let mut attached = BTreeMap::<_, usize>::new();
+    for route in sight.all().filter(|object| !object.status.is_null()) {
+        for gateway in accepting(route, sight.controller_name) {
+            *attached.entry(gateway).or_default() += 1;
+        }
+    }
     let rows = of_ours.filter_map(|object| {
         let Some(Object::Gateway(gateway)) = kubernetes(object) else { return None };
-        let status = &object.status;
+        let status = object.status.unfold();
         let listeners = status["listeners"].as_array().map_or(&[][..], Vec::as_slice);
         let is_programmed = |listener: &&Value| status_of(&listener["conditions"], "Programmed") == "True";
         let address = |entry: &Value| entry["value"].as_str().map(str::to_owned);
@@ -88,7 +95,10 @@ pub(super) fn rows(sight: &Sight<'_>, ours: &Ours) -> Vec<GatewayRow> {
             addresses: status["addresses"].as_array().into_iter().flatten().filter_map(address).collect(),
             listeners: gateway.listeners.len(),
             listeners_programmed: listeners.iter().filter(is_programmed).count(),
-            routes: sight.all().filter(|route| is_accepted(route, sight.controller_name, object)).count(),
+            routes: attached
+                .get(&(object.name.namespace.to_string(), object.name.name.to_string()))
+                .copied()
+                .unwrap_or_default(),
             ..GatewayRow::default()
         };
         row.look_at_workload(sight, &headgate_provision::name(&gateway.meta.name, &gateway.class));
@@ -114,17 +124,20 @@ impl GatewayRow {
     }
 }
 
-/// Whether a route is accepted by a Gateway.
-fn is_accepted(route: &ClusterObject, controller: &str, gateway: &ClusterObject) -> bool {
-    let mut entries = route.status["parents"].as_array().into_iter().flatten();
-    entries.any(|entry| {
-        let parent = &entry["parentRef"];
-        let namespace = parent["namespace"].as_str().unwrap_or(&route.name.namespace);
+/// The Gateways that accept a route, by namespace and name.
+fn accepting(route: &ClusterObject, controller: &str) -> BTreeSet<(String, String)> {
+    let status = route.status.unfold();
+    let entries = status["parents"].as_array().into_iter().flatten();
+    let accepted = entries.filter(|entry| {
         entry["controllerName"] == controller
-            && parent["kind"].as_str().unwrap_or("Gateway") == "Gateway"
-            && (namespace, parent["name"].as_str().unwrap_or_default()) == (&gateway.name.namespace, &gateway.name.name)
+            && entry["parentRef"]["kind"].as_str().unwrap_or("Gateway") == "Gateway"
             && status_of(&entry["conditions"], "Accepted") == "True"
-    })
+    });
+    let name = |entry: &Value| {
+        let text = |field: &str| entry["parentRef"][field].as_str().map(str::to_owned);
+        (text("namespace").unwrap_or_else(|| route.name.namespace.to_string()), text("name").unwrap_or_default())
+    };
+    accepted.map(name).collect()
 }
 
 fn is_of(pod: &Value, workload: &str) -> bool {

@@ -63,7 +63,7 @@ impl Report {
         let ours = Ours::of(sight);
         let class = |object: &Arc<ClusterObject>| ClassRow {
             name: object.name.name.to_string(),
-            accepted: status_of(&object.status["conditions"], "Accepted"),
+            accepted: status_of(&object.status.unfold()["conditions"], "Accepted"),
         };
         Self {
             classes: sight.all().filter(|object| ours.is_class(object)).map(class).collect(),

@@ -34,7 +34,8 @@ pub struct Refusal {
 pub(super) fn all(sight: &Sight<'_>, ours: &Ours) -> Vec<Refusal> {
     let mut found = Vec::new();
     for object in sight.all().filter(|object| is_asked(sight, object)) {
-        let mut of = Of { object, found: &mut found };
+        let status = object.status.unfold();
+        let mut of = Of { object, status: &status, found: &mut found };
         match (&*object.name.group, &*object.name.kind) {
             (FUNCTION_GROUP, "Function") => of.function(),
             (_, "GatewayClass") if ours.is_class(object) => of.whole(""),
@@ -70,6 +71,7 @@ fn is_ours(ours: &Ours, parent: &ParentRef, object: &ClusterObject) -> bool {
 
 struct Of<'a> {
     object: &'a ClusterObject,
+    status: &'a Value,
     found: &'a mut Vec<Refusal>,
 }
 
@@ -87,7 +89,7 @@ impl Of<'_> {
 
     /// The conditions of the object itself; that there are none is told too.
     fn whole(&mut self, at: &str) {
-        let conditions = &self.object.status["conditions"];
+        let conditions = &self.status["conditions"];
         // the definitions of Gateway API themselves say `Unknown` of a new object
         let is_told = |condition: &Value| {
             ConditionType::parse(text(&condition["type"])).is_some() && condition["status"] != "Unknown"
@@ -101,7 +103,7 @@ impl Of<'_> {
 
     /// What its route is refused for is told of the route.
     fn function(&mut self) {
-        let serving = &self.object.status["serving"];
+        let serving = &self.status["serving"];
         let (state, reason) = (text(&serving["state"]), text(&serving["reason"]));
         if state.is_empty() {
             self.unsaid("");
@@ -115,7 +117,7 @@ impl Of<'_> {
         let before = self.found.len();
         self.whole("");
         let unprogrammed = self.found[before..].iter().any(|refusal| refusal.condition == "Programmed");
-        for listener in self.object.status["listeners"].as_array().into_iter().flatten() {
+        for listener in self.status["listeners"].as_array().into_iter().flatten() {
             let at = format!("listener {}", text(&listener["name"]));
             let from = self.found.len();
             self.conditions(&listener["conditions"], &at);
@@ -130,7 +132,7 @@ impl Of<'_> {
 
     /// Entries of ours in a list of a status.
     fn entries(&mut self, list: &str, reference: &str, controller: &str) {
-        let entries = self.object.status[list].as_array();
+        let entries = self.status[list].as_array();
         for entry in entries.into_iter().flatten().filter(|entry| entry["controllerName"] == controller) {
             let at = named(&entry[reference], &self.object.name.namespace);
             self.conditions(&entry["conditions"], &at);
@@ -146,7 +148,7 @@ impl Of<'_> {
             _ => return,
         };
         let object = self.object;
-        let said: Vec<String> = object.status["parents"]
+        let said: Vec<String> = self.status["parents"]
             .as_array()
             .into_iter()
             .flatten()

@@ -25,7 +25,7 @@ fn object(value: Value) -> Arc<ClusterObject> {
         owner: None,
         generation: value["metadata"]["generation"].as_i64().unwrap_or(1),
         resource_version: "1".into(),
-        status: value["status"].clone(),
+        status: (&value["status"]).into(),
         appliers: Vec::new(),
         made: None,
         problems: Vec::new(),

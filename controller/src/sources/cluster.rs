@@ -1,6 +1,7 @@
 //! What a cluster says of its objects: what watches deliver and everything else works on. Data only; never a client.
 
 use super::decode::Content;
+use headgate_status::Folded;
 use headgate_translate::{kinds::ObjectRef, schema::Problem};
 use serde_json::Value;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub struct ClusterObject {
     /// `metadata.resourceVersion`, for writes that must not overwrite others.
     pub resource_version: String,
     /// `status` as it stands there, whoever wrote it; null for kinds whose status nobody here writes.
-    pub status: Value,
+    pub status: Folded,
     /// Who has applied a part of its status; of Ingresses only, where an entry does not say it itself.
     pub appliers: Vec<String>,
     /// The whole of it but for `managedFields`, if it is one that we made (label `app.kubernetes.io/managed-by: headgate`): to see

@@ -4,6 +4,7 @@
 
 mod entries;
 mod fall_back;
+mod folded;
 mod happenings;
 mod overlay;
 mod patch;
@@ -11,6 +12,7 @@ mod stamp;
 mod wanted;
 
 pub use fall_back::fall_back;
+pub use folded::Folded;
 pub use happenings::{Happening, Severity};
 pub use patch::{Current, Method, Patch, applier, patch};
 pub use wanted::{Address, Definitions, Fleet, Wanted, nothing};

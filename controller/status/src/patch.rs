@@ -67,10 +67,10 @@ pub fn patch(current: Current<'_>, wanted: &Wanted, controller: &str, now: Times
             (!holds(status, &patch)).then(|| merge(current, patch))
         }
         Wanted::Fields { status: ours, awaiting } => {
-            if newest_generation(ours) < current.generation {
+            let mut ours = ours.unfold();
+            if newest_generation(&ours) < current.generation {
                 return None;
             }
-            let mut ours = ours.clone();
             Stamp { now, awaiting: *awaiting }.all(&mut ours, status);
             let laid = overlay(status, &ours);
             if holds(status, &laid.status) {

@@ -1,5 +1,6 @@
 //! What is to be said of an object, whole: what `translate` says, and what only the cluster knows. Never what others say.
 
+use crate::folded::Folded;
 use headgate_translate::{
     conditions::{
         ClassStatus, Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, PolicyStatus, Reason,
@@ -23,7 +24,7 @@ pub enum Wanted {
     /// Of an object that is served by one controller only (GatewayClass, Gateway): our part of its status, without times.
     Fields {
         /// Conditions, listeners, addresses, features.
-        status: Value,
+        status: Folded,
         /// The data plane was told of this generation and has not answered: what it serves stays said of the generation before.
         awaiting: bool,
     },
@@ -107,7 +108,7 @@ impl Wanted {
         let features: Vec<Value> =
             features::claimed(definitions.experimental).map(|name| json!({"name": name})).collect();
         let status = json!({"conditions": conditions, "supportedFeatures": features});
-        Self::Fields { status, awaiting: false }
+        Self::Fields { status: status.into(), awaiting: false }
     }
 
     /// Of a ListenerSet: whether the gateways of its Gateway have programmed it. `fleet` is theirs, with the newest generation of
@@ -115,7 +116,7 @@ impl Wanted {
     pub fn listener_set(status: &ListenerSetStatus, fleet: &Fleet) -> Self {
         let mut status = status.clone();
         let awaiting = judge(&mut status.conditions, &mut status.listeners, fleet);
-        Self::Fields { status: json!(status), awaiting }
+        Self::Fields { status: json!(status).into(), awaiting }
     }
 
     /// Of a ScalingPolicy that is in force and cannot do what it says. Where what it names is not there or does not fit, it is not
@@ -139,7 +140,7 @@ impl Wanted {
         let awaiting = judge(&mut status.conditions, &mut status.listeners, fleet);
         let mut status = json!(status);
         status["addresses"] = json!(fleet.addresses);
-        Self::Fields { status, awaiting }
+        Self::Fields { status: status.into(), awaiting }
     }
 
     /// Of a Gateway of OpenFunction that names one of Gateway API which does not exist.
@@ -153,14 +154,14 @@ impl Wanted {
             .map(|kind| Condition::wrong(kind, Reason::TargetNotFound, message.clone(), generation))
             .collect();
         let status = json!({"conditions": conditions, "listeners": []});
-        Self::Fields { status, awaiting: false }.openfunction_gateway(|_| false, generation)
+        Self::Fields { status: status.into(), awaiting: false }.openfunction_gateway(|_| false, generation)
     }
 
     /// Of a Gateway of OpenFunction: what is said of the Gateway of Gateway API behind it, for those of its listeners that it made.
     /// `Scheduled` and `Ready` are the words of the version that OpenFunction and its users know; `generation` is its own.
     pub fn openfunction_gateway(&self, is_ours: impl Fn(&str) -> bool, generation: i64) -> Self {
         let Self::Fields { status, awaiting } = self else { return self.clone() };
-        let mut status = status.clone();
+        let mut status = status.unfold();
         let old_words = [("Accepted", "Scheduled"), ("Programmed", "Ready")];
         let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
         let renamed = old_words.into_iter().filter_map(|(new, old)| {
@@ -176,7 +177,7 @@ impl Wanted {
             listeners.retain(|listener| listener["name"].as_str().is_some_and(&is_ours));
         }
         observe(&mut status, generation);
-        Self::Fields { status, awaiting: *awaiting }
+        Self::Fields { status: status.into(), awaiting: *awaiting }
     }
 }
 

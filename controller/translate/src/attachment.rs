@@ -3,7 +3,7 @@
 use crate::{
     conditions::{ConditionType, Finding, Reason},
     kinds::{From, GATEWAY_GROUP, ObjectMeta, ParentRef},
-    listeners::{GatewayView, ListenerView, Owner},
+    listeners::{GatewayView, ListenerView, Place},
     lookup::Lookup,
     schema::FieldPath,
 };
@@ -17,8 +17,8 @@ pub(crate) struct Candidate<'a> {
     pub hostnames: &'a [String],
 }
 
-/// The index of a listener of the Gateway, and the hosts there.
-pub(crate) type Attached = (usize, Vec<Host>);
+/// A listener of the Gateway, and the hosts there.
+pub(crate) type Attached = (Place, Vec<Host>);
 
 /// Where a route attaches among the Gateway's own listeners or those of one of its sets, or why nowhere. `at` is the path of the
 /// reference.
@@ -26,7 +26,7 @@ pub(crate) fn attach(
     lookup: &Lookup<'_>,
     route: Candidate<'_>,
     parent: &ParentRef,
-    gateway: &GatewayView<'_>,
+    gateway: &GatewayView,
     set: Option<usize>,
     at: &FieldPath,
 ) -> Result<Vec<Attached>, Finding> {
@@ -36,26 +36,23 @@ pub(crate) fn attach(
         let finding = Finding::new(ConditionType::Accepted, Reason::NoMatchingParent, at.clone(), message);
         return Err(finding.remedy("see the conditions of the ListenerSet"));
     }
-    let (owner, first, last) = match set {
-        None => (Owner::Gateway(gateway.gateway), 0, gateway.own().len()),
-        Some(set) => {
-            let view = &gateway.sets[set];
-            (Owner::Set(view.set, set), view.listeners.start, view.listeners.end)
-        }
-    };
-    let named: Vec<usize> = (first..last).filter(|&index| names(parent, &gateway.listeners[index])).collect();
+    let listeners = gateway.of(set);
+    let named: Vec<usize> = (0..listeners.len()).filter(|&at| names(parent, &listeners[at])).collect();
     if named.is_empty() {
-        let (namespace, name) = owner.meta().key();
-        let message = format!("{} {namespace}/{name} has no listener {}", owner.kind(), wanted(parent));
+        let (kind, meta) = match set {
+            None => ("Gateway", &gateway.gateway.meta),
+            Some(set) => ("ListenerSet", &gateway.sets[set].set.meta),
+        };
+        let message = format!("{kind} {}/{} has no listener {}", meta.namespace, meta.name, wanted(parent));
         return refused(Reason::NoMatchingParent, at.clone(), message);
     }
-    let allowed = |index: &usize| allows(lookup, route, &gateway.listeners[*index]);
+    let allowed = |at: &usize| allows(lookup, route, &listeners[*at]);
     let allowing: Vec<usize> = named.into_iter().filter(allowed).collect();
     if allowing.is_empty() {
         let message = format!("no listener allows {} from namespace {}", route.kind.as_str(), route.meta.namespace);
         return refused(Reason::NotAllowedByListeners, at.clone(), message);
     }
-    let hosts = |index: usize| (index, hosts(route.hostnames, &gateway.listeners[index].hostname));
+    let hosts = |at: usize| (Place { set, at }, hosts(route.hostnames, &listeners[at].hostname));
     let attached: Vec<Attached> = allowing.into_iter().map(hosts).filter(|(_, hosts)| !hosts.is_empty()).collect();
     if attached.is_empty() {
         let message = "no listener that allows this route has any of its hostnames".to_owned();
@@ -64,9 +61,10 @@ pub(crate) fn attach(
     Ok(attached)
 }
 
-fn names(parent: &ParentRef, listener: &ListenerView<'_>) -> bool {
-    parent.section.as_ref().is_none_or(|section| *section == listener.spec.name)
-        && parent.port.is_none_or(|port| port == listener.spec.port)
+fn names(parent: &ParentRef, listener: &ListenerView) -> bool {
+    let spec = listener.spec();
+    parent.section.as_ref().is_none_or(|section| *section == spec.name)
+        && parent.port.is_none_or(|port| port == spec.port)
 }
 
 fn wanted(parent: &ParentRef) -> String {
@@ -75,9 +73,9 @@ fn wanted(parent: &ParentRef) -> String {
     section.into_iter().chain(port).collect::<Vec<_>>().join(" ")
 }
 
-fn allows(lookup: &Lookup<'_>, route: Candidate<'_>, listener: &ListenerView<'_>) -> bool {
+fn allows(lookup: &Lookup<'_>, route: Candidate<'_>, listener: &ListenerView) -> bool {
     let kind = |kind: &crate::kinds::RouteGroupKind| kind.group == GATEWAY_GROUP && kind.kind == route.kind.as_str();
-    let allowed = &listener.spec.allowed_routes;
+    let allowed = &listener.spec().allowed_routes;
     let from_namespace = match &allowed.from {
         From::All => true,
         From::Same => route.meta.namespace == listener.owner.meta().namespace,

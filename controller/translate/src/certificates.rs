@@ -56,6 +56,13 @@ pub(crate) fn certificate(
     })
 }
 
+/// The certificate of a name that was found by [`certificate`].
+pub(crate) fn of_secret(objects: &Objects, name: &CertificateName) -> Option<Certificate> {
+    let secret = Objects::get(&objects.secrets, &name.namespace, &name.secret)?;
+    let text = |key: &str| secret.data.get(key).map(|text| text.reveal().to_owned());
+    Some(Certificate { name: name.clone(), chain: text("tls.crt")?, key: Redacted::new(text("tls.key")?) })
+}
+
 /// The certificate for endpoints that a reference names; nothing of what is wrong with it is left unsaid.
 pub(crate) fn for_endpoints(
     lookup: &Lookup<'_>,

@@ -2,7 +2,7 @@
 
 use crate::{
     AliasArm, Key, Objects,
-    gateways::Seen,
+    gateways::Moved,
     kinds::{DefaultScope, ParentRef},
     lookup::Slices,
     route::Route,
@@ -14,11 +14,55 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
+/// A route of any kind.
+pub(crate) type RouteName = (RouteKind, Key);
+
+/// Which routes name what: of thousands those few are found that one object concerns.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
+    services: BTreeSet<(Key, RouteName)>,
+    sets: BTreeSet<(Key, RouteName)>,
+}
+
+impl Users {
+    /// Takes a route as it is now in place of what it was.
+    fn take(&mut self, name: &RouteName, before: Option<Route<'_>>, now: Option<Route<'_>>) {
+        if let Some(route) = before {
+            for key in services(route) {
+                self.services.remove(&(key, name.clone()));
+            }
+            for key in sets(route) {
+                self.sets.remove(&(key, name.clone()));
+            }
+        }
+        if let Some(route) = now {
+            self.services.extend(services(route).map(|key| (key, name.clone())));
+            self.sets.extend(sets(route).map(|key| (key, name.clone())));
+        }
+    }
+}
+
+/// The routes that name one thing.
+fn users<'u>(all: &'u BTreeSet<(Key, RouteName)>, key: &Key) -> impl Iterator<Item = &'u RouteName> {
+    // the first kind and the shortest text: nothing comes before it
+    let (first, key) = ((key.clone(), (RouteKind::HTTPRoute, Key::default())), key.clone());
+    all.range(first..).take_while(move |(named, _)| *named == key).map(|(_, route)| route)
+}
+
+fn services(route: Route<'_>) -> impl Iterator<Item = Key> {
+    route.services().map(|(namespace, name)| (namespace.into(), (*name).into()))
+}
+
+fn sets(route: Route<'_>) -> impl Iterator<Item = Key> {
+    let parents = route.parents().iter().filter(|parent| parent.is_listener_set());
+    parents.map(move |parent| parent.key(&route.meta().namespace))
+}
+
 /// What changed between two states of the objects.
 #[derive(Debug, Default)]
 pub(crate) struct Changed {
     /// Routes that are new, gone or written anew.
-    routes: BTreeSet<(RouteKind, Key)>,
+    routes: BTreeSet<RouteName>,
     /// Services of which something that routes look at is new: the object, what a function or a policy says of it, its aliases.
     services: Services,
     /// Services that have other slices.
@@ -44,6 +88,10 @@ impl Services {
         }
     }
 
+    fn keys(&self) -> impl Iterator<Item = Key> {
+        self.0.iter().flat_map(|(namespace, names)| names.iter().map(move |name| (namespace.clone(), name.clone())))
+    }
+
     fn contains(&self, (namespace, name): (&str, &str)) -> bool {
         self.0.get(namespace).is_some_and(|names| names.contains(name))
     }
@@ -55,8 +103,8 @@ impl Services {
 }
 
 impl Changed {
-    /// What differs; `slices` are brought up to date on the way.
-    pub fn between(before: &Objects, now: &Objects, slices: &mut Slices) -> Self {
+    /// What differs; `slices` and `users` are brought up to date on the way.
+    pub fn between(before: &Objects, now: &Objects, slices: &mut Slices, users: &mut Users) -> Self {
         let mut changed = Self::default();
         for (kind, key) in keys(&before.http_routes, &now.http_routes).map(|key| (RouteKind::HTTPRoute, key)) {
             changed.routes.insert((kind, key.clone()));
@@ -68,6 +116,9 @@ impl Changed {
             changed.routes.insert((RouteKind::Ingress, key.clone()));
         }
         changed.routes.extend(keys(&before.transport_routes, &now.transport_routes).cloned());
+        for name in &changed.routes {
+            users.take(name, find(before, name), find(now, name));
+        }
         keys(&before.services, &now.services).for_each(|key| changed.services.add(key));
         keys(&before.x_services, &now.x_services).for_each(|key| changed.services.add(key));
         keys(&before.traits, &now.traits).for_each(|key| changed.services.add(key));
@@ -97,14 +148,10 @@ impl Changed {
         services.for_each(|key| self.services.add(key));
     }
 
-    /// Takes in what routes see of the Gateways.
-    pub fn gateways(&mut self, before: &BTreeMap<Key, Seen>, now: &BTreeMap<Key, Seen>, builtin: Option<&Key>) {
-        let differs = |key: &&Key| before.get(*key) != now.get(*key);
-        self.gateways.extend(before.keys().chain(now.keys()).filter(differs).cloned());
-        for key in &self.gateways {
-            let seen = before.get(key).into_iter().chain(now.get(key));
-            self.sets.extend(seen.flat_map(Seen::sets).cloned());
-        }
+    /// Takes in what routes see of the Gateways in another way.
+    pub fn gateways(&mut self, moved: Moved, builtin: Option<&Key>) {
+        self.gateways.extend(moved.gateways);
+        self.sets.extend(moved.sets);
         self.everything |= builtin.is_some_and(|key| self.gateways.contains(key));
     }
 
@@ -121,20 +168,25 @@ impl Changed {
     }
 
     /// The routes that may have become others, in order; those that are gone without an object.
-    pub fn routes<'o>(&self, now: &'o Objects) -> BTreeMap<(RouteKind, Key), Option<Route<'o>>> {
-        let own = self.routes.iter().map(|(kind, key)| ((*kind, key.clone()), find(now, *kind, key)));
-        let mut routes: BTreeMap<_, _> = own.collect();
-        let looked_at_is_new = self.everything
-            || self.grants
-            || !(self.services.0.is_empty()
-                && self.gateways.is_empty()
-                && self.sets.is_empty()
-                && self.namespaces.is_empty());
-        if looked_at_is_new {
-            let all = all(now).filter(|(name, route)| !self.routes.contains(name) && self.concerns(*route));
-            routes.extend(all.map(|(name, route)| (name, Some(route))));
+    pub fn routes<'o>(&self, now: &'o Objects, by_use: &Users) -> BTreeMap<RouteName, Option<Route<'o>>> {
+        let mut names = self.routes.clone();
+        if self.everything || self.grants || !(self.gateways.is_empty() && self.namespaces.is_empty()) {
+            let concerned = all(now).filter(|route| self.concerns(*route));
+            names.extend(concerned.map(|route| (route.kind(), route.meta().key())));
+        } else {
+            for key in self.services.keys() {
+                names.extend(users(&by_use.services, &key).cloned());
+            }
+            names.extend(self.sets.iter().flat_map(|key| users(&by_use.sets, key)).cloned());
+            // Ingresses are on all listeners that take them
+            let ingresses = now.served_ingresses.keys().filter(|_| !self.sets.is_empty());
+            names.extend(ingresses.map(|key| (RouteKind::Ingress, key.clone())));
         }
-        routes
+        let found = names.into_iter().map(|name| {
+            let route = find(now, &name);
+            (name, route)
+        });
+        found.collect()
     }
 
     /// Whether something that the route looks at is new.
@@ -161,26 +213,23 @@ impl Changed {
     }
 }
 
-fn find<'o>(objects: &'o Objects, kind: RouteKind, key: &Key) -> Option<Route<'o>> {
-    match kind {
+fn find<'o>(objects: &'o Objects, (kind, key): &RouteName) -> Option<Route<'o>> {
+    match *kind {
         RouteKind::HTTPRoute => objects.http_routes.get(key).map(|route| Route::Http(route)),
         RouteKind::GRPCRoute => objects.grpc_routes.get(key).map(|route| Route::Grpc(route)),
         RouteKind::TLSRoute | RouteKind::TCPRoute | RouteKind::UDPRoute => {
-            objects.transport_routes.get(&(kind, key.clone())).map(|route| Route::Transport(kind, route))
+            objects.transport_routes.get(&(*kind, key.clone())).map(|route| Route::Transport(*kind, route))
         }
         RouteKind::Ingress => objects.served_ingresses.get(key).map(|ingress| Route::Ingress(ingress, 0)),
     }
 }
 
-fn all(objects: &Objects) -> impl Iterator<Item = ((RouteKind, Key), Route<'_>)> {
-    let http = objects.http_routes.iter().map(|(key, route)| ((RouteKind::HTTPRoute, key.clone()), Route::Http(route)));
-    let grpc = objects.grpc_routes.iter().map(|(key, route)| ((RouteKind::GRPCRoute, key.clone()), Route::Grpc(route)));
-    let transport = objects.transport_routes.iter();
-    let ingresses = objects.served_ingresses.iter();
-    let ingresses = ingresses.map(|(key, ingress)| ((RouteKind::Ingress, key.clone()), Route::Ingress(ingress, 0)));
-    http.chain(grpc)
-        .chain(ingresses)
-        .chain(transport.map(|(name, route)| (name.clone(), Route::Transport(name.0, route))))
+fn all(objects: &Objects) -> impl Iterator<Item = Route<'_>> {
+    let http = objects.http_routes.values().map(|route| Route::Http(route));
+    let grpc = objects.grpc_routes.values().map(|route| Route::Grpc(route));
+    let ingresses = objects.served_ingresses.values().map(|ingress| Route::Ingress(ingress, 0));
+    let transport = objects.transport_routes.iter().map(|(name, route)| Route::Transport(name.0, route));
+    http.chain(grpc).chain(ingresses).chain(transport)
 }
 
 /// The keys at which two maps differ.

@@ -3,37 +3,94 @@
 use crate::{
     Key, Objects, Settings,
     conditions::{Condition, ConditionType, GatewayStatus, Reason},
-    conflicts::find_conflicts,
-    kinds::{AllowedRoutes, DefaultScope, From, Gateway, RouteGroupKind},
-    listeners::{GatewayView, ListenerView, listeners},
+    conflicts::{self, Standing},
+    kinds::{DefaultScope, From, Gateway, ListenerSet},
+    listener_sets::{SetView, refusal},
+    listeners::{Beginning, GatewayView, ListenerView, Owner},
     lookup::Lookup,
     parameters,
 };
-use headgate_config::{HostPattern, ListenerName};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 /// Our Gateways, oldest first.
-pub(crate) struct Gateways<'a> {
-    pub views: Vec<GatewayView<'a>>,
+#[derive(Debug, Default)]
+pub(crate) struct Gateways {
+    pub views: Vec<GatewayView>,
     by_name: BTreeMap<Key, usize>,
     /// By ListenerSet: its Gateway, and its index among the sets of that.
-    sets: BTreeMap<Key, (usize, usize)>,
+    sets: HashMap<Key, (usize, usize)>,
+    /// The sets as they are without conflicts.
+    plain: HashMap<Key, Arc<SetView>>,
     builtin: Option<usize>,
 }
 
-impl<'a> Gateways<'a> {
-    /// Finds them, and which of their listeners serve.
-    pub fn new(lookup: &Lookup<'a>, settings: &'a Settings) -> Self {
-        let gateways = our_gateways(lookup.objects, settings);
-        let mut views: Vec<GatewayView<'a>> = gateways.into_iter().map(|gateway| listeners(lookup, gateway)).collect();
-        find_conflicts(&mut views, settings.shared_ports);
-        let by_name = views.iter().enumerate().map(|(index, view)| (view.gateway.meta.key(), index)).collect();
-        let sets = views.iter().enumerate().flat_map(|(gateway, view)| {
-            view.sets.iter().enumerate().map(move |(index, set)| (set.set.meta.key(), (gateway, index)))
-        });
-        let sets = sets.collect();
-        let builtin = (lookup.objects.gateways.is_empty() && !views.is_empty()).then_some(0);
-        Self { views, by_name, sets, builtin }
+/// The Gateways and ListenerSets that routes see in another way.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    pub gateways: BTreeSet<Key>,
+    pub sets: BTreeSet<Key>,
+}
+
+impl Gateways {
+    /// Whether they could come out in another way.
+    pub fn depend_on_difference(before: &Objects, now: &Objects) -> bool {
+        Self::all_depend_on_difference(before, now) || !before.listener_sets.ptr_eq(&now.listener_sets)
+    }
+
+    /// Whether something differs that any of them may look at.
+    fn all_depend_on_difference(before: &Objects, now: &Objects) -> bool {
+        let same = before.gateways.ptr_eq(&now.gateways)
+            && before.gateway_classes.ptr_eq(&now.gateway_classes)
+            && before.parameters.ptr_eq(&now.parameters)
+            && before.secrets.ptr_eq(&now.secrets)
+            && before.unusable_secrets.ptr_eq(&now.unusable_secrets)
+            && before.config_maps.ptr_eq(&now.config_maps)
+            && before.reference_grants.ptr_eq(&now.reference_grants)
+            && before.namespaces.ptr_eq(&now.namespaces);
+        !same
+    }
+
+    /// Finds them, and which of their listeners serve. What these were made of is `before`: a ListenerSet that did not change since is
+    /// not looked at again.
+    pub fn next(&self, before: &Objects, lookup: &Lookup<'_>, settings: &Settings) -> Self {
+        let objects = lookup.objects;
+        let all_anew = Self::all_depend_on_difference(before, objects);
+        let known = |set: &Arc<ListenerSet>| {
+            let known = self.plain.get(&set.meta.key()).filter(|known| !all_anew && Arc::ptr_eq(&known.set, set));
+            known.cloned()
+        };
+        let mut next = Self::default();
+        let mut sets = sets_by_gateway(objects);
+        let mut older = Standing::default();
+        for gateway in our_gateways(objects, settings) {
+            let key = gateway.meta.key();
+            let beginning = Beginning::new(lookup, gateway);
+            let mut own = beginning.listeners(&Owner::Gateway(Arc::clone(gateway)));
+            let of_gateway = sets.remove(&key).unwrap_or_default();
+            let view =
+                |set: &Arc<ListenerSet>| known(set).unwrap_or_else(|| Arc::new(set_view(&beginning, lookup, set)));
+            let mut of_gateway: Vec<Arc<SetView>> = of_gateway.into_iter().map(view).collect();
+            for (at, view) in of_gateway.iter().enumerate() {
+                next.sets.insert(view.set.meta.key(), (next.views.len(), at));
+                next.plain.insert(view.set.meta.key(), Arc::clone(view));
+            }
+            conflicts::within(&mut own);
+            conflicts::of_sets(&own, &mut of_gateway);
+            if settings.shared_ports {
+                older.fell(&mut own, &mut of_gateway);
+            }
+            let view = beginning.with(own, of_gateway);
+            if settings.shared_ports {
+                view.listeners().filter(|listener| listener.serves()).for_each(|listener| older.add(listener));
+            }
+            next.by_name.insert(key, next.views.len());
+            next.views.push(view);
+        }
+        next.builtin = (objects.gateways.is_empty() && !next.views.is_empty()).then_some(0);
+        next
     }
 
     /// The index of a Gateway of ours.
@@ -51,97 +108,108 @@ impl<'a> Gateways<'a> {
         self.builtin
     }
 
-    /// What routes see of each.
-    pub fn seen(&self) -> BTreeMap<Key, Seen> {
-        self.views.iter().map(|view| (view.gateway.meta.key(), Seen::of(view))).collect()
+    /// A Gateway of ours.
+    pub fn view(&self, key: &Key) -> Option<&GatewayView> {
+        self.find(key).map(|at| &self.views[at])
     }
-}
 
-/// All of a Gateway that decides what becomes of a route that names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Seen {
-    /// Decides its place among Gateways.
-    created: i64,
-    default_scope: DefaultScope,
-    listeners: Vec<SeenListener>,
-    /// The sets that name it, and whether each may attach.
-    sets: Vec<(Key, bool)>,
-}
+    /// A ListenerSet that names one, and that one.
+    pub fn set(&self, key: &Key) -> Option<(&GatewayView, &Arc<SetView>)> {
+        self.find_set(key).map(|(gateway, at)| (&self.views[gateway], &self.views[gateway].sets[at]))
+    }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct SeenListener {
-    name: ListenerName,
-    port: u16,
-    allowed: AllowedRoutes,
-    hostname: HostPattern,
-    kinds: Vec<RouteGroupKind>,
-    serves: bool,
-}
+    /// The sets of all of them.
+    pub fn set_keys(&self) -> impl Iterator<Item = &Key> {
+        self.sets.keys()
+    }
 
-impl Seen {
-    fn of(view: &GatewayView<'_>) -> Self {
-        let listener = |listener: &ListenerView<'_>| SeenListener {
-            name: listener.name.clone(),
-            port: listener.spec.port,
-            allowed: listener.spec.allowed_routes.clone(),
-            hostname: listener.hostname.clone(),
-            kinds: listener.supported_kinds.clone(),
-            serves: listener.serves(),
-        };
-        Self {
-            created: view.gateway.meta.created,
-            default_scope: view.gateway.default_scope.clone(),
-            listeners: view.listeners.iter().map(listener).collect(),
-            sets: view.sets.iter().map(|set| (set.set.meta.key(), set.findings.is_empty())).collect(),
+    /// What routes see in another way than they saw these; the place of a Gateway among all is decided by its age.
+    pub fn moved(&self, next: &Self) -> Moved {
+        let mut moved = Moved::default();
+        for key in self.by_name.keys().chain(next.by_name.keys()) {
+            let same = self.view(key).zip(next.view(key)).is_some_and(|(old, new)| is_seen_alike(old, new));
+            if !same && moved.gateways.insert(key.clone()) {
+                let sets = self.view(key).into_iter().chain(next.view(key)).flat_map(|view| &view.sets);
+                moved.sets.extend(sets.map(|set| set.set.meta.key()));
+            }
         }
+        for key in self.sets.keys().chain(next.sets.keys()) {
+            let same = self.set(key).zip(next.set(key)).is_some_and(|((was_of, old), (is_of, new))| {
+                was_of.gateway.meta.key() == is_of.gateway.meta.key() && (Arc::ptr_eq(old, new) || old.looks_like(new))
+            });
+            if !same {
+                moved.sets.insert(key.clone());
+            }
+        }
+        moved
     }
+}
 
-    /// The ListenerSets that name the Gateway.
-    pub fn sets(&self) -> impl Iterator<Item = &Key> {
-        self.sets.iter().map(|(key, _)| key)
+/// Whether a route that names the Gateway sees the same of both.
+fn is_seen_alike(old: &GatewayView, new: &GatewayView) -> bool {
+    let seen = |view: &GatewayView| (view.gateway.meta.created, view.gateway.default_scope.clone());
+    seen(old) == seen(new)
+        && old.own.len() == new.own.len()
+        && old.own.iter().zip(&new.own).all(|(old, new)| old.looks_like(new))
+}
+
+/// The ListenerSets by the Gateway that they name, in the order of precedence: the oldest first, then by namespace and name.
+fn sets_by_gateway(objects: &Objects) -> HashMap<Key, Vec<&Arc<ListenerSet>>> {
+    let mut sets = HashMap::<_, Vec<&Arc<ListenerSet>>>::new();
+    for set in objects.listener_sets.values().filter(|set| set.parent.is_gateway()) {
+        sets.entry(set.parent.key(&set.meta.namespace)).or_default().push(set);
     }
+    // they come by namespace and name
+    sets.values_mut().for_each(|sets| sets.sort_by_key(|set| set.meta.created));
+    sets
+}
+
+fn set_view(beginning: &Beginning<'_, '_>, lookup: &Lookup<'_>, set: &Arc<ListenerSet>) -> SetView {
+    let findings = Vec::from_iter(refusal(lookup, &beginning.gateway, beginning.is_refused(), set));
+    let owner = Owner::Set(Arc::clone(set));
+    let listeners = if findings.is_empty() { beginning.listeners(&owner) } else { Vec::new() };
+    SetView { set: Arc::clone(set), listeners, findings }
 }
 
 /// The Gateways that we serve, oldest first.
-fn our_gateways<'a>(objects: &'a Objects, settings: &'a Settings) -> Vec<&'a Gateway> {
+fn our_gateways<'a>(objects: &'a Objects, settings: &'a Settings) -> Vec<&'a Arc<Gateway>> {
     if objects.gateways.is_empty() {
         return settings.builtin_gateway.iter().collect();
     }
-    let is_ours = |gateway: &&Gateway| match Objects::get(&objects.gateway_classes, "", &gateway.class) {
+    let is_ours = |gateway: &&Arc<Gateway>| match Objects::get(&objects.gateway_classes, "", &gateway.class) {
         Some(class) => {
             class.controller == settings.controller_name
                 && parameters::are_usable(objects, class.parameters.as_ref(), "")
         }
         None => settings.adopt_orphans,
     };
-    let mut ours: Vec<&Gateway> = objects.gateways.values().map(AsRef::as_ref).filter(is_ours).collect();
+    let mut ours: Vec<&Arc<Gateway>> = objects.gateways.values().filter(is_ours).collect();
     ours.sort_by_key(|gateway| (gateway.meta.created, gateway.meta.key()));
     ours
 }
 
 /// Status of a Gateway from its listeners and the numbers of routes attached to them.
-pub(crate) fn gateway_status(view: &GatewayView<'_>, attached: &[u32]) -> GatewayStatus {
+pub(crate) fn gateway_status(view: &GatewayView, attached: impl Fn(&ListenerView) -> u32) -> GatewayStatus {
     let generation = view.gateway.meta.generation;
-    let listeners: Vec<_> =
-        view.own().iter().zip(attached).map(|(listener, routes)| listener.status(*routes, generation)).collect();
-    let serving = view.listeners.iter().filter(|listener| listener.serves()).count();
+    let listeners: Vec<_> = view.own.iter().map(|listener| listener.status(attached(listener), generation)).collect();
+    let is_serving = view.listeners().any(ListenerView::serves);
     let invalid: Vec<&str> =
-        view.own()
+        view.own
             .iter()
             .filter(|listener| {
                 listener.findings.iter().any(|finding| {
                     !matches!(finding.kind, ConditionType::ResolvedRefs | ConditionType::PartiallyInvalid)
                 })
             })
-            .map(|listener| listener.spec.name.as_str())
+            .map(|listener| listener.spec().name.as_str())
             .collect();
     let mut accepted = Condition::of(ConditionType::Accepted, Reason::Accepted, &view.findings, generation);
     if accepted.status && !invalid.is_empty() {
         let message = format!("listeners that are not valid: {}; see their conditions", invalid.join(", "));
         accepted = Condition::wrong(ConditionType::Accepted, Reason::ListenersNotValid, message, generation);
-        accepted.status = invalid.len() < view.own().len();
+        accepted.status = invalid.len() < view.own.len();
     }
-    let programmed = if accepted.status && serving > 0 {
+    let programmed = if accepted.status && is_serving {
         Condition::fine(ConditionType::Programmed, Reason::Programmed, generation)
     } else {
         let message = "no listener serves; see the conditions of the listeners";
@@ -166,7 +234,7 @@ pub(crate) fn gateway_status(view: &GatewayView<'_>, attached: &[u32]) -> Gatewa
         default.message = "Gateway has default scope All".to_owned();
         conditions.push(default);
     }
-    let attached_sets = view.sets.iter().filter(|set| set.is_attached(view)).count();
+    let attached_sets = view.sets.iter().filter(|set| set.is_attached()).count();
     let may_attach = view.gateway.allowed_listeners.from != From::None;
     let attached_listener_sets = may_attach.then(|| u32::try_from(attached_sets).unwrap_or(u32::MAX));
     GatewayStatus { conditions, listeners, attached_listener_sets }

@@ -2,50 +2,61 @@
 
 use crate::{
     conditions::{Condition, ConditionType, Finding, ListenerSetStatus, Reason},
-    kinds::{From, Gateway, ListenerSet},
-    listeners::GatewayView,
+    kinds::{From, GATEWAY_GROUP, Gateway, ListenerSet, ObjectRef},
+    listeners::ListenerView,
     lookup::Lookup,
     schema::FieldPath,
 };
-use std::ops::Range;
+use std::sync::Arc;
 
 /// A ListenerSet that names a Gateway of ours.
-pub(crate) struct SetView<'a> {
-    pub set: &'a ListenerSet,
-    /// Its listeners among those of the Gateway; none where it may not attach.
-    pub listeners: Range<usize>,
+#[derive(Clone, Debug)]
+pub(crate) struct SetView {
+    pub set: Arc<ListenerSet>,
+    /// Its listeners; none where it may not attach.
+    pub listeners: Vec<ListenerView>,
     /// Why it may not attach.
     pub findings: Vec<Finding>,
 }
 
-impl SetView<'_> {
-    /// Whether it adds a listener that serves.
-    pub fn is_attached(&self, gateway: &GatewayView<'_>) -> bool {
-        gateway.listeners[self.listeners.clone()].iter().any(|listener| listener.serves())
+impl SetView {
+    /// Its name.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef::new(GATEWAY_GROUP, "ListenerSet", &self.set.meta.namespace, &self.set.meta.name)
     }
 
-    /// Its status, from the numbers of routes attached to each of the Gateway's listeners.
-    pub fn status(&self, gateway: &GatewayView<'_>, attached: &[u32]) -> ListenerSetStatus {
+    /// Whether it adds a listener that serves.
+    pub fn is_attached(&self) -> bool {
+        self.listeners.iter().any(ListenerView::serves)
+    }
+
+    /// Whether a route that looks at it sees what it sees of another one.
+    pub fn looks_like(&self, other: &Self) -> bool {
+        let (ours, theirs) = (&self.listeners, &other.listeners);
+        self.findings == other.findings
+            && ours.len() == theirs.len()
+            && ours.iter().zip(theirs).all(|(ours, theirs)| ours.looks_like(theirs))
+    }
+
+    /// Its status, from the numbers of routes attached to its listeners.
+    pub fn status(&self, attached: impl Fn(&ListenerView) -> u32) -> ListenerSetStatus {
         let generation = self.set.meta.generation;
-        let listeners = &gateway.listeners[self.listeners.clone()];
-        let is_wrong = |listener: &&crate::listeners::ListenerView<'_>| !listener.serves();
-        let invalid: Vec<&str> = listeners.iter().filter(is_wrong).map(|l| l.spec.name.as_str()).collect();
+        let is_wrong = |listener: &&ListenerView| !listener.serves();
+        let invalid: Vec<&str> =
+            self.listeners.iter().filter(is_wrong).map(|listener| listener.spec().name.as_str()).collect();
         let mut accepted = Condition::of(ConditionType::Accepted, Reason::Accepted, &self.findings, generation);
         if accepted.status && !invalid.is_empty() {
             let message = format!("listeners that are not valid: {}; see their conditions", invalid.join(", "));
             accepted = Condition::wrong(ConditionType::Accepted, Reason::ListenersNotValid, message, generation);
-            accepted.status = self.is_attached(gateway);
+            accepted.status = self.is_attached();
         }
         let programmed = if accepted.status {
             Condition::fine(ConditionType::Programmed, Reason::Programmed, generation)
         } else {
             Condition::wrong(ConditionType::Programmed, accepted.reason, accepted.message.clone(), generation)
         };
-        let counts = &attached[self.listeners.clone()];
-        ListenerSetStatus {
-            conditions: vec![accepted, programmed],
-            listeners: listeners.iter().zip(counts).map(|(view, count)| view.status(*count, generation)).collect(),
-        }
+        let listeners = self.listeners.iter().map(|listener| listener.status(attached(listener), generation));
+        ListenerSetStatus { conditions: vec![accepted, programmed], listeners: listeners.collect() }
     }
 }
 

@@ -5,87 +5,118 @@ use crate::{
     certificates::Usable,
     conditions::{Condition, ConditionType, Finding, ListenerStatus, Reason},
     kinds::{
-        self, FrontendValidation, GATEWAY_GROUP, Gateway, Holder, ListenerSet, ObjectMeta, Protocol, RouteGroupKind,
-        TlsMode, ValidationMode,
+        self, FrontendValidation, GATEWAY_GROUP, Gateway, Holder, ListenerSet, ObjectMeta, ObjectRef, Protocol,
+        RouteGroupKind, TlsMode, ValidationMode,
     },
-    listener_sets::{SetView, refusal},
+    listener_sets::SetView,
     lookup::Lookup,
     parameters,
     schema::FieldPath,
 };
 use headgate_config::{self as config, Certificate, ClientAuth, HostPattern, ListenerName};
+use std::sync::Arc;
 
 /// A Gateway of ours with what its listeners became.
-pub(crate) struct GatewayView<'a> {
-    pub gateway: &'a Gateway,
-    /// Its own, then those of the sets that may attach, in the order of precedence.
-    pub listeners: Vec<ListenerView<'a>>,
-    /// The ListenerSets that name it, in the order of precedence.
-    pub sets: Vec<SetView<'a>>,
+#[derive(Debug)]
+pub(crate) struct GatewayView {
+    pub gateway: Arc<Gateway>,
+    /// The listeners that it has itself.
+    pub own: Vec<ListenerView>,
+    /// The ListenerSets that name it, in the order of precedence, each with its listeners; those of its own have precedence over all.
+    pub sets: Vec<Arc<SetView>>,
     /// Shown to endpoints that ask for one.
     pub backend_certificate: Option<Certificate>,
     /// Of the Gateway itself.
     pub findings: Vec<Finding>,
 }
 
-impl<'a> GatewayView<'a> {
-    /// The listeners that it has itself, with their indexes.
-    pub fn own(&self) -> &[ListenerView<'a>] {
-        &self.listeners[..self.gateway.listeners.len()]
+/// A listener of a GatewayView: the index of its set, if it is of one, and its index there. In the order of precedence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub set: Option<usize>,
+    pub at: usize,
+}
+
+impl GatewayView {
+    /// All of its listeners, in the order of precedence.
+    pub fn listeners(&self) -> impl Iterator<Item = &ListenerView> {
+        self.own.iter().chain(self.sets.iter().flat_map(|set| &set.listeners))
+    }
+
+    /// The listeners of a set, or its own.
+    pub fn of(&self, set: Option<usize>) -> &[ListenerView] {
+        set.map_or(&self.own, |set| &self.sets[set].listeners)
+    }
+
+    /// One of them.
+    pub fn listener(&self, place: Place) -> &ListenerView {
+        &self.of(place.set)[place.at]
     }
 }
 
 /// Where a listener is written.
-#[derive(Clone, Copy)]
-pub(crate) enum Owner<'a> {
-    Gateway(&'a Gateway),
-    /// With its index among the sets of the Gateway.
-    Set(&'a ListenerSet, usize),
+#[derive(Clone, Debug)]
+pub(crate) enum Owner {
+    Gateway(Arc<Gateway>),
+    Set(Arc<ListenerSet>),
 }
 
-impl<'a> Owner<'a> {
+impl Owner {
     /// Its metadata.
-    pub fn meta(self) -> &'a ObjectMeta {
+    pub fn meta(&self) -> &ObjectMeta {
         match self {
             Self::Gateway(gateway) => &gateway.meta,
-            Self::Set(set, _) => &set.meta,
+            Self::Set(set) => &set.meta,
         }
     }
 
     /// Its kind.
-    pub fn kind(self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self {
             Self::Gateway(_) => "Gateway",
-            Self::Set(..) => "ListenerSet",
+            Self::Set(_) => "ListenerSet",
         }
     }
 
-    /// Which of the sets of the Gateway it is.
-    pub fn set(self) -> Option<usize> {
+    /// Its name.
+    pub fn object(&self) -> ObjectRef {
+        ObjectRef::new(GATEWAY_GROUP, self.kind(), &self.meta().namespace, &self.meta().name)
+    }
+
+    fn listeners(&self) -> &[kinds::Listener] {
         match self {
-            Self::Gateway(_) => None,
-            Self::Set(_, index) => Some(index),
+            Self::Gateway(gateway) => &gateway.listeners,
+            Self::Set(set) => &set.listeners,
         }
     }
 }
 
 /// A listener, and whether it serves.
-pub(crate) struct ListenerView<'a> {
-    pub spec: &'a kinds::Listener,
-    pub owner: Owner<'a>,
-    /// Where in its owner it stands.
-    pub path: FieldPath,
+#[derive(Clone, Debug)]
+pub(crate) struct ListenerView {
+    pub owner: Owner,
+    /// Its index among those of its owner.
+    index: usize,
     pub name: ListenerName,
     pub hostname: HostPattern,
     pub supported_kinds: Vec<RouteGroupKind>,
     pub tls: Option<config::ListenerTls>,
-    pub certificates: Vec<Certificate>,
     pub findings: Vec<Finding>,
     /// The Gateway as a whole is not accepted.
-    pub gateway_refused: bool,
+    gateway_refused: bool,
 }
 
-impl ListenerView<'_> {
+impl ListenerView {
+    /// What is written of it.
+    pub fn spec(&self) -> &kinds::Listener {
+        &self.owner.listeners()[self.index]
+    }
+
+    /// Where in its owner it stands.
+    pub fn path(&self) -> FieldPath {
+        FieldPath::of("spec.listeners").index(self.index)
+    }
+
     /// Whether requests reach it.
     pub fn serves(&self) -> bool {
         let has_certificate = self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty());
@@ -98,11 +129,22 @@ impl ListenerView<'_> {
         !self.findings.iter().any(refused)
     }
 
+    /// Whether a route that looks at it sees what it sees of another one.
+    pub fn looks_like(&self, other: &Self) -> bool {
+        let (spec, others) = (self.spec(), other.spec());
+        self.name == other.name
+            && self.hostname == other.hostname
+            && self.supported_kinds == other.supported_kinds
+            && self.serves() == other.serves()
+            && (spec.port, &spec.protocol, &spec.allowed_routes)
+                == (others.port, &others.protocol, &others.allowed_routes)
+    }
+
     /// As the data plane is told, with the certificate of its Gateway; `None` for one of a protocol that is not served.
     pub fn to_config(&self, backend_certificate: Option<&Certificate>) -> Option<config::Listener> {
         Some(config::Listener {
             name: self.name.clone(),
-            port: self.spec.port,
+            port: self.spec().port,
             protocol: self.protocol()?,
             hostname: self.hostname.clone(),
             tls: self.tls.clone(),
@@ -112,7 +154,7 @@ impl ListenerView<'_> {
 
     /// What it speaks; `None` for what this version does not know.
     pub fn protocol(&self) -> Option<config::Protocol> {
-        match self.spec.protocol {
+        match self.spec().protocol {
             Protocol::Http => Some(config::Protocol::Http),
             Protocol::Https => Some(config::Protocol::Https),
             Protocol::Tls => Some(config::Protocol::Tls),
@@ -141,7 +183,7 @@ impl ListenerView<'_> {
             vec![accepted, conflicted, of(ConditionType::ResolvedRefs, Reason::ResolvedRefs), programmed];
         conditions.extend(Condition::partially(&self.findings, generation));
         ListenerStatus {
-            name: self.spec.name.clone(),
+            name: self.spec().name.clone(),
             supported_kinds: self.supported_kinds.clone(),
             attached_routes,
             conditions,
@@ -153,59 +195,62 @@ impl ListenerView<'_> {
     }
 }
 
-/// The listeners of a Gateway, but for conflicts.
-pub(crate) fn listeners<'a>(lookup: &Lookup<'a>, gateway: &'a Gateway) -> GatewayView<'a> {
-    let mut findings = gateway_findings(lookup.objects, gateway);
-    let backend_certificate = backend_certificate(lookup, gateway, &mut findings);
-    let is_refused = findings.iter().any(|finding| finding.kind == ConditionType::Accepted);
-    let mut listeners = of_owner(lookup, gateway, Owner::Gateway(gateway), &gateway.listeners);
-    let mut sets = Vec::new();
-    for set in lookup.sets(gateway) {
-        let findings: Vec<Finding> = refusal(lookup, gateway, is_refused, set).into_iter().collect();
-        let first = listeners.len();
-        if findings.is_empty() {
-            listeners.extend(of_owner(lookup, gateway, Owner::Set(set, sets.len()), &set.listeners));
-        }
-        sets.push(SetView { set, listeners: first..listeners.len(), findings });
+/// What is to be known of a Gateway to see the listeners of its sets.
+pub(crate) struct Beginning<'l, 'a> {
+    lookup: &'l Lookup<'a>,
+    pub gateway: Arc<Gateway>,
+    pub findings: Vec<Finding>,
+    pub backend_certificate: Option<Certificate>,
+}
+
+impl<'l, 'a> Beginning<'l, 'a> {
+    /// Looks at the Gateway itself.
+    pub fn new(lookup: &'l Lookup<'a>, gateway: &Arc<Gateway>) -> Self {
+        let mut findings = gateway_findings(lookup.objects, gateway);
+        let backend_certificate = backend_certificate(lookup, gateway, &mut findings);
+        Self { lookup, gateway: Arc::clone(gateway), findings, backend_certificate }
     }
-    listeners.iter_mut().for_each(|listener| listener.gateway_refused = is_refused);
-    findings.extend(validations_of_nobody(gateway, &listeners));
-    GatewayView { gateway, listeners, sets, backend_certificate, findings }
+
+    /// Whether it is not accepted as a whole.
+    pub fn is_refused(&self) -> bool {
+        self.findings.iter().any(|finding| finding.kind == ConditionType::Accepted)
+    }
+
+    /// The listeners of an owner, but for conflicts.
+    pub fn listeners(&self, owner: &Owner) -> Vec<ListenerView> {
+        (0..owner.listeners().len()).map(|index| self.listener(owner, index)).collect()
+    }
+
+    fn listener(&self, owner: &Owner, index: usize) -> ListenerView {
+        let mut view = listener(self.lookup, &self.gateway, owner, index);
+        view.gateway_refused = self.is_refused();
+        view
+    }
+
+    /// The whole, from the listeners as they are with their conflicts.
+    pub fn with(self, own: Vec<ListenerView>, sets: Vec<Arc<SetView>>) -> GatewayView {
+        let Self { gateway, findings, backend_certificate, .. } = self;
+        let mut view = GatewayView { gateway, own, sets, backend_certificate, findings };
+        let without = validations_of_nobody(&view);
+        view.findings.extend(without);
+        view
+    }
 }
 
-fn of_owner<'a>(
-    lookup: &Lookup<'a>,
-    gateway: &'a Gateway,
-    owner: Owner<'a>,
-    list: &'a [kinds::Listener],
-) -> Vec<ListenerView<'a>> {
-    let path = |index| FieldPath::of("spec.listeners").index(index);
-    list.iter().enumerate().map(|(index, spec)| listener(lookup, gateway, owner, path(index), spec)).collect()
-}
-
-fn listener<'a>(
-    lookup: &Lookup<'a>,
-    gateway: &'a Gateway,
-    owner: Owner<'a>,
-    at: FieldPath,
-    spec: &'a kinds::Listener,
-) -> ListenerView<'a> {
+fn listener(lookup: &Lookup<'_>, gateway: &Gateway, owner: &Owner, index: usize) -> ListenerView {
     let (namespace, name) = gateway.meta.key();
-    let set = owner.set().map(|_| format!("{}/{}", owner.meta().namespace, owner.meta().name));
+    let set = match owner {
+        Owner::Gateway(_) => String::new(),
+        Owner::Set(set) => format!("{}/{}", set.meta.namespace, set.meta.name),
+    };
+    let (spec, at) = (&owner.listeners()[index], FieldPath::of("spec.listeners").index(index));
     let mut view = ListenerView {
-        spec,
-        owner,
-        path: at.clone(),
-        name: ListenerName {
-            namespace,
-            gateway: name,
-            set: set.unwrap_or_default().into(),
-            section: spec.name.as_str().into(),
-        },
+        owner: owner.clone(),
+        index,
+        name: ListenerName { namespace, gateway: name, set: set.into(), section: spec.name.as_str().into() },
         hostname: HostPattern::Any,
         supported_kinds: Vec::new(),
         tls: None,
-        certificates: Vec::new(),
         findings: Vec::new(),
         gateway_refused: false,
     };
@@ -248,14 +293,16 @@ fn listener<'a>(
 }
 
 /// Of the kinds that a listener allows, those that its protocol can serve.
-fn allow_kinds(view: &mut ListenerView<'_>, at: &FieldPath, served: &[&str]) {
+fn allow_kinds(view: &mut ListenerView, at: &FieldPath, served: &[&str]) {
     let kind = |kind: &&str| RouteGroupKind { group: GATEWAY_GROUP.into(), kind: (*kind).into() };
     let ours: Vec<RouteGroupKind> = served.iter().map(kind).collect();
-    if view.spec.allowed_routes.kinds.is_empty() {
+    let owner = view.owner.clone();
+    let allowed = &owner.listeners()[view.index].allowed_routes.kinds;
+    if allowed.is_empty() {
         view.supported_kinds = ours;
         return;
     }
-    for (index, kind) in view.spec.allowed_routes.kinds.iter().enumerate() {
+    for (index, kind) in allowed.iter().enumerate() {
         if ours.contains(kind) {
             view.supported_kinds.push(kind.clone());
         } else {
@@ -270,10 +317,12 @@ fn passes_through(spec: &kinds::Listener) -> bool {
     spec.tls.as_ref().is_some_and(|tls| tls.mode == TlsMode::Passthrough)
 }
 
-fn terminate_tls(lookup: &Lookup<'_>, view: &mut ListenerView<'_>, at: &FieldPath) {
+fn terminate_tls(lookup: &Lookup<'_>, view: &mut ListenerView, at: &FieldPath) {
     let mut tls = config::ListenerTls::default();
-    let Some(spec) = &view.spec.tls else {
-        let message = format!("protocol {} needs a certificate", view.spec.protocol.as_str());
+    let owner = view.owner.clone();
+    let listener = &owner.listeners()[view.index];
+    let Some(spec) = &listener.tls else {
+        let message = format!("protocol {} needs a certificate", listener.protocol.as_str());
         view.add(ConditionType::ResolvedRefs, Reason::InvalidCertificateRef, at.clone(), message);
         view.tls = Some(tls);
         return;
@@ -284,11 +333,10 @@ fn terminate_tls(lookup: &Lookup<'_>, view: &mut ListenerView<'_>, at: &FieldPat
     }
     let refs = at.key("certificateRefs");
     for (index, reference) in spec.certificates.iter().enumerate() {
-        let from = Holder::new(view.owner.kind(), &view.owner.meta().namespace);
+        let from = Holder::new(owner.kind(), &owner.meta().namespace);
         match certificates::certificate(lookup, from, reference) {
             Ok(Usable { certificate, wrong }) => {
-                tls.certificates.push(certificate.name.clone());
-                view.certificates.push(certificate);
+                tls.certificates.push(certificate.name);
                 if let Some((reason, message)) = wrong {
                     view.add(ConditionType::ResolvedRefs, reason, refs.index(index), message);
                 }
@@ -316,10 +364,11 @@ fn validation(gateway: &Gateway, port: u16) -> Option<(&FrontendValidation, Fiel
 }
 
 /// Validations for ports that no listener has which they could hold for.
-fn validations_of_nobody(gateway: &Gateway, listeners: &[ListenerView<'_>]) -> Vec<Finding> {
+fn validations_of_nobody(view: &GatewayView) -> Vec<Finding> {
     let at = FieldPath::of("spec.tls.frontend.perPort");
-    let has = |port: u16| listeners.iter().any(|one| one.spec.protocol == Protocol::Https && one.spec.port == port);
-    let all = gateway.frontend_tls.iter().flat_map(|frontend| frontend.per_port.iter().enumerate());
+    let is_https = |listener: &kinds::Listener, port| listener.protocol == Protocol::Https && listener.port == port;
+    let has = |port: u16| view.listeners().any(|one| is_https(one.spec(), port));
+    let all = view.gateway.frontend_tls.iter().flat_map(|frontend| frontend.per_port.iter().enumerate());
     let without = all.filter(|(_, config)| !has(config.port)).map(|(index, config)| {
         let message = format!("has no effect: no listener of protocol HTTPS has port {}", config.port);
         let (kind, path) = (ConditionType::PartiallyInvalid, at.index(index));
@@ -329,8 +378,8 @@ fn validations_of_nobody(gateway: &Gateway, listeners: &[ListenerView<'_>]) -> V
     without.collect()
 }
 
-fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerView<'_>) {
-    let Some((validation, at)) = validation(gateway, view.spec.port) else { return };
+fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerView) {
+    let Some((validation, at)) = validation(gateway, view.spec().port) else { return };
     let refs = at.key("caCertificateRefs");
     let (from, mut authorities) = (Holder::new("Gateway", &gateway.meta.namespace), Vec::new());
     for (index, reference) in validation.authorities.iter().enumerate() {

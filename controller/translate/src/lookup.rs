@@ -3,7 +3,7 @@
 use crate::{
     Key, Objects, ServiceTraits,
     backends::find_port,
-    kinds::{EndpointSlice, Gateway, Holder, ListenerSet, ObjectRef, ReferenceGrant, Service},
+    kinds::{EndpointSlice, Holder, ObjectRef, ReferenceGrant, Service},
     scaling::Scaling,
 };
 use headgate_config::BackendName;
@@ -15,8 +15,6 @@ pub(crate) struct Lookup<'a> {
     slices: &'a Slices,
     scaling: &'a Scaling,
     grants: BTreeMap<&'a str, Vec<&'a ReferenceGrant>>,
-    /// By the Gateway that they name, in the order of precedence.
-    sets: BTreeMap<Key, Vec<&'a ListenerSet>>,
 }
 
 /// EndpointSlices by the Service that they belong to, each list by name.
@@ -59,23 +57,13 @@ fn service_of(slice: &EndpointSlice) -> Option<Key> {
 }
 
 impl<'a> Lookup<'a> {
-    /// Builds the indexes of grants and ListenerSets; that of slices, of which there are many, is kept.
+    /// Builds the index of grants; that of slices, of which there are many, is kept.
     pub fn new(objects: &'a Objects, slices: &'a Slices, scaling: &'a Scaling) -> Self {
         let mut grants = BTreeMap::<&str, Vec<&ReferenceGrant>>::new();
         for grant in objects.reference_grants.values() {
             grants.entry(&grant.meta.namespace).or_default().push(grant);
         }
-        let mut sets = BTreeMap::<_, Vec<&ListenerSet>>::new();
-        for set in objects.listener_sets.values().filter(|set| set.parent.is_gateway()) {
-            sets.entry(set.parent.key(&set.meta.namespace)).or_default().push(set);
-        }
-        sets.values_mut().for_each(|sets| sets.sort_by_key(|set| (set.meta.created, set.meta.key())));
-        Self { objects, slices, scaling, grants, sets }
-    }
-
-    /// The ListenerSets that name a Gateway, in the order of precedence: the oldest first, then by namespace and name.
-    pub fn sets(&self, gateway: &Gateway) -> &[&'a ListenerSet] {
-        self.sets.get(&gateway.meta.key()).map(Vec::as_slice).unwrap_or_default()
+        Self { objects, slices, scaling, grants }
     }
 
     /// Whether an object may refer to `to`: its own namespace always, others by a grant.

@@ -9,7 +9,7 @@ use crate::{
     gateways::Gateways,
     ingress::ServedIngress,
     kinds::{BackendRef, GATEWAY_GROUP, ParentRef},
-    listeners::GatewayView,
+    listeners::{GatewayView, Place},
     lookup::Lookup,
     route::{Resolved, Route},
     scaling::Scaling,
@@ -17,7 +17,7 @@ use crate::{
     traffic::Traffic,
     x_backends,
 };
-use headgate_config::{Attachment, GatewayName, Host, List, Rule};
+use headgate_config::{Attachment, GatewayName, Host, List, ListenerName, Rule};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// All that routes look at.
@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Around<'w, 'a> {
     pub settings: &'w Settings,
     pub lookup: &'w Lookup<'a>,
-    pub gateways: &'w Gateways<'a>,
+    pub gateways: &'w Gateways,
     pub policies: &'w Policies,
     pub scaling: &'w Scaling,
     pub traffic: &'w Traffic,
@@ -53,15 +53,15 @@ pub(crate) struct Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     /// The listeners that it is attached to, those that do not serve included: the number says how many routes wait for one.
-    pub places: Vec<(Key, usize)>,
+    pub places: List<ListenerName>,
     /// Whether these count it: an Ingress is no route to them.
     pub is_counted: bool,
-    /// The Services that it names.
-    pub services: BTreeSet<Key>,
+    /// The Services that it names, in order.
+    pub services: Box<[Key]>,
 }
 
-/// By the index of a Gateway and of its listener: the hosts there.
-type Places = BTreeMap<(usize, usize), Vec<Host>>;
+/// By the index of a Gateway, and its listener: the hosts there.
+type Places = BTreeMap<(usize, Place), Vec<Host>>;
 
 /// What became of a reference to a parent.
 struct Parent {
@@ -77,23 +77,22 @@ pub(crate) fn outcome(route: Route<'_>, around: Around<'_, '_>) -> Outcome {
     let object = route.reference();
     let own = ingress.problems.iter().map(|problem| ObjectProblem { object: object.clone(), problem: problem.clone() });
     let mut whole = Outcome { problems: own.collect(), ..Outcome::default() };
-    let mut all = Told::default();
+    let (mut places, mut services) = (Vec::new(), BTreeSet::new());
     for part in (0..ingress.routes.len()).map(|at| of_one(Route::Ingress(ingress, at), around)) {
         whole.rules.extend(part.rules);
         let new = part.problems.into_iter().filter(|problem| !whole.problems.contains(problem));
         let new: Vec<ObjectProblem> = new.collect();
         whole.problems.extend(new);
         if let Some((_, told)) = part.told {
-            all.places.extend(told.places);
-            all.services.extend(told.services);
+            places.extend(told.places.iter().cloned());
+            services.extend(told.services);
         }
     }
-    let gateway = |((namespace, name), _): &(Key, usize)| GatewayName {
-        namespace: namespace.to_string(),
-        name: name.to_string(),
-    };
-    let gateways: BTreeSet<GatewayName> = all.places.iter().map(gateway).collect();
+    let gateway =
+        |place: &ListenerName| GatewayName { namespace: place.namespace.to_string(), name: place.gateway.to_string() };
+    let gateways: BTreeSet<GatewayName> = places.iter().map(gateway).collect();
     if !gateways.is_empty() {
+        let all = Told { places: places.into(), is_counted: false, services: services.into_iter().collect() };
         whole.told = Some((Status::Ingress(IngressStatus { gateways }), all));
     }
     whole
@@ -198,7 +197,7 @@ impl Work<'_, '_> {
                 let path = FieldPath::of("spec");
                 match attach(around.lookup, self.route.candidate(), &reference, view, set, &path) {
                     Ok(mut attached) => {
-                        attached.retain(|(index, _)| part.scheme.fits(&view.listeners[*index].spec.protocol));
+                        attached.retain(|(place, _)| part.scheme.fits(&view.listener(*place).spec().protocol));
                         let result = Ok(attached);
                         parents.push(Parent { reference: reference.clone(), gateway, result, note: "" });
                     }
@@ -208,7 +207,7 @@ impl Work<'_, '_> {
         }
         let protocols = parents.iter().filter_map(|parent| Some((parent.gateway, parent.result.as_ref().ok()?)));
         let protocols = protocols.flat_map(|(gateway, attached)| {
-            attached.iter().map(move |(index, _)| &around.gateways.views[gateway].listeners[*index].spec.protocol)
+            attached.iter().map(move |(place, _)| &around.gateways.views[gateway].listener(*place).spec().protocol)
         });
         let problem = ingress.served_badly(part, protocols, refused.as_deref());
         problem.into_iter().for_each(|problem| self.warn(problem));
@@ -278,7 +277,7 @@ impl Work<'_, '_> {
             conditions: route_conditions(parent, resolved, self.route.meta().generation),
         };
         let status = RouteStatus { parents: parents.iter().map(entry).collect() };
-        let place = |(gateway, listener): &(usize, usize)| (self.view(*gateway).gateway.meta.key(), *listener);
+        let place = |(gateway, place): &(usize, Place)| self.view(*gateway).listener(*place).name.clone();
         let named = resolved.rules.iter().flat_map(Rule::backends);
         // of an XBackend that is refused no rule has anything
         let namespace = &self.route.meta().namespace;
@@ -287,18 +286,26 @@ impl Work<'_, '_> {
         };
         let own = self.route.backends().filter(is_own);
         let own = own.map(|backend| (namespace.clone(), x_backends::service_name(&backend.name).into()));
-        let services = named.map(|name| (name.namespace.clone(), name.service.clone())).chain(own).collect();
-        (Status::Route(status), Told { places: places.keys().map(place).collect(), is_counted: true, services })
+        let services = named.map(|name| (name.namespace.clone(), name.service.clone())).chain(own);
+        let services: BTreeSet<Key> = services.collect();
+        (
+            Status::Route(status),
+            Told {
+                places: places.keys().map(place).collect(),
+                is_counted: true,
+                services: services.into_iter().collect(),
+            },
+        )
     }
 
-    fn view(&self, gateway: usize) -> &GatewayView<'_> {
+    fn view(&self, gateway: usize) -> &GatewayView {
         &self.around.gateways.views[gateway]
     }
 
     /// The rules with the listeners that serve; none where there is no such listener.
     fn attached(&self, mut rules: Vec<Rule>, places: Places) -> Vec<Rule> {
-        let attachment = |((gateway, listener), hosts): ((usize, usize), Vec<Host>)| {
-            let view = &self.view(gateway).listeners[listener];
+        let attachment = |((gateway, place), hosts): ((usize, Place), Vec<Host>)| {
+            let view = self.view(gateway).listener(place);
             view.serves().then(|| Attachment { listener: view.name.clone(), hosts })
         };
         let attachments: List<Attachment> = places.into_iter().filter_map(attachment).collect();

@@ -24,7 +24,7 @@ pub struct Settings {
     /// Domain of the cluster, such as `cluster.local`.
     pub cluster_domain: String,
     /// Serves where no Gateway object exists at all; see `builtin_gateway`.
-    pub builtin_gateway: Option<Gateway>,
+    pub builtin_gateway: Option<Arc<Gateway>>,
     /// Without a cluster: routes that name no Gateway, or one that does not exist, attach to the built-in Gateway, and Gateways whose
     /// class does not exist are ours. So are Ingresses of no class and of class `headgate`, on all Gateways.
     pub adopt_orphans: bool,
@@ -65,7 +65,7 @@ impl Settings {
 }
 
 /// Gateway `headgate` in namespace `headgate`: one listener `http` on a port, for routes of all namespaces.
-pub fn builtin_gateway(port: u16) -> Gateway {
+pub fn builtin_gateway(port: u16) -> Arc<Gateway> {
     let listener = Listener {
         name: "http".into(),
         port,
@@ -73,12 +73,12 @@ pub fn builtin_gateway(port: u16) -> Gateway {
         allowed_routes: AllowedRoutes { from: From::All, ..AllowedRoutes::default() },
         ..Listener::default()
     };
-    Gateway {
+    Arc::new(Gateway {
         meta: ObjectMeta { name: "headgate".into(), namespace: "headgate".into(), ..ObjectMeta::default() },
         class: "headgate".into(),
         listeners: vec![listener],
         ..Gateway::default()
-    }
+    })
 }
 
 /// All that follows from the objects. Cheap to clone, and two of them share what is equal.
@@ -87,7 +87,7 @@ pub struct Translation {
     /// Routes, as the data plane takes them.
     pub snapshot: Snapshot,
     /// Certificates that listeners and XBackends name, by name; they travel apart.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Arc<Vec<Certificate>>,
     /// Endpoints of the Backends of the Snapshot whose Services have slices.
     pub endpoints: OrdMap<ByName<Endpoints>, Arc<Endpoints>>,
     /// By scale target, as Backends name it: the ScalingPolicy that decides how it is scaled. Those of functions are not among them.

@@ -3,13 +3,15 @@
 use crate::{
     Key, ObjectProblem, Objects, Settings, Translation,
     backend_tls::Policies,
-    changed::Changed,
+    certificates::of_secret,
+    changed::{Changed, RouteName, Users},
     conditions::{ClassStatus, Condition, ConditionType, Finding, Reason, Status},
     endpoints::endpoints,
-    gateways::{Gateways, Seen, gateway_status},
+    gateways::{Gateways, gateway_status},
     ingress::serve,
     kinds::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, HEADGATE_GROUP, ObjectRef, PolicyTarget, XBackendKind},
-    listeners::GatewayView,
+    listener_sets::SetView,
+    listeners::{GatewayView, ListenerView, Owner},
     lookup::{Lookup, Slices},
     outcome::{Around, Outcome, Told, outcome},
     parameters,
@@ -19,17 +21,17 @@ use crate::{
     traffic::Traffic,
     x_backends,
 };
-use headgate_config::{BackendName, ByName, Filter, Named, RouteKind, Rule, RuleName, Text};
+use headgate_config::{
+    BackendName, ByName, Certificate, CertificateName, Filter, List, Listener, ListenerName, Named, Rule, RuleName,
+    Text,
+};
 use imbl::OrdMap;
 use std::{
     borrow::Borrow,
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     mem,
     sync::Arc,
 };
-
-/// A route of any kind.
-type RouteName = (RouteKind, Key);
 
 /// Objects, and what became of them.
 #[derive(Debug)]
@@ -39,11 +41,12 @@ pub struct Translator {
     given: Objects,
     objects: Objects,
     slices: Slices,
+    users: Users,
     policies: Policies,
     scaling: Scaling,
     traffic: Traffic,
-    /// What routes saw of our Gateways.
-    seen: BTreeMap<Key, Seen>,
+    /// Nothing before the first time.
+    gateways: Option<Gateways>,
     memory: Memory,
 }
 
@@ -54,15 +57,18 @@ struct Memory {
     uses: Uses,
     /// By route that says something of others.
     told: BTreeMap<RouteName, Told>,
-    /// By Gateway and index of its listener: how many routes are attached.
-    attached: HashMap<(Key, usize), u32>,
+    /// By listener: how many routes are attached.
+    attached: HashMap<ListenerName, u32>,
+    /// The listeners of which that is another number since their status was made.
+    recounted: BTreeSet<ListenerName>,
     /// By object that has any.
     route_problems: BTreeMap<RouteName, Vec<Arc<ObjectProblem>>>,
     backend_problems: BTreeMap<BackendName, Arc<ObjectProblem>>,
-    /// Of classes, and of Gateways and policies.
-    front_problems: Vec<Arc<ObjectProblem>>,
-    back_problems: Vec<Arc<ObjectProblem>>,
-    /// The classes, Gateways and policies of which something is said.
+    class_problems: Vec<Arc<ObjectProblem>>,
+    /// Of Gateways and ListenerSets.
+    gateway_problems: Vec<Arc<ObjectProblem>>,
+    policy_problems: Vec<Arc<ObjectProblem>>,
+    /// The classes and policies of which something is said.
     few_said: BTreeSet<ObjectRef>,
 }
 
@@ -86,10 +92,11 @@ impl Translator {
             given: Objects::default(),
             objects: Objects::default(),
             slices: Slices::default(),
+            users: Users::default(),
             policies: Policies::default(),
             scaling: Scaling::default(),
             traffic: Traffic::default(),
-            seen: BTreeMap::new(),
+            gateways: None,
             memory: Memory::default(),
         }
     }
@@ -111,8 +118,8 @@ impl Translator {
         let objects = &with;
         self.given = given;
         let before = mem::replace(&mut self.objects, objects.clone());
-        let mut changed = Changed::between(&before, objects, &mut self.slices);
-        let Self { settings, slices, policies, scaling, traffic, seen, memory, .. } = self;
+        let mut changed = Changed::between(&before, objects, &mut self.slices, &mut self.users);
+        let Self { settings, slices, users, policies, scaling, traffic, gateways, memory, .. } = self;
         if Scaling::depends_on_difference(&before, objects) {
             let new = Scaling::new(objects, settings.scales_services);
             changed.policies(new.differing(scaling));
@@ -124,20 +131,28 @@ impl Translator {
             *traffic = new;
         }
         let lookup = Lookup::new(objects, slices, scaling);
+        let mut has_other_policies = false;
         if Policies::depend_on_difference(&before, objects) {
             let new = Policies::new(&lookup);
             changed.policies(new.differing(policies));
             *policies = new;
+            has_other_policies = true;
         }
-        let gateways = Gateways::new(&lookup, settings);
-        let now_seen = gateways.seen();
-        let builtin = settings.builtin_gateway.as_ref().map(|gateway| gateway.meta.key());
-        changed.gateways(&mem::replace(seen, now_seen.clone()), &now_seen, builtin.as_ref());
+        let mut gateways_before = None;
+        // a built-in Gateway is there before any object
+        if gateways.is_none() || Gateways::depend_on_difference(&before, objects) {
+            let old = gateways.take().unwrap_or_default();
+            let new = old.next(&before, &lookup, settings);
+            let builtin = settings.builtin_gateway.as_ref().map(|gateway| gateway.meta.key());
+            changed.gateways(old.moved(&new), builtin.as_ref());
+            (gateways_before, *gateways) = (Some(old), Some(new));
+        }
+        let gateways = &*gateways.get_or_insert_default();
         changed.aliases(&before.aliases, &objects.aliases);
 
-        let around = Around { settings, lookup: &lookup, gateways: &gateways, policies, scaling, traffic };
+        let around = Around { settings, lookup: &lookup, gateways, policies, scaling, traffic };
         let mut touched = Touched::new();
-        for (name, route) in changed.routes(objects) {
+        for (name, route) in changed.routes(objects, users) {
             let outcome = route.map(|route| outcome(route, around)).unwrap_or_default();
             memory.take(name, outcome, &mut touched);
         }
@@ -145,6 +160,13 @@ impl Translator {
             memory.touch(service, &mut touched);
         }
         touched.into_iter().for_each(|(name, uses)| memory.settle(&name, uses, around));
+        if let Some(before) = &gateways_before {
+            memory.take_gateways(before, around);
+        }
+        memory.recount(around);
+        if gateways_before.is_some() || has_other_policies {
+            memory.collect_certificates(around);
+        }
         memory.take_few(around);
         memory.collect_problems();
         &self.memory.done
@@ -167,12 +189,27 @@ impl Memory {
     }
 
     fn take_told(&mut self, name: &RouteName, told: Option<Told>) {
-        for place in self.told.remove(name).filter(|told| told.is_counted).into_iter().flat_map(|told| told.places) {
-            self.attached.entry(place).and_modify(|count| *count -= 1);
+        let counted = |told: &Option<Told>| -> List<ListenerName> {
+            let told = told.as_ref().filter(|told| told.is_counted);
+            told.map(|told| told.places.clone()).unwrap_or_default()
+        };
+        let (old, new) = (counted(&self.told.remove(name)), counted(&told));
+        if old != new {
+            for place in old.iter().cloned() {
+                if let Entry::Occupied(mut count) = self.attached.entry(place.clone()) {
+                    *count.get_mut() -= 1;
+                    if *count.get() == 0 {
+                        count.remove();
+                    }
+                }
+                self.recounted.insert(place);
+            }
+            for place in new.iter().cloned() {
+                *self.attached.entry(place.clone()).or_default() += 1;
+                self.recounted.insert(place);
+            }
         }
         if let Some(told) = told {
-            let counted = told.places.iter().filter(|_| told.is_counted);
-            counted.for_each(|place| *self.attached.entry(place.clone()).or_default() += 1);
             self.told.insert(name.clone(), told);
         }
     }
@@ -232,18 +269,96 @@ impl Memory {
         keep_or_set_named(&mut self.done.endpoints, name, found);
     }
 
-    /// Classes, Gateways and policies are few: they are worked out anew each time.
+    /// Puts the Gateways in place of those before. A ListenerSet that is the same value is not looked into.
+    fn take_gateways(&mut self, before: &Gateways, around: Around<'_, '_>) {
+        let now = around.gateways;
+        let is_same = |key: &Key| {
+            before.set(key).zip(now.set(key)).is_some_and(|((was_of, old), (is_of, new))| {
+                Arc::ptr_eq(old, new) && was_of.backend_certificate == is_of.backend_certificate
+            })
+        };
+        let old_sets: Vec<_> =
+            before.set_keys().filter(|key| !is_same(key)).filter_map(|key| before.set(key)).collect();
+        let new_sets: Vec<_> = now.set_keys().filter(|key| !is_same(key)).filter_map(|key| now.set(key)).collect();
+        let own = now.views.iter().map(|view| (view, view.own.as_slice()));
+        let all = own.chain(new_sets.iter().map(|(view, set)| (*view, set.listeners.as_slice())));
+        let all = all.flat_map(|(view, listeners)| listeners.iter().map(move |listener| (view, listener)));
+        let serving = all.filter(|(_, listener)| listener.serves()).filter_map(|(view, listener)| {
+            let made = listener.to_config(view.backend_certificate.as_ref())?;
+            Some((made.name.clone(), made))
+        });
+        let serving: BTreeMap<ListenerName, Listener> = serving.collect();
+        let listeners = &mut self.done.snapshot.listeners;
+        let old = before.views.iter().flat_map(|view| &view.own);
+        let old = old.chain(old_sets.iter().flat_map(|(_, set)| &set.listeners));
+        for gone in old.map(|listener| &listener.name).filter(|name| !serving.contains_key(name)) {
+            listeners.remove(gone);
+        }
+        serving.into_iter().for_each(|(name, made)| keep_or_set_named(listeners, &name, Some(made)));
+
+        let gone = before.views.iter().map(|view| &view.gateway).filter(|one| now.view(&one.meta.key()).is_none());
+        let gone = gone.map(|gateway| Owner::Gateway(Arc::clone(gateway)).object());
+        let gone_sets =
+            old_sets.iter().filter(|(_, set)| now.set(&set.set.meta.key()).is_none()).map(|(_, set)| set.object());
+        gone.chain(gone_sets).for_each(|object| drop(self.done.conditions.remove(&object)));
+        now.views.iter().for_each(|view| self.say_of_gateway(view, around));
+        new_sets.iter().for_each(|(_, set)| self.say_of_set(set, around));
+        self.gateway_problems = keep_known(&self.gateway_problems, gateway_problems(around));
+    }
+
+    /// Says of those Gateways and ListenerSets how many routes they have that have another number of them now.
+    fn recount(&mut self, around: Around<'_, '_>) {
+        let owners: BTreeSet<(Key, Option<Key>)> = mem::take(&mut self.recounted).iter().map(owner).collect();
+        for (gateway, set) in owners {
+            match set {
+                None => around.gateways.view(&gateway).into_iter().for_each(|view| self.say_of_gateway(view, around)),
+                Some(set) => around.gateways.set(&set).into_iter().for_each(|(_, set)| self.say_of_set(set, around)),
+            }
+        }
+    }
+
+    fn say_of_gateway(&mut self, view: &GatewayView, around: Around<'_, '_>) {
+        if around.settings.conditions {
+            let status = gateway_status(view, |listener| self.routes_of(listener));
+            let object = Owner::Gateway(Arc::clone(&view.gateway)).object();
+            keep_or_set(&mut self.done.conditions, object, Some(Status::Gateway(status)));
+        }
+    }
+
+    fn say_of_set(&mut self, set: &SetView, around: Around<'_, '_>) {
+        if around.settings.conditions {
+            let status = set.status(|listener| self.routes_of(listener));
+            keep_or_set(&mut self.done.conditions, set.object(), Some(Status::ListenerSet(status)));
+        }
+    }
+
+    fn routes_of(&self, listener: &ListenerView) -> u32 {
+        self.attached.get(&listener.name).copied().unwrap_or_default()
+    }
+
+    /// The certificates that are named, from the Secrets that have them.
+    fn collect_certificates(&mut self, around: Around<'_, '_>) {
+        let listeners = self.done.snapshot.listeners.values();
+        let named: BTreeSet<&CertificateName> = listeners.flat_map(|listener| listener.certificates()).collect();
+        let found = named.into_iter().filter_map(|name| of_secret(around.lookup.objects, name));
+        let all = found.chain(around.policies.certificates().iter().cloned());
+        let all: BTreeMap<CertificateName, Certificate> = all.map(|one| (one.name.clone(), one)).collect();
+        if !self.done.certificates.iter().eq(all.values()) {
+            self.done.certificates = Arc::new(all.into_values().collect());
+        }
+    }
+
+    /// Classes and policies are few: they are worked out anew each time.
     fn take_few(&mut self, around: Around<'_, '_>) {
         let mut few = Few { around, said: BTreeMap::new(), problems: Vec::new() };
         few.classes();
-        self.front_problems = keep_known(&self.front_problems, mem::take(&mut few.problems));
-        few.gateways(&mut self.done, &self.attached);
+        self.class_problems = keep_known(&self.class_problems, mem::take(&mut few.problems));
         few.policies(&self.told);
         few.scaling(&self.told);
         few.traffic(&self.told);
         few.x_backends(&self.told);
         self.done.scaling.clone_from(around.scaling.in_force());
-        self.back_problems = keep_known(&self.back_problems, few.problems);
+        self.policy_problems = keep_known(&self.policy_problems, few.problems);
         let said = if around.settings.conditions { few.said } else { BTreeMap::new() };
         for gone in self.few_said.iter().filter(|object| !said.contains_key(*object)) {
             self.done.conditions.remove(gone);
@@ -254,7 +369,7 @@ impl Memory {
 
     fn collect_problems(&mut self) {
         let routes = self.route_problems.values().flatten();
-        let all = self.front_problems.iter().chain(routes).chain(&self.back_problems);
+        let all = self.class_problems.iter().chain(routes).chain(&self.gateway_problems).chain(&self.policy_problems);
         self.done.problems = all.chain(self.backend_problems.values()).cloned().collect();
     }
 }
@@ -294,65 +409,6 @@ impl Few<'_, '_> {
             let object = ObjectRef::new(GATEWAY_GROUP, "GatewayClass", "", &class.meta.name);
             self.tell(&object, &findings);
             self.said.insert(object, Status::Class(ClassStatus { conditions: vec![accepted] }));
-        }
-    }
-
-    fn gateways(&mut self, done: &mut Translation, attached: &HashMap<(Key, usize), u32>) {
-        // those that say the same are the same, so that nobody compares them again
-        let before = std::mem::take(&mut done.snapshot.listeners);
-        done.certificates.clear();
-        for view in &self.around.gateways.views {
-            let meta = &view.gateway.meta;
-            let object = ObjectRef::new(GATEWAY_GROUP, "Gateway", &meta.namespace, &meta.name);
-            self.tell(&object, &view.findings);
-            done.certificates.extend(view.backend_certificate.iter().cloned());
-            view.own().iter().for_each(|listener| self.tell(&object, &listener.findings));
-            for listener in &view.listeners {
-                let serving = listener.serves().then(|| listener.to_config(view.backend_certificate.as_ref()));
-                if let Some(serving) = serving.flatten() {
-                    let same = before.get(&listener.name).filter(|before| ***before == serving).cloned();
-                    done.snapshot.insert_listener(same.unwrap_or_else(|| Arc::new(serving)));
-                    done.certificates.extend(listener.certificates.iter().cloned());
-                }
-            }
-            let routes = |at| attached.get(&(meta.key(), at)).copied().unwrap_or_default();
-            let attached: Vec<u32> = (0..view.listeners.len()).map(routes).collect();
-            self.said.insert(object, Status::Gateway(gateway_status(view, &attached)));
-            self.listener_sets(view, &attached);
-        }
-        if done.snapshot.listeners == before {
-            done.snapshot.listeners = before;
-        }
-        self.sets_without_gateway();
-        done.certificates.extend(self.around.policies.certificates().iter().cloned());
-        done.certificates.sort_by(|a, b| a.name.cmp(&b.name));
-        done.certificates.dedup_by(|a, b| a.name == b.name);
-    }
-
-    fn listener_sets(&mut self, view: &GatewayView<'_>, attached: &[u32]) {
-        for set in &view.sets {
-            let meta = &set.set.meta;
-            let object = ObjectRef::new(GATEWAY_GROUP, "ListenerSet", &meta.namespace, &meta.name);
-            self.tell(&object, &set.findings);
-            for listener in &view.listeners[set.listeners.clone()] {
-                self.tell(&object, &listener.findings);
-            }
-            self.said.insert(object, Status::ListenerSet(set.status(view, attached)));
-        }
-    }
-
-    fn sets_without_gateway(&mut self) {
-        let objects = self.around.lookup.objects;
-        for set in objects.listener_sets.values() {
-            let key = set.parent.key(&set.meta.namespace);
-            let is_known = objects.gateways.contains_key(&key) || self.around.gateways.find(&key).is_some();
-            if set.parent.is_gateway() && !is_known {
-                let object = ObjectRef::new(GATEWAY_GROUP, "ListenerSet", &set.meta.namespace, &set.meta.name);
-                let message = format!("Gateway {}/{} does not exist", key.0, key.1);
-                let remedy = "name a Gateway that exists; write its namespace if it is another one";
-                let problem = Problem::warning(FieldPath::of("spec.parentRef"), message, remedy);
-                self.problems.push(ObjectProblem { object, problem });
-            }
         }
     }
 
@@ -418,9 +474,48 @@ impl Few<'_, '_> {
     }
 
     fn tell(&mut self, object: &ObjectRef, findings: &[Finding]) {
-        let told = findings.iter().map(|finding| ObjectProblem { object: object.clone(), problem: finding.problem() });
-        self.problems.extend(told);
+        self.problems.extend(problems_of(object, findings));
     }
+}
+
+fn problems_of<'f>(object: &'f ObjectRef, findings: &'f [Finding]) -> impl Iterator<Item = ObjectProblem> + use<'f> {
+    findings.iter().map(|finding| ObjectProblem { object: object.clone(), problem: finding.problem() })
+}
+
+/// The Gateway of a listener, and its ListenerSet if it is of one.
+fn owner(listener: &ListenerName) -> (Key, Option<Key>) {
+    let set = listener.set.split_once('/').map(|(namespace, name)| (namespace.into(), name.into()));
+    ((listener.namespace.clone(), listener.gateway.clone()), set)
+}
+
+/// What is wrong with Gateways and ListenerSets.
+fn gateway_problems(around: Around<'_, '_>) -> Vec<ObjectProblem> {
+    let mut problems = Vec::new();
+    for view in &around.gateways.views {
+        let object = Owner::Gateway(Arc::clone(&view.gateway)).object();
+        problems.extend(problems_of(&object, &view.findings));
+        view.own.iter().for_each(|listener| problems.extend(problems_of(&object, &listener.findings)));
+        let is_wrong = |set: &&Arc<SetView>| {
+            !set.findings.is_empty() || set.listeners.iter().any(|listener| !listener.findings.is_empty())
+        };
+        for set in view.sets.iter().filter(is_wrong) {
+            let object = set.object();
+            problems.extend(problems_of(&object, &set.findings));
+            set.listeners.iter().for_each(|listener| problems.extend(problems_of(&object, &listener.findings)));
+        }
+    }
+    let objects = around.lookup.objects;
+    for set in objects.listener_sets.values().filter(|set| set.parent.is_gateway()) {
+        let key = set.parent.key(&set.meta.namespace);
+        if !objects.gateways.contains_key(&key) && around.gateways.find(&key).is_none() {
+            let object = Owner::Set(Arc::clone(set)).object();
+            let message = format!("Gateway {}/{} does not exist", key.0, key.1);
+            let remedy = "name a Gateway that exists; write its namespace if it is another one";
+            let problem = Problem::warning(FieldPath::of("spec.parentRef"), message, remedy);
+            problems.push(ObjectProblem { object, problem });
+        }
+    }
+    problems
 }
 
 /// The Gateways through which Services that a policy names are reached.
@@ -431,9 +526,9 @@ fn reaching(told: &BTreeMap<RouteName, Told>, namespace: &str, targets: &[Policy
 
 /// The Gateways through which any of these Services is reached.
 fn reached_by(told: &BTreeMap<RouteName, Told>, services: &BTreeSet<Key>) -> BTreeSet<Key> {
-    let reach = |told: &&Told| !told.services.is_disjoint(services);
-    let reached = told.values().filter(reach).flat_map(|told| &told.places);
-    reached.map(|(gateway, _)| gateway.clone()).collect()
+    let reach = |told: &&Told| told.services.iter().any(|service| services.contains(service));
+    let reached = told.values().filter(reach).flat_map(|told| told.places.iter());
+    reached.map(|place| (place.namespace.clone(), place.gateway.clone())).collect()
 }
 
 /// Without a cluster nobody else makes slices: a Service that does not scale and has none will never serve.
@@ -460,10 +555,10 @@ fn keep_or_set<K: Ord + Clone, V: PartialEq>(map: &mut OrdMap<K, Arc<V>>, key: K
 }
 
 /// The same of what is a key of itself.
-fn keep_or_set_named<T>(map: &mut OrdMap<ByName<T>, Arc<T>>, name: &BackendName, value: Option<T>)
+fn keep_or_set_named<T, N: Ord>(map: &mut OrdMap<ByName<T>, Arc<T>>, name: &N, value: Option<T>)
 where
     T: Named + PartialEq,
-    ByName<T>: Borrow<BackendName>,
+    ByName<T>: Borrow<N>,
 {
     let known = map.get(name);
     match value {
@@ -479,8 +574,11 @@ where
 
 /// The same list with those that were known already in place of their equals.
 fn keep_known(known: &[Arc<ObjectProblem>], new: Vec<ObjectProblem>) -> Vec<Arc<ObjectProblem>> {
+    let mut of_object = HashMap::<&ObjectRef, Vec<&Arc<ObjectProblem>>>::new();
+    known.iter().for_each(|known| of_object.entry(&known.object).or_default().push(known));
     let keep = |problem: ObjectProblem| {
-        let equal = known.iter().find(|known| ***known == problem).cloned();
+        let mut all = of_object.get(&problem.object).into_iter().flatten();
+        let equal = all.find(|known| ****known == problem).map(|known| Arc::clone(known));
         equal.unwrap_or_else(|| Arc::new(problem))
     };
     new.into_iter().map(keep).collect()

@@ -204,8 +204,8 @@ fn functions_of(fleet: &Fleet) -> Vec<FunctionRow> {
     let sight = sight(&fleet.looked, &fleet.ground, None);
     let objects = fleet.looked.objects.iter().filter(|object| object.name.group == FUNCTION_GROUP);
     let row = |(row, object): (headgate_controller::report::FunctionRow, &Arc<ClusterObject>)| {
-        let list =
-            |pointer: &str| object.status.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+        let status = object.status.unfold();
+        let list = |pointer: &str| status.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
         let hosts = list("/route/hosts").iter().filter_map(Value::as_str).map(str::to_owned).collect();
         let (namespace, name, state) = (row.namespace, row.name, row.state);
         FunctionRow { namespace, name, hosts, paths: list("/route/paths"), addresses: list("/addresses"), state }

@@ -3,7 +3,7 @@
 use crate::kinds::{is_told, status_resource};
 use crate::pace::{ANSWER_HOLDS, Delay, Failure};
 use headgate_controller::sources::cluster::{ClusterObject, ObjectChange};
-use headgate_status::{Current, Happening, Method, Patch, Wanted, nothing, patch};
+use headgate_status::{Current, Folded, Happening, Method, Patch, Wanted, nothing, patch};
 use headgate_translate::kinds::ObjectRef;
 use jiff::Timestamp;
 use kube::api::ApiResource;
@@ -60,7 +60,7 @@ pub struct Answer {
     /// `metadata.resourceVersion`.
     pub resource_version: String,
     /// `status`.
-    pub status: Value,
+    pub status: Folded,
     /// Who has applied a part of it.
     pub appliers: Vec<String>,
 }
@@ -107,7 +107,7 @@ struct Entry {
     /// The wish was written once.
     settled: bool,
     /// What stands there although the wish was written: the API server does not keep it.
-    futile: Option<Value>,
+    futile: Option<Folded>,
     delay: Delay,
 }
 
@@ -159,16 +159,16 @@ impl Plan {
     }
 
     /// This is to be said of an object: nothing of ours where it is `None`. Of one that was never named here nothing is written.
-    pub fn want(&mut self, object: &ObjectRef, wanted: Option<Wanted>, now: Instant) {
-        let wanted = wanted.or_else(|| nothing(object));
+    pub fn want(&mut self, object: &ObjectRef, wanted: Option<Arc<Wanted>>, now: Instant) {
+        let wanted = wanted.or_else(|| nothing(object).map(Arc::new));
         if !is_told(object) || (wanted.is_none() && !self.entries.contains_key(object)) {
             return;
         }
         let entry = self.entries.entry(object.clone()).or_default();
-        if entry.wish.as_deref() == wanted.as_ref() {
+        if entry.wish == wanted {
             return;
         }
-        entry.wish = wanted.map(Arc::new);
+        entry.wish = wanted;
         entry.settled = false;
         entry.futile = None;
         entry.delay.renewed();
@@ -209,7 +209,8 @@ impl Plan {
                 entry.delay.written(now, fresh && entry.settled);
                 if is_it {
                     entry.settled = fresh;
-                    let left = current(&write.object, &answer);
+                    let status = answer.status.unfold();
+                    let left = current(&write.object, &answer, &status);
                     let remains = fresh && patch(left, &write.wish, &self.controller, Timestamp::UNIX_EPOCH).is_some();
                     entry.futile = remains.then(|| answer.status.clone());
                     entry.take(answer, now);
@@ -264,17 +265,18 @@ impl Plan {
     fn look_at(&mut self, object: &ObjectRef, wall: Timestamp) -> Option<Write> {
         let entry = self.entries.get_mut(object)?;
         let (wish, seen) = (entry.wish.clone()?, entry.seen.clone()?);
+        let status = entry.answer.as_ref().map_or(&seen.status, |answer| &answer.0.status).unfold();
         let current = match &entry.answer {
-            Some(answer) => current(object, &answer.0),
+            Some(answer) => current(object, &answer.0, &status),
             None => Current {
                 object,
                 generation: seen.generation,
                 resource_version: &seen.resource_version,
-                status: &seen.status,
+                status: &status,
                 appliers: &seen.appliers,
             },
         };
-        if entry.futile.as_ref() == Some(current.status) {
+        if entry.futile.as_ref().is_some_and(|futile| futile.unfold() == status) {
             return None;
         }
         let version = current.resource_version.to_owned();
@@ -342,12 +344,12 @@ impl Entry {
     }
 }
 
-fn current<'a>(object: &'a ObjectRef, answer: &'a Answer) -> Current<'a> {
+fn current<'a>(object: &'a ObjectRef, answer: &'a Answer, status: &'a Value) -> Current<'a> {
     Current {
         object,
         generation: answer.generation,
         resource_version: &answer.resource_version,
-        status: &answer.status,
+        status,
         appliers: &answer.appliers,
     }
 }

@@ -11,6 +11,7 @@ use headgate_functions::{
     cluster::{FUNCTION_LABEL, REVISION_LABEL, revision},
     kinds::NamespacedName,
 };
+use headgate_status::Folded;
 use headgate_translate::{
     Key,
     kinds::{GATEWAY_GROUP, ObjectRef},
@@ -51,7 +52,7 @@ struct Given {
     function: NamespacedName,
     uid: String,
     /// Of the first parent of a route.
-    conditions: Value,
+    conditions: Folded,
 }
 
 /// What something that was noted belongs to.
@@ -132,7 +133,7 @@ impl Sight {
             return Noted { function: self.given.remove(&name).map(|given| given.function), workload: None };
         };
         let (function, uid) = (named(owner), object.uid.clone());
-        let conditions = object.status["parents"][0]["conditions"].clone();
+        let conditions = Folded::from(&object.status.unfold()["parents"][0]["conditions"]);
         let is_news = self.given.get(&name).is_none_or(|known| known.uid != uid || known.conditions != conditions);
         self.given.insert(name, Given { function: function.clone(), uid, conditions });
         Noted { function: is_news.then_some(function), workload: None }
@@ -166,7 +167,7 @@ impl Sight {
     /// The conditions of a route that a function was given.
     pub fn conditions(&self, (namespace, name): &Key) -> Value {
         let given = self.given.get(&ObjectRef::new(GATEWAY_GROUP, "HTTPRoute", namespace, name));
-        given.map(|given| given.conditions.clone()).unwrap_or_default()
+        given.map(|given| given.conditions.unfold()).unwrap_or_default()
     }
 
     /// What the scaler must know of a workload.

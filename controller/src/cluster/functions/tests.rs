@@ -50,7 +50,7 @@ fn upsert(value: &Value) -> ObjectChange {
         owner,
         generation: metadata["generation"].as_i64().unwrap_or_default(),
         resource_version: text(&metadata["resourceVersion"]),
-        status: value["status"].clone(),
+        status: (&value["status"]).into(),
         appliers: Vec::new(),
         made: is_ours.then(|| Arc::new(value.clone())),
         problems,

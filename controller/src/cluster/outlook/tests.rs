@@ -34,7 +34,7 @@ fn read(value: Value, before: Option<&ClusterObject>) -> Option<ClusterObject> {
         owner,
         generation: 1,
         resource_version: String::new(),
-        status: value["status"].clone(),
+        status: (&value["status"]).into(),
         appliers: Vec::new(),
         made: Some(Arc::new(value)),
         problems: Vec::new(),

@@ -80,9 +80,10 @@ fn seen(outputs: &[Output]) -> Option<(&str, &Workload)> {
 /// `type status reason` of the conditions that are said of a policy now, if anything new is.
 fn said(outputs: &[Output], name: &str) -> Vec<String> {
     let of = |output: &Output| match output {
-        Output::Say(object, Some(Wanted::Said(status))) if object.kind == "ScalingPolicy" && object.name == name => {
-            Some(json!(**status))
-        }
+        Output::Say(object, Some(wanted)) if object.kind == "ScalingPolicy" && object.name == name => match &**wanted {
+            Wanted::Said(status) => Some(json!(**status)),
+            other => panic!("{other:?}"),
+        },
         _ => None,
     };
     let Some(status) = outputs.iter().rev().find_map(of) else { return Vec::new() };

@@ -54,8 +54,8 @@ impl ParentRef {
     }
 
     /// Namespace and name of the parent of a route in `namespace`.
-    pub(crate) fn key(&self, namespace: &str) -> Key {
-        (self.namespace.clone().unwrap_or_else(|| namespace.into()), self.name.clone())
+    pub(crate) fn key(&self, namespace: &Text) -> Key {
+        (self.namespace.clone().unwrap_or_else(|| namespace.clone()), self.name.clone())
     }
 
     pub(crate) fn read(at: &Reader<'_>) -> Self {

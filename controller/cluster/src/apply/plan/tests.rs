@@ -28,7 +28,7 @@ fn there(kind: &str, version: &str, value: &Value) -> ObjectChange {
         owner: Some(ObjectRef::new(GATEWAY_GROUP, "Gateway", "default", "web")),
         generation: 1,
         resource_version: version.into(),
-        status: Value::Null,
+        status: Default::default(),
         appliers: Vec::new(),
         made: Some(Arc::new(value)),
         problems: Vec::new(),
