@@ -152,7 +152,9 @@ bench: needs ## the program against its goals and beside other gateways; writes 
 bench-cluster: needs ## the program in a real Kubernetes on this machine; root, Go
 	@tools/needs cluster
 	cargo build --profile dist --package headgate --package headgate-bench
-	HEADGATE=target/dist/headgate e2e/cluster/fresh e2e/cluster/in target/dist/headgate-bench cluster
+	for part in cluster gateway-api-bench gateway-api-bench-sets; do \
+	    HEADGATE=target/dist/headgate e2e/cluster/fresh -- e2e/cluster/in target/dist/headgate-bench $$part || exit; \
+	done
 	target/dist/headgate-bench page
 
 # Beside the threads there have to be processors for clients and origins: 48 for all of it. It claims nothing and writes no page.

@@ -83,6 +83,10 @@ enum Command {
     Peers,
     /// From a created route to its first 200 in a cluster, memory and writes there.
     Cluster,
+    /// The tests of gateway-api-bench by their method, beside what was published of others; the largest is the next one.
+    GatewayApiBench,
+    /// 2,500 ListenerSets with 16 routes each in a cluster.
+    GatewayApiBenchSets,
     /// Requests a second and CPU time of a request by how many threads serve; not part of `all`.
     Cores,
     /// Writes docs/benchmarks.md and its plot from the newest results.
@@ -151,7 +155,7 @@ impl Plan {
 
 type Measure = fn(&Plan) -> io::Result<Vec<Row>>;
 
-const MEASURES: [(Command, Measure); 14] = [
+const MEASURES: [(Command, Measure); 16] = [
     (Command::Cold, rows::cold::measure),
     (Command::Parked, rows::parked::measure),
     (Command::Load, rows::load::measure),
@@ -165,6 +169,8 @@ const MEASURES: [(Command, Measure); 14] = [
     (Command::Changes, rows::changes::measure),
     (Command::Peers, rows::peers::measure),
     (Command::Cluster, rows::cluster::measure),
+    (Command::GatewayApiBench, rows::cluster::published),
+    (Command::GatewayApiBenchSets, rows::cluster::published_sets),
     (Command::Cores, rows::cores::measure),
 ];
 
@@ -240,6 +246,8 @@ impl Command {
             Self::Changes => "changes",
             Self::Peers => "peers",
             Self::Cluster => "cluster",
+            Self::GatewayApiBench => "gateway-api-bench",
+            Self::GatewayApiBenchSets => "gateway-api-bench-sets",
             Self::Cores => "cores",
             Self::Page => "page",
             Self::App { .. } => "app",

@@ -77,7 +77,7 @@ fn changes(loaded: &Loaded) -> impl Iterator<Item = ObjectChange> {
             version: "v1",
             generation: content.meta().generation,
             content: ClusterContent::Known(Content::Kubernetes(content)),
-            uid: String::new(),
+            uid: Default::default(),
             owner: None,
             resource_version: "1".into(),
             status: Default::default(),

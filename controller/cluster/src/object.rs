@@ -1,6 +1,7 @@
 //! From an object as the API server sends it to one as the state machines take it. Never drops one that cannot be read.
 
 use crate::kinds::{Kind, Reading};
+use headgate_config::Text;
 use headgate_controller::sources::{
     cluster::{ClusterContent, ClusterObject},
     decode::{Outcome, decode_admitted},
@@ -41,7 +42,7 @@ pub fn of_selection(selection: &ObjectRef) -> ClusterObject {
         name: selection.clone(),
         version: "",
         content: ClusterContent::Unreadable,
-        uid: String::new(),
+        uid: Text::default(),
         owner: None,
         generation: 0,
         resource_version: String::new(),
@@ -68,9 +69,9 @@ pub fn read(
     let owner = meta.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let owner = owner.map(|owner| {
         let group = owner.api_version.split_once('/').map_or("", |(group, _)| group);
-        ObjectRef::new(group, &owner.kind, &name.namespace, &owner.name)
+        Box::new(ObjectRef::new(group, &owner.kind, &name.namespace, &owner.name))
     });
-    let (uid, generation) = (meta.uid.clone().unwrap_or_default(), meta.generation.unwrap_or_default());
+    let (uid, generation) = (Text::from(meta.uid.as_deref().unwrap_or_default()), meta.generation.unwrap_or_default());
     let resource_version = meta.resource_version.clone().unwrap_or_default();
     let appliers = if kind.kind == "Ingress" { appliers(meta) } else { Vec::new() };
     let value = to_value(kind, version, object);

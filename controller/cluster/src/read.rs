@@ -43,7 +43,7 @@ pub fn applied(
     let created = before.map(created).filter(|seconds| *seconds > 0);
     let created = created.and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or(now);
     let metadata = &mut value["metadata"];
-    metadata["uid"] = json!(before.map_or_else(|| new_uid(name), |before| before.uid.clone()));
+    metadata["uid"] = json!(before.map_or_else(|| new_uid(name), |before| before.uid.to_string()));
     metadata["creationTimestamp"] = json!(created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
     metadata["generation"] = json!(before.map_or(1, |before| before.generation));
     if !name.namespace.is_empty() {

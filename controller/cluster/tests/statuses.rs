@@ -150,7 +150,7 @@ fn upsert(object: DynamicObject) -> ObjectChange {
         name: reference(&object),
         version: "v1",
         content: ClusterContent::Unreadable,
-        uid: object.metadata.uid.clone().unwrap_or_default(),
+        uid: object.metadata.uid.clone().unwrap_or_default().into(),
         owner: None,
         generation: object.metadata.generation.unwrap_or_default(),
         resource_version: object.metadata.resource_version.clone().unwrap_or_default(),

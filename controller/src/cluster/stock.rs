@@ -2,7 +2,7 @@
 
 use super::{gateway_name, gateway_object};
 use crate::sources::{
-    cluster::{ClusterContent, ClusterObject, ObjectChange},
+    cluster::{ClusterContent, ClusterObject, ClusterObjects, ObjectChange},
     decode::{Content, unusable},
 };
 use headgate_config::GatewayName;
@@ -31,7 +31,7 @@ type Pods = HashMap<(String, String), BTreeMap<String, Arc<Value>>>;
 pub struct Stock {
     /// Those that routes follow from.
     pub objects: Objects,
-    all: HashMap<ObjectRef, Arc<ClusterObject>>,
+    all: ClusterObjects,
     pods: Pods,
     definitions: Definitions,
 }
@@ -61,7 +61,7 @@ impl Default for Stock {
         // of no selection all Pods are known before that is said
         let mut objects = Objects::default();
         objects.known_selections = Some(OrdMap::new());
-        Self { objects, all: HashMap::new(), pods: Pods::default(), definitions: Definitions::default() }
+        Self { objects, all: ClusterObjects::default(), pods: Pods::default(), definitions: Definitions::default() }
     }
 }
 
@@ -77,7 +77,7 @@ impl Stock {
     }
 
     fn upsert(&mut self, object: &Arc<ClusterObject>, news: &mut News) {
-        let before = match self.all.insert(object.name.clone(), object.clone()) {
+        let before = match self.all.insert(object.clone()) {
             // of one that was deleted and made anew nothing is kept, even if nobody saw that it was gone
             Some(before) if before.uid != object.uid => {
                 news.routes |= self.objects.remove(&object.name);
@@ -208,7 +208,7 @@ impl Stock {
 
     /// Reads the definitions anew; they are few.
     fn define(&mut self, news: &mut News) {
-        let all = self.all.values().filter(|object| object.name.group == DEFINITION_GROUP);
+        let all = self.all.iter().filter(|object| object.name.group == DEFINITION_GROUP);
         let definitions = Definitions::of(all.filter_map(|object| match &object.content {
             ClusterContent::Other(value) => Some(&value["metadata"]),
             _ => None,

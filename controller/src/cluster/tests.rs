@@ -24,7 +24,7 @@ pub(super) fn object(value: &Value) -> ObjectChange {
         name,
         version: "v1",
         content,
-        uid: String::new(),
+        uid: Text::default(),
         owner: None,
         generation: value["metadata"]["generation"].as_i64().unwrap_or_default(),
         resource_version: "1".into(),
@@ -284,7 +284,10 @@ fn a_function_is_routed_to_and_scaled_by_what_its_gateway_counts() {
             let ObjectChange::Upsert(object) = object(value) else { panic!("it is there") };
             let owner = value["metadata"]["ownerReferences"][0]["kind"].as_str();
             let owner = owner.map(|kind| ObjectRef::new("core.openfunction.io", kind, "shop", "hello"));
-            ObjectChange::Upsert(Arc::new(ClusterObject { owner, ..ClusterObject::clone(&object) }))
+            ObjectChange::Upsert(Arc::new(ClusterObject {
+                owner: owner.map(Box::new),
+                ..ClusterObject::clone(&object)
+            }))
         };
         manifests.into_iter().flatten().map(|(_, value)| owned(value)).collect()
     };
@@ -369,7 +372,7 @@ fn an_ingress_is_found_where_its_gateway_is_and_says_once_what_is_wrong() {
             "status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
         let ObjectChange::Upsert(made) = object(&service) else { panic!("it is there") };
         let owner = Some(ObjectRef::new(GATEWAY_GROUP, "Gateway", "default", "web"));
-        ObjectChange::Upsert(Arc::new(ClusterObject { owner, ..ClusterObject::clone(&made) }))
+        ObjectChange::Upsert(Arc::new(ClusterObject { owner: owner.map(Box::new), ..ClusterObject::clone(&made) }))
     };
     changed(&mut cluster, &[load_balancer("10.0.0.1"), object(&class)]);
     let (found, wrong) = of_ingress(&changed(&mut cluster, &[object(&ingress("ours", "nobody"))]));

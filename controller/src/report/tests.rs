@@ -21,7 +21,7 @@ fn object(value: Value) -> Arc<ClusterObject> {
         name,
         version: "v1",
         content,
-        uid: String::new(),
+        uid: Default::default(),
         owner: None,
         generation: value["metadata"]["generation"].as_i64().unwrap_or(1),
         resource_version: "1".into(),

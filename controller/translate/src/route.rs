@@ -221,7 +221,7 @@ impl<'a> Draft<'a> {
             backends: &rule.backends,
             timeouts: Timeouts { request_ms: rule.timeouts.request_ms, attempt_ms: rule.timeouts.backend_request_ms },
             retry,
-            session: rule.session.as_ref(),
+            session: rule.session.as_deref(),
         }
     }
 
@@ -233,7 +233,7 @@ impl<'a> Draft<'a> {
             backends: &rule.backends,
             timeouts: Timeouts::default(),
             retry: None,
-            session: rule.session.as_ref(),
+            session: rule.session.as_deref(),
         }
     }
 

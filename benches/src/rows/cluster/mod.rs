@@ -34,23 +34,37 @@ const CHURN: Duration = Duration::from_millis(20);
 
 /// Propagation at 3,000 routes, quiet and while others are edited; then memory and writes.
 pub fn measure(plan: &Plan) -> io::Result<Vec<Row>> {
+    in_cluster("propagation of a route", async |bed| rows(plan, bed).await)
+}
+
+/// The tests of gateway-api-bench but for the largest.
+pub fn published(plan: &Plan) -> io::Result<Vec<Row>> {
+    in_cluster("the tests of gateway-api-bench", async |bed| Ok(published::rows(bed, plan).await))
+}
+
+/// The largest of them, which wants a cluster of its own: what was deleted before is long on its way.
+pub fn published_sets(plan: &Plan) -> io::Result<Vec<Row>> {
+    in_cluster("ListenerSet scale", async |bed| published::listener_sets(bed, plan).await)
+}
+
+fn in_cluster(what: &str, rows: impl AsyncFnOnce(&Bed) -> io::Result<Vec<Row>>) -> io::Result<Vec<Row>> {
     if ["KUBECONFIG", "CLUSTER"].iter().any(|name| std::env::var_os(name).is_none()) {
-        return Ok(vec![Row::skipped("propagation of a route", "no cluster; `make bench-cluster` makes one")]);
+        return Ok(vec![Row::skipped(what, "no cluster; `make bench-cluster` makes one")]);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let bed = Bed::make().await?;
-        let rows = rows(plan, &bed).await;
-        bed.remove().await?;
+        let rows = rows(&bed).await;
+        // of a cluster that is taken down next nobody misses it
+        if let Err(error) = bed.remove().await {
+            eprintln!("what was made is still there: {error}");
+        }
         rows
     })
 }
 
 async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
     let mut rows = cold::rows(bed, plan.count(10, 3)).await?;
-    rows.extend(or_skipped("attached routes", published::attached(bed, plan).await));
-    rows.extend(or_skipped("route changes", published::changes(bed, plan).await));
-    rows.extend(or_skipped("failing backend", published::failing(bed, plan).await));
     let (routes, samples) = (plan.count(3_000, 50), plan.count(200, 10));
     let before = bed.status_writes().await?;
     bed.create_routes(0..routes).await?;
@@ -106,15 +120,7 @@ async fn rows(plan: &Plan, bed: &Bed) -> io::Result<Vec<Row>> {
     let last = host(more.max(routes + 2 * samples) - 1);
     tokio::task::spawn_blocking(move || until_answered(filled, &last)).await.map_err(io::Error::other)??;
     rows.extend(memory(bed, more)?);
-    bed.delete_routes(0..more.max(routes + 2 * samples)).await?;
-    rows.extend(or_skipped("route scale", published::scale(bed, plan).await));
-    rows.extend(or_skipped("ListenerSet scale", published::listener_sets(bed, plan).await));
     Ok(rows)
-}
-
-/// What one part could not show is no reason to forget the others.
-fn or_skipped(what: &str, rows: io::Result<Vec<Row>>) -> Vec<Row> {
-    rows.unwrap_or_else(|error| vec![Row::skipped(what, error.to_string())])
 }
 
 fn memory(bed: &Bed, routes: usize) -> io::Result<Vec<Row>> {

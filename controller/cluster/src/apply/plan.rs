@@ -225,8 +225,8 @@ impl Plan {
                 self.must_apply(name, wanted, there).then(|| Work::Apply { manifest: wanted.clone(), is_new })
             }
             (None, Some(there)) if self.is_removable(there) => {
-                let is_asked = self.removed.contains(&(name.clone(), there.uid.clone()));
-                (!is_asked).then(|| Work::Delete { uid: there.uid.clone() })
+                let is_asked = self.removed.contains(&(name.clone(), there.uid.to_string()));
+                (!is_asked).then(|| Work::Delete { uid: there.uid.to_string() })
             }
             (None, _) => None,
         }

@@ -283,7 +283,7 @@ impl Plan {
         let Patch { method, body, happenings } = patch(current, &wish, &self.controller, wall)?;
         let resource = status_resource(object, seen.version)?;
         entry.busy = true;
-        let (object, uid) = (object.clone(), seen.uid.clone());
+        let (object, uid) = (object.clone(), seen.uid.to_string());
         Some(Write { object, uid, resource, method, body, happenings, wish, version })
     }
 

@@ -10,8 +10,7 @@ use crate::{
     object,
 };
 use futures_util::{Stream, StreamExt, pin_mut};
-use headgate_controller::sources::cluster::{ClusterObject, ObjectChange};
-use headgate_translate::kinds::ObjectRef;
+use headgate_controller::sources::cluster::{ClusterObject, ClusterObjects, ObjectChange};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api,
@@ -72,7 +71,7 @@ struct Follower {
     form: Option<Form>,
     /// When all is to be listed again.
     again: Option<Instant>,
-    known: HashMap<ObjectRef, Arc<ClusterObject>>,
+    known: ClusterObjects,
 }
 
 impl Follower {
@@ -80,7 +79,17 @@ impl Follower {
         let kind = &KINDS[at];
         let defined = context.defined.subscribe();
         let definition = format!("{}.{}", kind.plural, kind.group);
-        Self { context, at, kind, defined, definition, seen: None, form: None, again: None, known: HashMap::new() }
+        Self {
+            context,
+            at,
+            kind,
+            defined,
+            definition,
+            seen: None,
+            form: None,
+            again: None,
+            known: ClusterObjects::default(),
+        }
     }
 
     /// As what it is read; `None` while there is no definition. The definition is asked for itself: after a restart an API server serves
@@ -102,7 +111,8 @@ impl Follower {
 
     /// There is no definition: what was known is gone.
     async fn miss(&mut self) -> Result<(), Deaf> {
-        let gone = self.known.drain().map(|(name, _)| ObjectChange::Remove(name)).collect();
+        let known = std::mem::take(&mut self.known);
+        let gone = known.iter().map(|object| ObjectChange::Remove(object.name.clone())).collect();
         self.tell(Health::Missing, gone).await?;
         let came = redefined(&mut self.defined, &self.definition, self.seen.as_ref());
         let _ = tokio::time::timeout(LOOK_AGAIN, came).await;
@@ -174,14 +184,16 @@ impl Follower {
         let mut changes = Vec::new();
         match event {
             Event::All(objects) => {
-                let now: HashMap<_, _> =
+                let now: ClusterObjects =
                     objects.into_iter().map(|object| self.read(form, object, &mut changes)).collect();
-                let gone = self.known.keys().filter(|name| !now.contains_key(*name)).cloned();
-                changes.extend(gone.map(ObjectChange::Remove));
+                changes.extend(self.known.without(&now).cloned().map(ObjectChange::Remove));
                 (self.known, self.form) = (now, Some(form));
             }
             Event::Alive => {}
-            Event::Apply(object) => self.known.extend([self.read(form, object, &mut changes)]),
+            Event::Apply(object) => {
+                let read = self.read(form, object, &mut changes);
+                self.known.insert(read);
+            }
             Event::Delete(object) => {
                 let name = object::name_of(self.kind, &object);
                 changes.extend(self.known.remove(&name).map(|_| ObjectChange::Remove(name)));
@@ -192,33 +204,26 @@ impl Follower {
     }
 
     /// The object; a change too, unless it is known just so.
-    fn read(
-        &self,
-        form: Form,
-        object: DynamicObject,
-        changes: &mut Vec<ObjectChange>,
-    ) -> (ObjectRef, Arc<ClusterObject>) {
+    fn read(&self, form: Form, object: DynamicObject, changes: &mut Vec<ObjectChange>) -> Arc<ClusterObject> {
         let name = object::name_of(self.kind, &object);
         let before = self.known.get(&name);
         let is_same = |before: &&Arc<ClusterObject>| {
             self.form == Some(form) && object.metadata.resource_version.as_ref() == Some(&before.resource_version)
         };
         if let Some(same) = before.filter(is_same) {
-            return (name, same.clone());
+            return same.clone();
         }
         let read = Arc::new(object::read(self.kind, form.version, object, before.map(|before| &**before)));
         if let Some(same) = before.filter(|before| **before == read) {
-            return (name, same.clone());
+            return same.clone();
         }
         changes.push(ObjectChange::Upsert(read.clone()));
-        (name, read)
+        read
     }
 
     async fn tell(&self, health: Health, changes: Vec<ObjectChange>) -> Result<(), Deaf> {
         if self.kind.reading == Reading::Metadata && !changes.is_empty() {
-            let entry = |(name, object): (&ObjectRef, &Arc<ClusterObject>)| {
-                (name.name.to_string(), object.resource_version.clone())
-            };
+            let entry = |object: &Arc<ClusterObject>| (object.name.name.to_string(), object.resource_version.clone());
             self.context.defined.send_replace(self.known.iter().map(entry).collect());
         }
         let news = News { kind: self.at, health, changes, referred: None };

@@ -9,14 +9,10 @@ use std::sync::Arc;
 
 /// Reads `metadata` of an object.
 pub(super) fn read_meta(value: &Value, report: &Report) -> ObjectMeta {
-    let route = json!({
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": value.get("metadata"),
-        "spec": {},
-    });
-    match decode(&route, report, |path| path) {
-        Some(kinds::Object::HTTPRoute(route)) => Arc::unwrap_or_clone(route).meta,
+    // of an object whose labels and annotations are read too
+    let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": value.get("metadata")});
+    match decode(&object, report, |path| path) {
+        Some(kinds::Object::ConfigMap(object)) => Arc::unwrap_or_clone(object).meta,
         _ => ObjectMeta::default(),
     }
 }

@@ -213,7 +213,7 @@ impl Functions {
         if !matches!(content, Object::Service(_) | Object::HTTPRoute(_) | Object::Gateway(_)) {
             return;
         }
-        let is_ours = object.owner.as_ref().is_some_and(is_function);
+        let is_ours = object.owner.as_deref().is_some_and(is_function);
         if is_ours {
             self.note(object.name.clone(), Some(object));
             self.people.remove(&object.name);

@@ -6,6 +6,7 @@ use crate::{
     scaling::cluster::{TargetState, Workload},
     sources::cluster::{ClusterContent, ClusterObject},
 };
+use headgate_config::Text;
 use headgate_functions::{
     Exit, FAILED_STARTS_BROKEN, PodSeen, Revision, Seen, Trouble,
     cluster::{FUNCTION_LABEL, REVISION_LABEL, revision},
@@ -50,7 +51,7 @@ struct Deployment {
 #[derive(Debug)]
 struct Given {
     function: NamespacedName,
-    uid: String,
+    uid: Text,
     /// Of the first parent of a route.
     conditions: Folded,
 }

@@ -1,6 +1,6 @@
 //! Where the Pods of an ordinary workload listen, and how a gateway may ask one whether it is ready. From the template of the workload, and never a guess.
 
-use headgate_config::{BackendName, Probe, Transport};
+use headgate_config::{BackendName, Probe, Text, Transport};
 use headgate_translate::{
     Objects,
     kinds::{Service, ServicePort, TargetPort},
@@ -44,7 +44,7 @@ pub(super) fn served(
 /// A label by which a Service finds its Pods, and which those of a template do not have.
 fn unlike(service: &Service, template: &Value) -> Option<String> {
     let labels = &template["metadata"]["labels"];
-    let is_other = |(key, value): &(&String, &String)| labels[key.as_str()] != value.as_str();
+    let is_other = |(key, value): &&(Text, Text)| labels[key.as_str()] != value.as_str();
     let (key, value) = service.selector.iter().filter(|_| !template.is_null()).find(is_other)?;
     Some(format!("{key}={value}"))
 }

@@ -27,7 +27,7 @@ fn hello() -> Value {
 /// An object that is nobody's of ours, with the workload that owns it.
 fn foreign(value: &Value, owner: Option<ObjectRef>) -> ObjectChange {
     let ObjectChange::Upsert(object) = object(value) else { unreachable!("it is one") };
-    ObjectChange::Upsert(Arc::new(ClusterObject { made: None, owner, ..(*object).clone() }))
+    ObjectChange::Upsert(Arc::new(ClusterObject { made: None, owner: owner.map(Box::new), ..(*object).clone() }))
 }
 
 fn deployment(replicas: u32, container: &Value) -> ObjectChange {

@@ -23,7 +23,7 @@ pub struct Service {
     /// Whether it has no address of its own (`clusterIP: None`).
     pub headless: bool,
     /// The labels of its Pods; empty where somebody else says which endpoints it has.
-    pub selector: BTreeMap<String, String>,
+    pub selector: Box<[(Text, Text)]>,
     /// How its endpoints are told of clients; what is written where that is no version of the PROXY protocol.
     pub proxy_protocol: Option<Result<ProxyProtocol, Text>>,
 }
@@ -181,7 +181,11 @@ impl Service {
             ports,
             external_name: external.then(|| external_name.unwrap_or_default()),
             headless: spec.text("clusterIP", Form::ANY).as_deref() == Some("None"),
-            selector: spec.map("selector", Form::ANY),
+            selector: spec
+                .map("selector", Form::ANY)
+                .into_iter()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
             proxy_protocol,
         }
     }

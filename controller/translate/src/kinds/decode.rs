@@ -105,39 +105,39 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
         }
         "ListenerSet" if gateway && served(&["v1"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::ListenerSet(ListenerSet::read(top, meta).into())
+            Object::ListenerSet(ListenerSet::read(top, meta.slim()).into())
         }
         "HTTPRoute" if gateway && served(&["v1", "v1beta1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::HTTPRoute(HTTPRoute::read(top, meta).into())
+            Object::HTTPRoute(HTTPRoute::read(top, meta.slim()).into())
         }
         "GRPCRoute" if gateway && served(&["v1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::GRPCRoute(GRPCRoute::read(top, meta).into())
+            Object::GRPCRoute(GRPCRoute::read(top, meta.slim()).into())
         }
         "TLSRoute" if gateway && served(&["v1"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::TLSRoute(TransportRoute::read_named(top, meta).into())
+            Object::TLSRoute(TransportRoute::read_named(top, meta.slim()).into())
         }
         "TCPRoute" if gateway && served(&["v1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::TCPRoute(TransportRoute::read(top, meta).into())
+            Object::TCPRoute(TransportRoute::read(top, meta.slim()).into())
         }
         "UDPRoute" if gateway && served(&["v1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::UDPRoute(TransportRoute::read(top, meta).into())
+            Object::UDPRoute(TransportRoute::read(top, meta.slim()).into())
         }
         "ReferenceGrant" if gateway && served(&["v1", "v1beta1", "v1alpha2"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::ReferenceGrant(ReferenceGrant::read(top, meta).into())
+            Object::ReferenceGrant(ReferenceGrant::read(top, meta.slim()).into())
         }
         "BackendTLSPolicy" if gateway && served(&["v1", "v1alpha3"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::BackendTLSPolicy(BackendTLSPolicy::read(top, meta).into())
+            Object::BackendTLSPolicy(BackendTLSPolicy::read(top, meta.slim()).into())
         }
         "ScalingPolicy" if group == HEADGATE_GROUP && served(&["v1alpha1"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::ScalingPolicy(ScalingPolicy::read(top, meta).into())
+            Object::ScalingPolicy(ScalingPolicy::read(top, meta.slim()).into())
         }
         "Ingress" if group == INGRESS_GROUP && served(&["v1"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
@@ -149,11 +149,11 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
         }
         "XBackendTrafficPolicy" if group == EXPERIMENTAL_GROUP && served(&["v1alpha1"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::TrafficPolicy(TrafficPolicy::read(top, meta).into())
+            Object::TrafficPolicy(TrafficPolicy::read(top, meta.slim()).into())
         }
         "XBackend" if group == EXPERIMENTAL_GROUP && served(&["v1alpha1"]) => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
-            Object::XBackend(XBackend::read(top, meta).into())
+            Object::XBackend(XBackend::read(top, meta.slim()).into())
         }
         "EndpointSlice" if api_version == "discovery.k8s.io/v1" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);

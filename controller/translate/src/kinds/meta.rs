@@ -35,7 +35,8 @@ impl ObjectMeta {
         (self.namespace.clone(), self.name.clone())
     }
 
-    /// Without labels and annotations, of an object of which nobody reads them: a map takes as much memory as the rest.
+    /// Without labels and annotations, of an object of which nobody reads them: a map takes as much memory as the rest, and what `kubectl apply` notes is
+    /// the object once more.
     pub(crate) fn slim(self) -> Self {
         Self { labels: BTreeMap::new(), annotations: BTreeMap::new(), ..self }
     }

@@ -40,9 +40,9 @@ pub struct HTTPRule {
     /// Limits of time.
     pub timeouts: Timeouts,
     /// Tries after the first.
-    pub retry: Option<Retry>,
+    pub retry: Option<Box<Retry>>,
     /// Persistence (experimental).
-    pub session: Option<SessionPersistence>,
+    pub session: Option<Box<SessionPersistence>>,
 }
 
 /// `matches[]` of HTTPRoute: all parts must hold.
@@ -149,7 +149,7 @@ pub struct GRPCRule {
     /// Where calls go.
     pub backends: Vec<WeightedBackend>,
     /// Persistence (experimental).
-    pub session: Option<SessionPersistence>,
+    pub session: Option<Box<SessionPersistence>>,
 }
 
 /// `matches[]` of GRPCRoute.
@@ -240,8 +240,8 @@ impl HTTPRule {
             filters: Filter::read_list(&mut fields, false),
             backends: fields.each("backendRefs", 0..=16, |at| WeightedBackend::read(at, false)),
             timeouts: fields.get("timeouts").map(|at| Timeouts::read(&at)).unwrap_or_default(),
-            retry: fields.get("retry").map(|at| Retry::read(&at)),
-            session: fields.get("sessionPersistence").map(|at| SessionPersistence::read(&at)),
+            retry: fields.get("retry").map(|at| Retry::read(&at).into()),
+            session: fields.get("sessionPersistence").map(|at| SessionPersistence::read(&at).into()),
         };
         rule.check(at);
         rule
@@ -383,7 +383,7 @@ impl GRPCRule {
             matches: fields.each("matches", 0..=64, GRPCMatch::read),
             filters: Filter::read_list(&mut fields, true),
             backends: fields.each("backendRefs", 0..=16, |at| WeightedBackend::read(at, true)),
-            session: fields.get("sessionPersistence").map(|at| SessionPersistence::read(&at)),
+            session: fields.get("sessionPersistence").map(|at| SessionPersistence::read(&at).into()),
         }
     }
 }

@@ -25,7 +25,7 @@ fn there(kind: &str, version: &str, value: &Value) -> ObjectChange {
         version: "v1",
         content: ClusterContent::Other(Arc::new(value.clone())),
         uid: "u".into(),
-        owner: Some(ObjectRef::new(GATEWAY_GROUP, "Gateway", "default", "web")),
+        owner: Some(Box::new(ObjectRef::new(GATEWAY_GROUP, "Gateway", "default", "web"))),
         generation: 1,
         resource_version: version.into(),
         status: Default::default(),

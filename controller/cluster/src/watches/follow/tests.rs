@@ -68,15 +68,15 @@ async fn a_list_tells_only_what_differs_and_what_is_missing_from_it_is_gone() {
 async fn an_object_that_cannot_be_read_keeps_what_it_was_and_says_why() {
     let (mut follower, mut told) = follower();
     heard(&mut follower, &mut told, "v1", Event::All(vec![good("a", "1")])).await;
-    let before = follower.known.values().next().unwrap().clone();
+    let before = follower.known.iter().next().unwrap().clone();
     let broken = route("a", "2", &json!({"hostnames": 7}));
     assert_eq!(heard(&mut follower, &mut told, "v1", Event::Apply(broken)).await.1, ["+a"]);
-    let after = follower.known.values().next().unwrap().clone();
+    let after = follower.known.iter().next().unwrap().clone();
     assert_eq!(after.content, before.content);
     assert_eq!((after.resource_version.as_str(), after.problems.is_empty()), ("2", false));
     let never = route("b", "3", &json!({"hostnames": 7}));
     heard(&mut follower, &mut told, "v1", Event::Apply(never)).await;
-    assert!(follower.known.values().any(|object| object.content == ClusterContent::Unreadable));
+    assert!(follower.known.iter().any(|object| object.content == ClusterContent::Unreadable));
 }
 
 /// An API server with one route, and the generation of its kind's definition; each watch of it hangs.
