@@ -297,12 +297,20 @@ impl Fleets {
     }
 
     /// The Gateways whose certificates are others than those that were published.
-    pub fn rekeyed(&self, shares: &Shares, all: &All) -> Vec<GatewayName> {
-        let is_rekeyed = |(name, one): &(&GatewayName, &One)| {
+    pub fn rekeyed(&mut self, shares: &Shares, all: &All) -> Vec<GatewayName> {
+        let rekeyed = self.by_gateway.iter_mut().filter_map(|(name, one)| {
             let named = shares.certificates(name);
-            !one.is_found_of(&named, all) && *one.certificates != find(&named, all)
-        };
-        self.by_gateway.iter().filter(is_rekeyed).map(|(name, _)| name.clone()).collect()
+            if one.is_found_of(&named, all) {
+                return None;
+            }
+            if *one.certificates != find(&named, all) {
+                return Some(name.clone());
+            }
+            // or it would hold those of others that are no more
+            one.found_of = Some((named, all.clone()));
+            None
+        });
+        rekeyed.collect()
     }
 
     /// A version of a Gateway was published.

@@ -417,7 +417,7 @@ impl Cluster {
     }
 
     /// The Gateways of which a certificate differs though its name may not.
-    fn rekeyed(&self, before: &Arc<Vec<Certificate>>) -> Vec<GatewayName> {
+    fn rekeyed(&mut self, before: &Arc<Vec<Certificate>>) -> Vec<GatewayName> {
         if *before == self.done.certificates {
             return Vec::new();
         }

@@ -85,7 +85,11 @@ impl Stock {
             }
             before => before,
         };
-        if before.as_ref().is_none_or(|before| before.problems != object.problems) {
+        // what is said of one that cannot be read names its generation
+        let is_said_anew = |before: &Arc<ClusterObject>| {
+            before.problems != object.problems || (before.generation != object.generation && has_error(object))
+        };
+        if before.as_ref().is_none_or(is_said_anew) {
             news.said.insert(object.name.clone());
         }
         if selections::labels(&object.name).is_some() {
@@ -228,8 +232,7 @@ impl Stock {
     /// What keeps the newest version of an object from being read, and its generation.
     pub fn problems(&self, name: &ObjectRef) -> Option<(&[Problem], i64)> {
         let object = self.all.get(name)?;
-        let has_error = object.problems.iter().any(|problem| problem.severity == Severity::Error);
-        has_error.then_some((object.problems.as_slice(), object.generation))
+        has_error(object).then_some((object.problems.as_slice(), object.generation))
     }
 
     /// `metadata.uid` of an object.
@@ -243,6 +246,12 @@ impl Stock {
             ClusterContent::Other(value) => Some(value),
             _ => None,
         }
+    }
+
+    /// What an object says, as it could be read last.
+    #[cfg(test)]
+    pub fn content(&self, name: &ObjectRef) -> Option<ClusterContent> {
+        self.all.get(name).map(|object| object.content.clone())
     }
 
     /// An object that we made, whole.
@@ -274,6 +283,11 @@ impl Stock {
     pub fn parent_of_set(&self, name: &ObjectRef) -> Option<GatewayName> {
         self.objects.listener_sets.get(&(name.namespace.clone(), name.name.clone())).map(|set| parent(set))
     }
+}
+
+/// Whether its newest version cannot be read.
+fn has_error(object: &ClusterObject) -> bool {
+    object.problems.iter().any(|problem| problem.severity == Severity::Error)
 }
 
 fn parent(set: &ListenerSet) -> GatewayName {

@@ -464,3 +464,142 @@ fn the_certificate_of_an_x_backend_is_read_and_goes_to_the_gateways_that_lead_th
     let debug = format!("{:?}", cluster.translation());
     assert!(!debug.contains("KEY"), "a key is printed");
 }
+
+/// What may happen to a cluster with two Gateways, ListenerSets on them, and Pods that follow.
+struct World {
+    cluster: Cluster,
+    dice: fastrand::Rng,
+    version: u64,
+    generation: i64,
+    /// What Gateways are to have.
+    manifests: BTreeMap<ObjectRef, Arc<Value>>,
+}
+
+impl World {
+    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+        from[self.dice.usize(..from.len())]
+    }
+
+    /// One change; gives what follows.
+    fn happen(&mut self) -> Vec<Output> {
+        let (name, pod) = (self.pick(&["web", "other"]), self.pick(&["p", "q"]));
+        let gateway = GatewayName { namespace: "default".into(), name: name.into() };
+        self.generation += 1;
+        match self.dice.u8(..16) {
+            0 => self.cluster.connected(&gateway, pod),
+            1..4 => self.cluster.acknowledged(&gateway, pod, Version(self.version)),
+            4 => self.cluster.gone(&gateway, pod),
+            5 => {
+                let service = ObjectRef::new("", "Service", "default", &format!("{name}-headgate"));
+                let all = if self.dice.bool() { BTreeMap::from([(service, "no".to_owned())]) } else { BTreeMap::new() };
+                self.cluster.refused(all)
+            }
+            _ => {
+                let count = self.dice.usize(1..3);
+                let changes: Vec<ObjectChange> = (0..count).map(|_| self.change(name, pod)).collect();
+                changed(&mut self.cluster, &changes)
+            }
+        }
+    }
+
+    fn change(&mut self, gateway: &str, pod: &str) -> ObjectChange {
+        let owner = Some(Box::new(ObjectRef::new(GATEWAY_GROUP, "Gateway", "default", gateway)));
+        let (generation, kind) = (self.generation, self.dice.u8(..9));
+        let deployment =
+            self.manifests.get(&ObjectRef::new("apps", "Deployment", "default", &format!("{gateway}-headgate")));
+        let labels = deployment.map(|made| made["spec"]["template"]["metadata"]["labels"].clone());
+        let set = self.pick(&["s", "t"]);
+        let mut value = match kind {
+            0 | 1 => {
+                let host = self.pick(&["a.io", "b.io"]);
+                let mut value = gateway_at(generation, Some(host));
+                value["metadata"]["name"] = json!(gateway);
+                value["spec"]["allowedListeners"] = json!({"namespaces": {"from": self.pick(&["All", "All", "None"])}});
+                value
+            }
+            2 | 3 => json!({"apiVersion": API, "kind": "ListenerSet",
+                "metadata": {"name": set, "namespace": "default", "generation": generation},
+                "spec": {"parentRef": {"name": gateway}, "listeners": [{"name": "x", "port": 80, "protocol": "HTTP",
+                    "hostname": self.pick(&["a.io", "c.io", "d.io"])}]}}),
+            4 | 5 => {
+                let mut value = route(self.pick(&["a", "b"]));
+                let parent = if self.dice.bool() {
+                    json!({"name": gateway})
+                } else {
+                    json!({"name": set, "kind": "ListenerSet"})
+                };
+                value["metadata"]["name"] = json!(self.pick(&["one", "two", "three"]));
+                value["metadata"]["generation"] = json!(generation);
+                value["spec"]["parentRefs"] = json!([parent]);
+                value
+            }
+            6 => service(self.pick(&["a", "b"])),
+            7 => {
+                let mut value = service(&format!("{gateway}-headgate"));
+                let address = json!([{"ip": self.pick(&["10.0.0.1", "10.0.0.2"])}]);
+                value["status"] =
+                    if self.dice.bool() { json!({"loadBalancer": {"ingress": address}}) } else { json!({}) };
+                value
+            }
+            _ => {
+                json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": pod, "namespace": "default", "labels": labels},
+                "spec": {"serviceAccountName": format!("{gateway}-headgate")},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": self.pick(&["True", "True", "False"])}]}})
+            }
+        };
+        if value["spec"]["type"].is_null() && kind == 7 {
+            value["spec"]["type"] = json!("LoadBalancer");
+        }
+        let ObjectChange::Upsert(made) = object(&value) else { panic!("it is there") };
+        if self.dice.u8(..5) == 0 {
+            return ObjectChange::Remove(made.name.clone());
+        }
+        let mut new = ClusterObject { owner: owner.filter(|_| kind >= 7), ..ClusterObject::clone(&made) };
+        let known = self.cluster.stock.content(&new.name);
+        if let Some(known) = known.filter(|_| kind < 4 && self.dice.u8(..4) == 0) {
+            // it cannot be read: what could last stays
+            let path = headgate_translate::schema::FieldPath::of("spec");
+            new.problems = vec![headgate_translate::schema::Problem::error(path, "is wrong", "write another")];
+            new.content = known;
+        }
+        ObjectChange::Upsert(Arc::new(new))
+    }
+}
+
+#[test]
+fn nothing_that_is_to_be_said_is_left_unsaid() {
+    let (mut programmed, mut waiting) = (0, 0);
+    for seed in 0..70 {
+        let mut world = World {
+            cluster: cluster(),
+            dice: fastrand::Rng::with_seed(seed),
+            version: 0,
+            generation: 0,
+            manifests: BTreeMap::new(),
+        };
+        changed(&mut world.cluster, &[object(&class()), object(&service("a"))]);
+        for step in 0..80 {
+            let outputs = world.happen();
+            for output in outputs {
+                match output {
+                    Output::Publish { gateway, .. } => {
+                        world.version += 1;
+                        world.cluster.published(&gateway, Version(world.version));
+                    }
+                    Output::Manifests(manifests, _) => world.manifests = manifests,
+                    _ => {}
+                }
+            }
+            let cluster = &world.cluster;
+            for name in cluster.done.conditions.keys() {
+                let (said, wanted) = (cluster.said.get(name).map(|said| &**said), cluster.wanted(name));
+                assert_eq!(said, wanted.as_ref(), "of {name}, seed {seed}, step {step}");
+                if let Some(Wanted::Fields { awaiting, status }) = wanted.filter(|_| name.kind != "GatewayClass") {
+                    let is_programmed = status.unfold()["conditions"][1]["status"] == "True";
+                    (programmed, waiting) = (programmed + usize::from(is_programmed), waiting + usize::from(awaiting));
+                }
+            }
+        }
+    }
+    assert!(programmed > 200 && waiting > 300, "gateways serve and are waited for: {programmed}, {waiting}");
+}

@@ -107,7 +107,9 @@ impl ClusterObjects {
 
 impl FromIterator<Arc<ClusterObject>> for ClusterObjects {
     fn from_iter<I: IntoIterator<Item = Arc<ClusterObject>>>(objects: I) -> Self {
-        Self(objects.into_iter().map(Known).collect())
+        let mut all = Self::default();
+        objects.into_iter().for_each(|object| drop(all.insert(object)));
+        all
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) struct Changed {
     endpoints: Services,
     /// Gateways that routes see in another way.
     gateways: BTreeSet<Key>,
-    /// ListenerSets that are new, gone or written anew, and those of such Gateways.
+    /// ListenerSets that are new, gone, written anew or seen in another way, and those of such Gateways.
     sets: BTreeSet<Key>,
     namespaces: BTreeSet<Text>,
     grants: bool,

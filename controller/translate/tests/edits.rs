@@ -15,6 +15,7 @@ const SEEDS: u64 = 320;
 const START: usize = 60;
 const EDITS: usize = 20;
 const PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+const ANOTHER_PEM: &str = "-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n";
 const KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n";
 const GROUP: &str = "gateway.networking.k8s.io";
 
@@ -101,6 +102,8 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
             (GROUP, "HTTPRoute"),
             (GROUP, "HTTPRoute"),
             (GROUP, "GRPCRoute"),
+            (GROUP, "TLSRoute"),
+            (GROUP, "TCPRoute"),
             (GROUP, "Gateway"),
             (GROUP, "ListenerSet"),
             (GROUP, "ListenerSet"),
@@ -120,6 +123,7 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
             ("discovery.k8s.io", "EndpointSlice"),
             ("discovery.k8s.io", "EndpointSlice"),
             ("", "Secret"),
+            ("", "unusable"),
             ("", "ConfigMap"),
             ("", "Namespace"),
             ("", "traits"),
@@ -134,6 +138,8 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
     let key: Key = (namespace.into(), name.into());
     let gone = one_in(6, dice);
     match kind {
+        "unusable" if gone => drop(objects.unusable_secrets.remove(&key)),
+        "unusable" => drop(objects.unusable_secrets.insert(key, pick(dice, &["is empty", "is no pair"]).into())),
         "traits" if gone => drop(objects.traits.remove(&key)),
         "traits" => drop(objects.traits.insert(key, traits(dice))),
         "aliases" if gone => drop(objects.aliases.remove(&key)),
@@ -195,6 +201,14 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
             }
             route(kind, name, namespace, &spec)
         }
+        "TLSRoute" | "TCPRoute" => {
+            let mut spec = json!({"rules": [{"backendRefs": [{"name": pick(dice, &["one", "two"]), "port": 80}]}]});
+            spec["parentRefs"] = parents(dice);
+            if kind == "TLSRoute" {
+                spec["hostnames"] = json!([pick(dice, &["a.io", "b.io", "*.io"])]);
+            }
+            route(kind, name, namespace, &spec)
+        }
         "Gateway" => {
             let mut value = api(GROUP, "v1", kind, name, namespace);
             let list: Vec<Value> = ["x", "y"].iter().take(dice.usize(1..3)).map(|name| listener(name, dice)).collect();
@@ -211,12 +225,21 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
                 let shown = json!({"name": pick(dice, &["one", "two"]), "namespace": pick(dice, &["a", "b"])});
                 value["spec"]["tls"] = json!({"backend": {"clientCertificateRef": shown}});
             }
+            if one_in(4, dice) {
+                let authority = json!({"group": "", "kind": "ConfigMap", "name": pick(dice, &["one", "two"])});
+                let validation = json!({"validation": {"caCertificateRefs": [authority]}});
+                value["spec"]["tls"]["frontend"] =
+                    json!({"default": validation, "perPort": [{"port": pick(dice, &[80, 8443]), "tls": {}}]});
+            }
             value
         }
         "ListenerSet" => {
             let mut value = api(GROUP, "v1", kind, name, namespace);
             let list: Vec<Value> = ["x", "z"].iter().take(dice.usize(1..3)).map(|name| listener(name, dice)).collect();
-            let parent = json!({"name": pick(dice, &["one", "two"]), "namespace": pick(dice, &["a", "b"])});
+            let parent = match dice.u8(..8) {
+                0 => json!({"name": "headgate", "namespace": "headgate"}),
+                _ => json!({"name": pick(dice, &["one", "two"]), "namespace": pick(dice, &["a", "b"])}),
+            };
             value["spec"] = json!({"parentRef": parent, "listeners": list});
             value["metadata"]["creationTimestamp"] =
                 json!(pick(dice, &["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"]));
@@ -363,7 +386,7 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
         "Secret" => {
             let mut value = api("", "v1", kind, name, namespace);
             value["type"] = json!("kubernetes.io/tls");
-            value["stringData"] = json!({"tls.crt": pick(dice, &[PEM, "none"]), "tls.key": KEY});
+            value["stringData"] = json!({"tls.crt": pick(dice, &[PEM, ANOTHER_PEM, "none"]), "tls.key": KEY});
             value
         }
         "ConfigMap" => {
@@ -436,6 +459,16 @@ fn ingress(name: &str, namespace: &str, dice: &mut Rng) -> Value {
 }
 
 fn listener(name: &str, dice: &mut Rng) -> Value {
+    if one_in(6, dice) {
+        let namespaces = pick_namespaces(dice);
+        return match dice.bool() {
+            true => {
+                json!({"name": name, "port": pick(dice, &[443, 5432]), "protocol": "TCP", "allowedRoutes": {"namespaces": namespaces}})
+            }
+            false => json!({"name": name, "port": 443, "protocol": "TLS", "hostname": pick(dice, &["a.io", "*.io"]),
+                "tls": {"mode": "Passthrough"}, "allowedRoutes": {"namespaces": namespaces}}),
+        };
+    }
     let secure = one_in(3, dice);
     let mut value = json!({
         "name": name,
