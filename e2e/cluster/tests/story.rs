@@ -180,12 +180,20 @@ impl Story {
     }
 
     /// Looks again until `holds`.
-    pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    pub async fn until(&self, what: &str, holds: impl AsyncFnMut() -> bool) {
+        assert!(self.holds_in_time(holds).await, "{what}: not within {PATIENCE:?}");
+    }
+
+    /// Waits until it holds; false where it does not within what anybody waits for.
+    pub async fn holds_in_time(&self, mut holds: impl AsyncFnMut() -> bool) -> bool {
         let begun = Instant::now();
         while !holds().await {
-            assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+            if begun.elapsed() >= PATIENCE {
+                return false;
+            }
             tokio::time::sleep(PAUSE).await;
         }
+        true
     }
 
     /// Asks until an answer is `wanted`, as [`told`] tells it.
