@@ -143,12 +143,14 @@ impl Plan {
         refused.map(|(name, (_, why))| (name.clone(), why.clone())).collect()
     }
 
-    /// See [`super::Applier::lead`]. What was answered while another led says nothing.
+    /// See [`super::Applier::lead`]. What was answered while another led says nothing, and whoever leads no more has no troubles.
     pub fn lead(&mut self, leading: bool) {
+        if !leading {
+            self.troubles.clear();
+        }
         if leading && !self.leading {
             self.applied.clear();
             self.removed.clear();
-            self.troubles.clear();
             self.open = self.wanted.keys().chain(self.there.keys()).cloned().collect();
         }
         self.leading = leading;
@@ -207,7 +209,10 @@ impl Plan {
                 self.applied.insert(name.clone(), (manifest, answer));
             }
             (Outcome::Failed(failure, why), _) => {
-                self.troubles.insert(name.clone(), (failure, why));
+                // of what goes with its namespace nobody is to be told
+                if self.leading && failure != Failure::Ending {
+                    self.troubles.insert(name.clone(), (failure, why));
+                }
                 self.removed.retain(|(removed, _)| removed != name);
                 delay.failed(failure, now, chance);
             }

@@ -158,6 +158,29 @@ fn what_could_not_be_written_is_told_until_it_is() {
 }
 
 #[test]
+fn whoever_leads_no_more_has_no_troubles() {
+    let (mut plan, now) = (leading(), Instant::now());
+    let both = ["Deployment", "Service"].map(|kind| (name(kind), Arc::new(json!({"spec": {}}))));
+    plan.want(BTreeMap::from(both), gateways());
+    let (Step::Work(first, _), Step::Work(second, _)) = (plan.next(now), plan.next(now)) else { panic!("two to do") };
+    let refused = || Outcome::Failed(Failure::Refused, "exceeded quota".into());
+    plan.done(&first, refused(), now, 0.0);
+    assert_eq!(plan.troubles().len(), 1);
+    plan.lead(false);
+    plan.done(&second, refused(), now, 0.0);
+    assert_eq!((plan.troubles(), plan.refusals()), (BTreeMap::new(), BTreeMap::new()));
+}
+
+#[test]
+fn of_what_goes_with_its_namespace_nobody_is_told() {
+    let (mut plan, now) = (leading(), Instant::now());
+    plan.want(wanted(&json!({"spec": {}})), gateways());
+    let Step::Work(service, _) = plan.next(now) else { panic!("nothing to do") };
+    plan.done(&service, Outcome::Failed(Failure::Ending, "it is being terminated".into()), now, 0.0);
+    assert_eq!(plan.troubles(), BTreeMap::new());
+}
+
+#[test]
 fn a_service_that_has_lost_our_label_gets_it_again() {
     let (mut plan, now) = (leading(), Instant::now());
     plan.want(wanted(&json!({"spec": {}})), gateways());
