@@ -1,6 +1,6 @@
 //! Listeners and certificates. Keys travel beside the Snapshot, never in it, and are never printed.
 
-use crate::{CertificateName, HostPattern, ListenerName};
+use crate::{CertificateName, HostPattern, ListenerName, RuleName};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -23,6 +23,9 @@ pub struct Listener {
     /// (`spec.tls.backend` of its Gateway).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backend_certificate: Option<CertificateName>,
+    /// The rule whose filters all its requests pass before a route is chosen for them (`filters.requests` of the API); it has no arms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<RuleName>,
 }
 
 impl Listener {

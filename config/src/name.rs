@@ -43,7 +43,7 @@ impl fmt::Display for ListenerName {
     }
 }
 
-/// The kinds of routes that a rule can come from.
+/// The kinds of objects that a rule can come from: of routes, and of listeners whose filters come before any route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum RouteKind {
     /// `gateway.networking.k8s.io` HTTPRoute.
@@ -58,6 +58,10 @@ pub enum RouteKind {
     UDPRoute,
     /// `networking.k8s.io` Ingress, whose rules are those of HTTPRoutes.
     Ingress,
+    /// `gateway.networking.k8s.io` Gateway: a rule is what a listener does with all requests.
+    Gateway,
+    /// `gateway.networking.k8s.io` ListenerSet, as a Gateway.
+    ListenerSet,
 }
 
 impl RouteKind {
@@ -70,34 +74,47 @@ impl RouteKind {
             Self::TCPRoute => "TCPRoute",
             Self::UDPRoute => "UDPRoute",
             Self::Ingress => "Ingress",
+            Self::Gateway => "Gateway",
+            Self::ListenerSet => "ListenerSet",
         }
     }
 
     /// Whether its rules take requests; the others take connections or datagrams, of which nothing but a server name is read.
     pub const fn is_http(self) -> bool {
-        matches!(self, Self::HTTPRoute | Self::GRPCRoute | Self::Ingress)
+        matches!(self, Self::HTTPRoute | Self::GRPCRoute | Self::Ingress) || self.is_of_listeners()
     }
 
     /// What carries what its rules take.
     pub const fn transport(self) -> Transport {
         match self {
-            Self::HTTPRoute | Self::GRPCRoute | Self::TLSRoute | Self::TCPRoute | Self::Ingress => Transport::Tcp,
+            Self::HTTPRoute
+            | Self::GRPCRoute
+            | Self::TLSRoute
+            | Self::TCPRoute
+            | Self::Ingress
+            | Self::Gateway
+            | Self::ListenerSet => Transport::Tcp,
             Self::UDPRoute => Transport::Udp,
         }
     }
+
+    /// Whether its rules are of a listener.
+    pub const fn is_of_listeners(self) -> bool {
+        matches!(self, Self::Gateway | Self::ListenerSet)
+    }
 }
 
-/// A rule of a route: `HTTPRoute/namespace/name/index`, the index counted from 0.
+/// A rule of a route: `HTTPRoute/namespace/name/index`, the index counted from 0; of a listener `Gateway/namespace/name/index`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RuleName {
-    /// Kind of the route.
+    /// Kind of the route, or of the owner of the listener.
     pub kind: RouteKind,
-    /// Namespace of the route.
+    /// Its namespace.
     pub namespace: Text,
-    /// Name of the route.
+    /// Its name.
     pub route: Text,
-    /// Index in `spec.rules`, from 0.
+    /// Index in `spec.rules`, of listeners in `spec.listeners`, from 0.
     pub index: u32,
 }
 

@@ -117,7 +117,7 @@ impl Rule {
 pub struct Attachment {
     /// The listener.
     pub listener: ListenerName,
-    /// The hosts there; never empty.
+    /// The hosts there; empty only for the gate of a listener, which is found by that.
     pub hosts: Vec<Host>,
 }
 

@@ -65,6 +65,14 @@ impl Authority {
         )
     }
 
+    /// A ClusterTrustBundle with its own certificate.
+    pub fn trust_bundle(&self, name: &str) -> String {
+        format!(
+            "apiVersion: certificates.k8s.io/v1beta1\nkind: ClusterTrustBundle\nmetadata:\n  name: {name}\nspec:\n  trustBundle: |\n{}",
+            indented(&self.pem())
+        )
+    }
+
     /// Accepts TLS with a certificate for names.
     pub fn acceptor(&self, names: &[&str], alpn: &[&str]) -> TlsAcceptor {
         let (certificate, key) = self.issue(names);
@@ -104,6 +112,22 @@ impl Authority {
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = ServerName::try_from(name.to_owned()).unwrap();
         within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+    }
+
+    /// Connects with TLS, and shows a certificate with its key. Whether that is taken shows the first thing that is read.
+    pub async fn connect_as(
+        &self,
+        to: SocketAddr,
+        name: &str,
+        shown: &(String, String),
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let socket = within("connecting", TcpStream::connect(to)).await?;
+        let chain = vec![CertificateDer::from_pem_slice(shown.0.as_bytes()).unwrap()];
+        let key = PrivateKeyDer::from_pem_slice(shown.1.as_bytes()).unwrap();
+        let config = ClientConfig::builder().with_root_certificates(self.roots());
+        let config = config.with_client_auth_cert(chain, key).unwrap();
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        within("the TLS handshake", TlsConnector::from(Arc::new(config)).connect(name, socket)).await
     }
 }
 

@@ -11,6 +11,7 @@ mod filters;
 mod forwarded;
 mod handover;
 mod ingress;
+mod listener_filters;
 mod persistence;
 mod protocols;
 mod proxied;

@@ -188,6 +188,83 @@ async fn a_backend_with_a_policy_is_spoken_to_in_tls_only_and_verified() {
     }
 }
 
+const BUNDLE: &str = "example.com:inner:v1";
+
+/// References to it.
+fn bundle_refs() -> String {
+    format!("caCertificateRefs: [{{group: certificates.k8s.io, kind: ClusterTrustBundle, name: \"{BUNDLE}\"}}]")
+}
+
+#[tokio::test]
+async fn a_backend_is_verified_by_the_authorities_that_a_bundle_has_now() {
+    let (authority, stranger) = (Authority::default(), Authority::default());
+    let origin = Origin::start_tls(authority.acceptor(&["inner.example"], &[]), |_| Script::ok("over TLS")).await;
+    let policy = POLICY.replace("caCertificateRefs: [{group: \"\", kind: ConfigMap, name: ca}]", &bundle_refs());
+    let files = [
+        ("app.yaml", backend("app", None, &[origin.address])),
+        ("route.yaml", rules("app", "app.localhost", "  - backendRefs: [{name: app, port: 80}]\n")),
+        ("policy.yaml", policy),
+        ("bundle.yaml", authority.trust_bundle(BUNDLE)),
+    ];
+    let headgate = Headgate::run(&files).await;
+    headgate.printed(", 0 problems").await;
+    let answers = async |status: u16, failure: Option<&str>| {
+        let wanted = |answer: &headgate_e2e::Answer| (answer.status, answer.failure()) == (status, failure);
+        headgate.serves("app.localhost", "/", wanted).await;
+    };
+    answers(200, None).await;
+    headgate.save("bundle.yaml", &stranger.trust_bundle(BUNDLE));
+    answers(502, Some("upstream_tls")).await;
+    headgate.save("bundle.yaml", &authority.trust_bundle(BUNDLE));
+    answers(200, None).await;
+    // none at all is no reason to trust anybody, nor are those that were there before
+    for (bundle, why) in [
+        (authority.trust_bundle("other"), "does not exist"),
+        (authority.trust_bundle(BUNDLE).replace("CERTIFICATE", "NOTHING"), "has no certificate in PEM"),
+    ] {
+        headgate.save("bundle.yaml", &bundle);
+        answers(502, Some("upstream_trust")).await;
+        headgate.printed(why).await;
+        headgate.save("bundle.yaml", &authority.trust_bundle(BUNDLE));
+        answers(200, None).await;
+    }
+    headgate.stop().await;
+}
+
+#[tokio::test]
+async fn clients_are_verified_by_the_authorities_that_a_bundle_has_now() {
+    let (authority, clients) = (Authority::default(), Authority::default());
+    let origin = Origin::start(|_| Script::ok("known")).await;
+    let port = free_port();
+    let validation = format!("spec:\n  tls: {{frontend: {{default: {{validation: {{{}}}}}}}}}\n", bundle_refs());
+    let files = [
+        ("app.yaml", backend("app", None, &[origin.address])),
+        ("gateway.yaml", gateway(port).replace("spec:\n", &validation)),
+        ("one.yaml", attached("one")),
+        ("secret-one.yaml", authority.secret("one", &["one.example"])),
+        ("secret-two.yaml", authority.secret("two", &["two.example"])),
+        ("bundle.yaml", clients.trust_bundle(BUNDLE)),
+    ];
+    let headgate = Headgate::run(&files).await;
+    headgate.printed(", 0 problems").await;
+    let known = clients.issue(&["client.example"]);
+    let passes = async || {
+        let Ok(stream) = authority.connect_as(at(port), "one.example", &known).await else { return false };
+        let mut wire = Wire::over(stream);
+        wire.send("GET / HTTP/1.1\r\nHost: one.example\r\n\r\n").await;
+        wire.try_answer(false).await.is_ok_and(|answer| answer.status == 200)
+    };
+    assert!(passes().await);
+    headgate.save("bundle.yaml", &Authority::default().trust_bundle(BUNDLE));
+    headgate_e2e::until("another authority", async || !passes().await).await;
+    headgate.save("bundle.yaml", &clients.trust_bundle(BUNDLE));
+    headgate_e2e::until("the first authority", passes).await;
+    std::fs::remove_file(headgate.files.join("bundle.yaml")).unwrap();
+    headgate_e2e::until("no authority", async || !passes().await).await;
+    headgate.printed("no client certificate could be validated, so the listener does not serve").await;
+    headgate.stop().await;
+}
+
 #[tokio::test]
 async fn a_gateway_shows_its_certificate_to_backends_and_no_other_gateway_does() {
     let (authority, port) = (Authority::default(), free_port());

@@ -46,7 +46,7 @@ fn listener() -> Listener {
         protocol: Protocol::Http,
         hostname: HostPattern::Any,
         tls: None,
-        backend_certificate: None,
+        backend_certificate: None, gate: None,
     }
 }
 

@@ -30,16 +30,21 @@ pub struct Plan {
     pub version: Version,
     /// Limit of the request.
     pub deadline: Option<Instant>,
+    /// The filters of its listener that have let it pass: they are not asked again (GEP-5224).
+    passed: Option<Gate>,
     /// The listener, where its requests show a certificate to endpoints.
     shows: Option<Arc<Listener>>,
     /// Length of the matched prefix, for rewrites; `None` for other matches.
-    prefix: Option<u32>,
+    prefix: Option<u16>,
     /// The chosen arm; `None` where no arm has weight.
-    arm: Option<u32>,
+    arm: Option<u16>,
     /// The head before filters, kept while the request may still wait and be routed anew.
     original: Option<Box<PackedHead>>,
     applied: Option<Box<Applied>>,
 }
+
+/// The rule of the filters of a listener, which come before a route is chosen.
+type Gate = Arc<CompiledRule<Arc<Backend>>>;
 
 /// A place among the filters of a plan: those of the rule, then those of the arm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,8 +76,13 @@ pub struct Unplanned {
 impl Plan {
     /// Finds the rule that takes a request, and chooses its arm.
     pub fn of(core: &Core, down: &Down) -> Result<Self, Unplanned> {
+        Self::of_passed(core, down, None)
+    }
+
+    fn of_passed(core: &Core, down: &Down, passed: Option<Gate>) -> Result<Self, Unplanned> {
+        let (connection, head) = (&down.connection, &down.head);
         let (version, found) =
-            core.with_active(|active| (active.version, find(&active.table, &down.connection, &down.head)));
+            core.with_active(|active| (active.version, find(&active.table, connection, head, passed.as_ref())));
         let Taken { rule, prefix, shows } = found.map_err(|fault| Unplanned { version, rule: None, fault })?;
         let deadline = request_deadline(core, &rule, down.arrived);
         let chosen = match rule.invalid() {
@@ -83,15 +93,32 @@ impl Plan {
         };
         match chosen {
             Ok(arm) => {
-                let (prefix, arm) = (prefix.map(|bytes| bytes as u32), arm.map(|arm| arm as u32));
-                Ok(Self { rule, version, deadline, shows, prefix, arm, original: None, applied: None })
+                let (prefix, arm) = (prefix.and_then(small), arm.and_then(small));
+                Ok(Self { rule, version, deadline, passed, shows, prefix, arm, original: None, applied: None })
             }
             Err(fault) => Err(Unplanned { version, rule: Some(rule), fault }),
         }
     }
 
+    /// The plan of a request that the filters of its listener have let pass: a route, with what they add to the answer.
+    pub fn beyond_gate(&mut self, core: &Core, down: &Down) -> Result<Self, Unplanned> {
+        let mut plan = Self::of_passed(core, down, Some(self.rule.clone()))?;
+        plan.edit_answer(self.applied.take().map(|applied| applied.answer_edits).unwrap_or_default());
+        Ok(plan)
+    }
+
+    /// The plan of a request by other routes, from its head as it came. What it has passed it has passed.
+    pub fn anew(&self, core: &Core, down: &Down) -> Result<Self, Unplanned> {
+        Self::of_passed(core, down, self.passed.clone())
+    }
+
+    /// Whether no route is chosen yet.
+    pub fn is_at_gate(&self) -> bool {
+        self.rule.name().kind.is_of_listeners()
+    }
+
     fn arm(&self) -> Option<usize> {
-        self.arm.map(|arm| arm as usize)
+        self.arm.map(usize::from)
     }
 
     /// What filters keep for the answer.
@@ -169,7 +196,7 @@ impl Plan {
         let context = Context {
             scheme: down.connection.scheme,
             listener_port: down.connection.public_port,
-            prefix_len: self.prefix.map(|bytes| bytes as usize),
+            prefix_len: self.prefix.map(usize::from),
             dice: &|| core.roll(),
         };
         let mut applied = self.applied.take().map(|applied| *applied).unwrap_or_default();
@@ -182,7 +209,7 @@ impl Plan {
             }
             *from = FilterAt { of_arm: true, at: 0 };
             if asks(self.rule.filters()) {
-                chosen = choose_arm(core, &self.rule).map(|arm| self.arm = arm.map(|arm| arm as u32));
+                chosen = choose_arm(core, &self.rule).map(|arm| self.arm = arm.and_then(small));
             }
             if chosen.is_err() {
                 break verdict;
@@ -257,9 +284,13 @@ impl Plan {
             None => head?,
         };
         let original = packed.unpack(core.buffers.take_spent());
-        let same = core.with_active(|active| match active.table.route(port, &original) {
-            routing::Outcome::Found(found) => Arc::ptr_eq(found.rule, &self.rule),
-            _ => false,
+        let same = core.with_active(|active| {
+            let outcome = active.table.route(port, &original);
+            match (gate_of(&active.table, &outcome, self.passed.as_ref()), outcome) {
+                (Some(Ok(gate)), _) => Arc::ptr_eq(gate, &self.rule),
+                (None, routing::Outcome::Found(found)) => Arc::ptr_eq(found.rule, &self.rule),
+                _ => false,
+            }
         });
         if same {
             core.buffers.give_spent(original.fields);
@@ -267,6 +298,11 @@ impl Plan {
         }
         Some(Box::new(original))
     }
+}
+
+/// Of paths and arms, of which the API allows 1,024 characters and some dozens.
+fn small(number: usize) -> Option<u16> {
+    u16::try_from(number).ok()
 }
 
 fn unix_s(moment: Instant) -> u32 {
@@ -284,7 +320,26 @@ struct Taken {
     shows: Option<Arc<Listener>>,
 }
 
-fn find(table: &Table<Arc<Backend>>, connection: &Connection, head: &RequestHead) -> Result<Taken, Fault> {
+/// The rule of the filters that come before the route of a request, where its listener has some that it has not passed.
+fn gate_of<'t>(
+    table: &'t Table<Arc<Backend>>,
+    outcome: &routing::Outcome<'t, Arc<Backend>>,
+    passed: Option<&Gate>,
+) -> Option<Result<&'t Gate, Fault>> {
+    let name = outcome.listener()?.gate.as_ref()?;
+    // without it, requests would pass that it should stop
+    let missing = || Fault::new(Failure::RuleInvalid, format!("there is no rule {name} of the listener's filters"));
+    let gate = table.rule(name).ok_or_else(missing);
+    let is_passed = |gate: &&Gate| passed.is_some_and(|passed| Arc::ptr_eq(passed, gate));
+    if gate.as_ref().is_ok_and(is_passed) { None } else { Some(gate) }
+}
+
+fn find(
+    table: &Table<Arc<Backend>>,
+    connection: &Connection,
+    head: &RequestHead,
+    passed: Option<&Gate>,
+) -> Result<Taken, Fault> {
     if head.method == Method::Trace {
         // RFC 9110 §9.3.8: it would send back what hops added to the request
         return Err(Failure::MethodNotSupported.into());
@@ -295,10 +350,15 @@ fn find(table: &Table<Arc<Backend>>, connection: &Connection, head: &RequestHead
         // RFC 9110 §7.4, and HTTPS listeners of Gateway API
         return Err(Failure::Misdirected.into());
     }
-    match table.route(connection.port, head) {
+    let outcome = table.route(connection.port, head);
+    let shows = |listener: &Arc<Listener>| listener.backend_certificate.is_some().then(|| listener.clone());
+    if let Some(gate) = gate_of(table, &outcome, passed) {
+        let shows = outcome.listener().and_then(shows);
+        return Ok(Taken { rule: gate?.clone(), prefix: None, shows });
+    }
+    match outcome {
         routing::Outcome::Found(found) => {
-            let shows = found.listener.backend_certificate.is_some().then(|| found.listener.clone());
-            Ok(Taken { rule: found.rule.clone(), prefix: found.prefix, shows })
+            Ok(Taken { rule: found.rule.clone(), prefix: found.prefix, shows: shows(found.listener) })
         }
         routing::Outcome::NoListener => Err(Fault::new(Failure::NoListener, head.host().to_owned())),
         routing::Outcome::NoHost { .. } => Err(Fault::new(Failure::NoRoute, no_host(head.host()))),

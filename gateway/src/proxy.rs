@@ -191,11 +191,17 @@ impl Exchange {
         self.tries.replay.whole().is_some()
     }
 
-    /// Applies the filters, and asks whom they say; mirrors are known only then, and so is what must be kept of the body.
+    /// Applies the filters, those of the listener first, and asks whom they say; mirrors are known only then, and so is what must be kept of
+    /// the body.
     async fn filter(&mut self, core: &Rc<Core>, tools: &mut Tools<'_>) -> Result<Option<Given>, Fault> {
         let mut from = FilterAt::default();
         let answer = loop {
             match self.plan.filter(core, &mut self.down, &mut from)? {
+                Filtered::All if self.plan.is_at_gate() => {
+                    let beyond = self.plan.beyond_gate(core, &self.down);
+                    self.go_by(core, beyond)?;
+                    from = FilterAt::default();
+                }
                 Filtered::All => break None,
                 Filtered::Answered(head) => break Some(Given::whole(head, Vec::new())),
                 // boxed: rare
@@ -237,7 +243,14 @@ impl Exchange {
 
     fn plan_anew(&mut self, core: &Core, original: RequestHead) -> Result<(), Fault> {
         self.down.head = original;
-        self.plan = Plan::of(core, &self.down).map_err(|unplanned| unplanned.note(core, &mut self.record))?;
+        let anew = self.plan.anew(core, &self.down);
+        self.go_by(core, anew)
+    }
+
+    /// Goes by another plan from now on, which has its own limits.
+    fn go_by(&mut self, core: &Core, plan: Result<Plan, Unplanned>) -> Result<(), Fault> {
+        self.plan = plan.map_err(|unplanned| unplanned.note(core, &mut self.record))?;
+        self.ticket.limit(self.plan.deadline);
         self.record.routes = self.plan.version;
         self.record.rule = Some(core.shard.rule(self.plan.rule.name()));
         self.count_tries(core);

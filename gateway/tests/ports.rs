@@ -40,6 +40,7 @@ fn listening(port: u16) -> Snapshot {
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
+        gate: None,
     };
     let mut snapshot = Snapshot::default();
     snapshot.insert_listener(listener.into());

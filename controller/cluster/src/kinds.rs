@@ -1,6 +1,6 @@
 //! Which kinds are watched, and how each is read. Data only.
 
-use headgate_translate::kinds::{EXPERIMENTAL_GROUP, GATEWAY_GROUP, INGRESS_GROUP, ObjectRef};
+use headgate_translate::kinds::{CERTIFICATES_GROUP, EXPERIMENTAL_GROUP, GATEWAY_GROUP, INGRESS_GROUP, ObjectRef};
 use kube::api::ApiResource;
 
 /// What our own objects carry (label selector).
@@ -24,6 +24,17 @@ pub enum Reading {
     Metadata,
 }
 
+/// Whether an API server knows a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Every one does.
+    Always,
+    /// If a CustomResourceDefinition defines it, which may be missing and come later.
+    Defined,
+    /// If its version has it, and whoever runs it has enabled it.
+    Enabled,
+}
+
 /// A kind that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kind {
@@ -37,8 +48,8 @@ pub struct Kind {
     pub versions: &'static [&'static str],
     /// How its objects are read.
     pub reading: Reading,
-    /// Whether a CustomResourceDefinition defines it, which may be missing and come later.
-    pub is_custom: bool,
+    /// Whether an API server knows it.
+    pub presence: Presence,
     /// Whether its status is written here.
     pub is_told: bool,
     /// Whether it is watched only where an operator asks for it, who then gives the right.
@@ -58,7 +69,10 @@ impl Kind {
 
     /// Whether its objects are in namespaces.
     pub fn is_namespaced(&self) -> bool {
-        !matches!(self.kind, "GatewayClass" | "IngressClass" | "Namespace" | "CustomResourceDefinition")
+        !matches!(
+            self.kind,
+            "GatewayClass" | "IngressClass" | "Namespace" | "CustomResourceDefinition" | "ClusterTrustBundle"
+        )
     }
 
     /// How it is addressed.
@@ -79,7 +93,8 @@ const fn custom(
     plural: &'static str,
     versions: &'static [&'static str],
 ) -> Kind {
-    Kind { group, kind, plural, versions, reading: Reading::Whole, is_custom: true, is_told: true, is_asked_for: false }
+    let (reading, presence) = (Reading::Whole, Presence::Defined);
+    Kind { group, kind, plural, versions, reading, presence, is_told: true, is_asked_for: false }
 }
 
 const fn untold(kind: Kind) -> Kind {
@@ -87,11 +102,16 @@ const fn untold(kind: Kind) -> Kind {
 }
 
 const fn builtin(group: &'static str, kind: &'static str, plural: &'static str, reading: Reading) -> Kind {
-    Kind { group, kind, plural, versions: &["v1"], reading, is_custom: false, is_told: false, is_asked_for: false }
+    let (versions, presence): (&[_], _) = (&["v1"], Presence::Always);
+    Kind { group, kind, plural, versions, reading, presence, is_told: false, is_asked_for: false }
 }
 
 const fn told(kind: Kind) -> Kind {
     Kind { is_told: true, ..kind }
+}
+
+const fn enabled(kind: Kind, versions: &'static [&'static str]) -> Kind {
+    Kind { versions, presence: Presence::Enabled, ..kind }
 }
 
 const fn asked_for(kind: Kind) -> Kind {
@@ -125,6 +145,10 @@ pub const KINDS: &[Kind] = &[
     builtin("", "Secret", "secrets", Reading::Referred),
     builtin("", "ConfigMap", "configmaps", Reading::Referred),
     builtin("", "ConfigMap", "configmaps", Reading::Ours),
+    enabled(
+        builtin(CERTIFICATES_GROUP, "ClusterTrustBundle", "clustertrustbundles", Reading::Whole),
+        &["v1", "v1beta1", "v1alpha1"],
+    ),
     builtin("", "ServiceAccount", "serviceaccounts", Reading::Ours),
     builtin("", "Pod", "pods", Reading::Ours),
     builtin("apps", "Deployment", "deployments", Reading::Ours),

@@ -1,13 +1,14 @@
 //! One look at a cluster, for people: every kind listed once, with the rights of who asks. It never watches, never writes, and tells what it could not read.
 
 use crate::{
-    kinds::{KINDS, Kind, Reading},
+    kinds::{KINDS, Kind, Presence, Reading},
     leader::LEASE,
     object,
     status::with_causes,
 };
 use futures_util::{StreamExt, stream};
 use headgate_controller::sources::cluster::ClusterObject;
+use headgate_translate::kinds::ObjectRef;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -115,9 +116,12 @@ async fn list(
     kind: &'static Kind,
     namespace: Option<&str>,
 ) -> Result<Vec<Arc<ClusterObject>>, Failed> {
+    if kind.presence == Presence::Enabled {
+        return list_enabled(client, kind, namespace).await;
+    }
     let first = kind.versions.first().copied().unwrap_or("v1");
     match list_version(client, kind, first, namespace).await {
-        Err(Problem::NotFound) if kind.is_custom => match served(client, kind).await {
+        Err(Problem::NotFound) if kind.presence == Presence::Defined => match served(client, kind).await {
             Some(version) if version != first => {
                 list_version(client, kind, version, namespace).await.or_else(Problem::unless_missing)
             }
@@ -125,6 +129,25 @@ async fn list(
         },
         other => other.or_else(Problem::unless_missing),
     }
+}
+
+/// In the best version that is there; with what stands for the kind, as its watch shows it.
+async fn list_enabled(
+    client: &Client,
+    kind: &'static Kind,
+    namespace: Option<&str>,
+) -> Result<Vec<Arc<ClusterObject>>, Failed> {
+    for version in kind.versions {
+        match list_version(client, kind, version, namespace).await {
+            Ok(mut objects) => {
+                objects.push(Arc::new(object::standing_for(&ObjectRef::all_of(kind.group, kind.kind))));
+                return Ok(objects);
+            }
+            Err(Problem::NotFound) => {}
+            Err(Problem::Failed(failed)) => return Err(failed),
+        }
+    }
+    Ok(Vec::new())
 }
 
 /// The best version that is served: by its definition, or by trying where definitions may not be read.

@@ -36,10 +36,10 @@ pub fn names_an_ending_namespace(status: &Status) -> bool {
     status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
 }
 
-/// What says that all Pods of a selection were shown.
-pub fn of_selection(selection: &ObjectRef) -> ClusterObject {
+/// What is shown under a name that stands for several objects, and says nothing itself.
+pub fn standing_for(several: &ObjectRef) -> ClusterObject {
     ClusterObject {
-        name: selection.clone(),
+        name: several.clone(),
         version: "",
         content: ClusterContent::Unreadable,
         uid: Text::default(),

@@ -12,6 +12,7 @@ mod service;
 mod settings;
 mod trouble;
 
+pub use address::{Given, Routability, Unassigned};
 pub use deployment::TOKEN_AUDIENCE;
 pub use names::{GATEWAY_NAME_LABEL, name, selector};
 pub use parameters::{Disruption, ExternalTrafficPolicy, GROUP, KIND, LogLevel, Parameters, Proxied, ServiceType};

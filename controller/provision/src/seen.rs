@@ -2,7 +2,7 @@
 
 use crate::{
     Parameters, ServiceType,
-    address::{Request, address_services, main_service},
+    address::{Exactly, Given, Offer, Routability, Unassigned, assign, main_service, wants_any},
     names::selector,
     trouble,
 };
@@ -19,10 +19,10 @@ const ADDRESSES_MOST: usize = 16;
 /// What is seen of the gateways of a Gateway.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Where they are found: IP addresses and host names, at most 16. Only those that were asked for, if any were.
-    pub addresses: Vec<String>,
-    /// Which of the addresses that were asked for cannot be had, and why; for people.
-    pub unusable: Option<String>,
+    /// Where they are found, at most 16. Only those that were asked for, if any were.
+    pub addresses: Vec<Given>,
+    /// The entries of `spec.addresses` that got none.
+    pub unassigned: Vec<Unassigned>,
     /// Names of the Pods that are ready and stay.
     pub ready: BTreeSet<String>,
     /// Why Pods do not start, if that is known; for people.
@@ -40,10 +40,10 @@ pub fn seen(
     let selector = selector(gateway);
     let pods: Vec<&Value> = pods.iter().copied().filter(|pod| is_selected(pod, &selector)).collect();
     let services = Services { named: services.iter().map(|service| (name_of(service), *service)).collect() };
-    let (addresses, unusable) = services.addresses(gateway, parameters, &pods);
+    let (addresses, unassigned) = services.addresses(gateway, parameters, &pods);
     Seen {
         addresses,
-        unusable,
+        unassigned,
         ready: pods.iter().filter(|pod| is_ready(pod)).map(|pod| name_of(pod).to_owned()).collect(),
         trouble: trouble::of_pods(&pods)
             .or_else(|| deployment.and_then(trouble::of_deployment))
@@ -56,49 +56,51 @@ struct Services<'a> {
 }
 
 impl Services<'_> {
-    /// Addresses, and what of the request cannot be had.
-    fn addresses(&self, gateway: &Gateway, parameters: &Parameters, pods: &[&Value]) -> (Vec<String>, Option<String>) {
-        let request = Request::of(gateway);
-        let mut unusable = request.impossible.clone();
-        let mut addresses = if request.any { self.any_address(gateway, parameters, pods) } else { Vec::new() };
-        for (name, ip) in address_services(gateway, parameters) {
-            if self.ingress(&name).iter().any(|address| is_same(address, ip)) {
-                addresses.push(ip.to_string());
-            } else {
-                unusable.push(format!("the cluster has not given {ip} to Service {name}"));
-            }
+    /// Addresses, and the entries of `spec.addresses` for which there is none.
+    fn addresses(&self, gateway: &Gateway, parameters: &Parameters, pods: &[&Value]) -> (Vec<Given>, Vec<Unassigned>) {
+        let name = main_service(gateway);
+        let any = if wants_any(gateway) { self.any_address(&name, parameters, pods) } else { Vec::new() };
+        if gateway.addresses.is_empty() {
+            let mut known = BTreeSet::new();
+            let any = any.into_iter().filter(|given| known.insert(given.clone()));
+            return (any.take(ADDRESSES_MOST).collect(), Vec::new());
         }
-        if parameters.service_type() != ServiceType::LoadBalancer && self.named.contains_key(&*main_service(gateway)) {
-            addresses.extend(request.exactly.iter().map(IpAddr::to_string));
-        }
-        let mut known = BTreeSet::new();
-        addresses.retain(|address| known.insert(address.clone()));
-        addresses.truncate(ADDRESSES_MOST);
-        (addresses, (!unusable.is_empty()).then(|| unusable.join(", ")))
+        let has = |service: &str, Exactly { ip, is_own }: Exactly| {
+            let given = if is_own { self.cluster_addresses(service) } else { self.ingress(service) };
+            given.iter().any(|given| is_same(&given.value, ip))
+        };
+        let offer = Offer {
+            any,
+            own: self.cluster_addresses(&name),
+            has: &has,
+            is_there: self.named.contains_key(&*name),
+            is_balanced: parameters.service_type() == ServiceType::LoadBalancer,
+        };
+        assign(gateway, offer)
     }
 
-    fn any_address(&self, gateway: &Gateway, parameters: &Parameters, pods: &[&Value]) -> Vec<String> {
-        let name = main_service(gateway);
+    fn any_address(&self, main: &str, parameters: &Parameters, pods: &[&Value]) -> Vec<Given> {
         match parameters.service_type() {
             ServiceType::NodePort => of_nodes(pods),
-            ServiceType::ClusterIP => self.cluster_addresses(&name),
-            ServiceType::LoadBalancer | ServiceType::Unknown(_) => self.ingress(&name),
+            ServiceType::ClusterIP => self.cluster_addresses(main),
+            ServiceType::LoadBalancer | ServiceType::Unknown(_) => self.ingress(main),
         }
     }
 
     /// What a load balancer gave.
-    fn ingress(&self, name: &str) -> Vec<String> {
+    fn ingress(&self, name: &str) -> Vec<Given> {
         let ingress = self.list(name, "/status/loadBalancer/ingress");
         let address = |entry: &Value| {
-            let text = |key: &str| entry[key].as_str().filter(|text| !text.is_empty()).map(str::to_owned);
-            text("ip").or_else(|| text("hostname"))
+            let text = |key: &str| entry[key].as_str().filter(|text| !text.is_empty());
+            text("ip").or_else(|| text("hostname")).map(|value| Given::new(value, Routability::Default))
         };
         ingress.iter().filter_map(address).collect()
     }
 
-    fn cluster_addresses(&self, name: &str) -> Vec<String> {
+    fn cluster_addresses(&self, name: &str) -> Vec<Given> {
         let addresses = self.list(name, "/spec/clusterIPs").iter().filter_map(Value::as_str);
-        addresses.filter(|address| address.parse::<IpAddr>().is_ok()).map(str::to_owned).collect()
+        let addresses = addresses.filter(|address| address.parse::<IpAddr>().is_ok());
+        addresses.map(|address| Given::new(address, Routability::Cluster)).collect()
     }
 
     /// What a load balancer says of ports that it cannot open.
@@ -117,9 +119,10 @@ impl Services<'_> {
 }
 
 /// A Service of type NodePort is found at each node; those that run a Pod are sure to be there.
-fn of_nodes(pods: &[&Value]) -> Vec<String> {
+fn of_nodes(pods: &[&Value]) -> Vec<Given> {
     let nodes = pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| pod["status"]["hostIP"].as_str());
-    nodes.map(str::to_owned).collect::<BTreeSet<_>>().into_iter().collect()
+    let nodes = nodes.collect::<BTreeSet<_>>().into_iter();
+    nodes.map(|address| Given::new(address, Routability::Default)).collect()
 }
 
 fn is_same(address: &str, ip: IpAddr) -> bool {

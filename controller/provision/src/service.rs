@@ -2,7 +2,7 @@
 
 use crate::{
     Parameters, ServiceType, Transport,
-    address::{Request, address_services, main_service},
+    address::{Exactly, address_services, at_nodes, main_service, wants_any},
     names::{metadata, selector},
 };
 use headgate_translate::{
@@ -25,23 +25,23 @@ pub(crate) fn services(
         return Vec::new();
     }
     let mut services = vec![always(gateway, ports, parameters)];
-    for (name, ip) in address_services(gateway, parameters) {
-        services.push(for_address(gateway, &name, ip, ports, parameters));
+    for (name, one) in address_services(gateway, parameters) {
+        services.push(for_address(gateway, &name, one, ports, parameters));
     }
     services
 }
 
 /// Asks for any address if the Gateway does. If all that it asks for are exact ones, the name stays for callers within the cluster.
 fn always(gateway: &Gateway, ports: &BTreeSet<(u16, Transport)>, parameters: &Parameters) -> (ObjectRef, Value) {
-    let request = Request::of(gateway);
+    let at_nodes = at_nodes(gateway);
     let kind = match parameters.service_type() {
-        ServiceType::LoadBalancer if !request.any => ServiceType::ClusterIP,
+        ServiceType::LoadBalancer if !wants_any(gateway) => ServiceType::ClusterIP,
         other => other,
     };
     let mut spec = spec(gateway, ports);
     spec["type"] = json!(kind.as_str());
-    if parameters.service_type() != ServiceType::LoadBalancer && !request.exactly.is_empty() {
-        spec["externalIPs"] = json!(request.exactly.iter().map(IpAddr::to_string).collect::<Vec<_>>());
+    if parameters.service_type() != ServiceType::LoadBalancer && !at_nodes.is_empty() {
+        spec["externalIPs"] = json!(at_nodes.iter().map(IpAddr::to_string).collect::<Vec<_>>());
     }
     dress(&mut spec, &kind, parameters);
     service(gateway, &main_service(gateway), spec, parameters)
@@ -51,15 +51,19 @@ fn always(gateway: &Gateway, ports: &BTreeSet<(u16, Transport)>, parameters: &Pa
 fn for_address(
     gateway: &Gateway,
     name: &str,
-    ip: IpAddr,
+    Exactly { ip, is_own }: Exactly,
     ports: &BTreeSet<(u16, Transport)>,
     parameters: &Parameters,
 ) -> (ObjectRef, Value) {
     let mut spec = spec(gateway, ports);
-    spec["type"] = json!(ServiceType::LoadBalancer.as_str());
-    spec["loadBalancerIP"] = json!(ip.to_string());
+    let (kind, field) = match is_own {
+        true => (ServiceType::ClusterIP, "clusterIP"),
+        false => (ServiceType::LoadBalancer, "loadBalancerIP"),
+    };
+    spec["type"] = json!(kind.as_str());
+    spec[field] = json!(ip.to_string());
     spec["ipFamilies"] = json!([if ip.is_ipv4() { "IPv4" } else { "IPv6" }]);
-    dress(&mut spec, &ServiceType::LoadBalancer, parameters);
+    dress(&mut spec, &kind, parameters);
     service(gateway, name, spec, parameters)
 }
 

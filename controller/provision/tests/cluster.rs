@@ -1,6 +1,6 @@
 //! That an API server takes the manifests as they are, and what a load balancer makes of them. Without KUBECONFIG it does nothing, and says so; `e2e/cluster/in cargo test -p headgate-provision --test cluster` gives it one. It leaves its namespaces behind.
 
-use headgate_provision::{Parameters, Seen, Settings, Transport, manifests, seen};
+use headgate_provision::{Parameters, Routability, Seen, Settings, Transport, manifests, seen};
 use headgate_translate::kinds::{Address, Gateway};
 use serde_json::{Value, json};
 use std::{
@@ -113,7 +113,11 @@ impl Kept {
     fn ask(&mut self, addresses: &[&str]) {
         let address =
             |value: &&str| Address { kind: "IPAddress".into(), value: Some((*value).into()), routability: None };
-        self.gateway.addresses = addresses.iter().map(address).collect();
+        self.ask_for(addresses.iter().map(address).collect());
+    }
+
+    fn ask_for(&mut self, addresses: Vec<Address>) {
+        self.gateway.addresses = addresses;
         let ports = BTreeSet::from([(8080, Transport::Tcp)]);
         let wanted = manifests(&self.gateway, &ports, &Parameters::default(), &Settings::default());
         let services = wanted.into_values().filter(|manifest| manifest["kind"] == "Service");
@@ -164,17 +168,27 @@ fn exact_addresses_are_had_or_told() {
     // the test cluster gives 10.99.250.1, and never 192.0.2.1
     let mut kept = Kept::new();
     kept.ask(&["192.0.2.1", "10.99.250.1"]);
-    let found = kept.until("one of two", |seen| seen.addresses == ["10.99.250.1"]);
-    assert!(found.unusable.is_some_and(|why| why.contains("192.0.2.1") && !why.contains("10.99.250.1")));
+    let exactly = |seen: &Seen| seen.addresses.iter().map(|given| &*given.value).eq(["10.99.250.1"]);
+    let found = kept.until("one of two", exactly);
+    assert!(matches!(&*found.unassigned, [one] if one.is_unusable && one.why.contains("192.0.2.1")), "{found:?}");
     kept.ask(&["10.99.250.1"]);
-    let found = kept.until("the one that is left", |seen| seen.addresses == ["10.99.250.1"]);
-    assert_eq!(found.unusable, None);
+    let found = kept.until("the one that is left", exactly);
+    assert_eq!(found.unassigned, []);
     kept.ask(&[]);
     let found = kept.until("any", |seen| seen.addresses.len() == 1);
-    assert_eq!(found.unusable, None);
+    assert_eq!(found.unassigned, []);
     kept.ask(&["192.0.2.1"]);
     let found = kept.until("none", |seen| seen.addresses.is_empty());
-    assert!(found.unusable.is_some());
+    assert_eq!(found.unassigned.len(), 1);
     kept.ask(&["10.99.250.1"]);
-    kept.until("again", |seen| seen.addresses == ["10.99.250.1"] && seen.unusable.is_none());
+    kept.until("again", |seen| exactly(seen) && seen.unassigned.is_empty());
+    // the cluster's own are 10.96.0.0/16
+    let own = |value: Option<&str>| {
+        let (kind, routability) = ("IPAddress".to_owned(), Some("Cluster".to_owned()));
+        Address { kind, value: value.map(str::to_owned), routability }
+    };
+    kept.ask_for(vec![own(Some("10.96.77.77")), own(None)]);
+    let found = kept.until("two of the cluster's own", |seen| seen.addresses.len() == 2);
+    assert!(found.addresses.iter().all(|given| given.routability == Routability::Cluster), "{found:?}");
+    assert_eq!(found.addresses[0].value, "10.96.77.77");
 }

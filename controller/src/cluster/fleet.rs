@@ -9,7 +9,7 @@ use super::{
 };
 use crate::scaling::cluster::Member;
 use headgate_config::{self as config, ByName, Certificate, CertificateName, GatewayName, Snapshot, Text, Version};
-use headgate_provision::{Parameters, Seen, Settings, Transport};
+use headgate_provision::{Given, Parameters, Seen, Settings, Transport, Unassigned};
 use headgate_status::{Address, Fleet};
 use headgate_translate::{
     Key,
@@ -214,15 +214,20 @@ impl Fleets {
     /// Where a Gateway is found.
     pub fn addresses(&self, gateway: &GatewayName) -> Vec<Address> {
         let seen = self.by_gateway.get(gateway).into_iter().flat_map(|one| &one.seen.addresses);
-        seen.map(|address| Address::of(address)).collect()
+        seen.map(|given| Address::of(&given.value)).collect()
     }
 
     /// What is to be said of the gateways of a Gateway, in the status of `object`: the Gateway or one of its ListenerSets.
     pub fn fleet(&self, gateway: &GatewayName, object: &ObjectRef) -> Fleet {
         let Some(one) = self.by_gateway.get(gateway) else { return Fleet::default() };
+        let reachable =
+            |given: &Given| Address { routability: Some(given.routability.as_str()), ..Address::of(&given.value) };
+        let unusable: Vec<&str> =
+            one.seen.unassigned.iter().filter(|entry| entry.is_unusable).map(|entry| &*entry.why).collect();
         Fleet {
-            addresses: self.addresses(gateway),
-            unusable: one.seen.unusable.clone(),
+            addresses: one.seen.addresses.iter().map(reachable).collect(),
+            unusable: (!unusable.is_empty()).then(|| unusable.join(", ")),
+            unassigned: one.seen.unassigned.iter().map(|entry| self.unassigned(one, entry)).collect(),
             ready: one.seen.ready.len(),
             blocked: self.blocked(one),
             trouble: one.seen.trouble.clone(),
@@ -238,16 +243,30 @@ impl Fleets {
         touched.flat_map(|(name, one)| one.objects(name)).collect()
     }
 
+    /// Why an entry of `spec.addresses` is not satisfied, in the words of the API server where it refuses its Service.
+    fn unassigned(&self, one: &One, entry: &Unassigned) -> String {
+        let refused = self.refused(one, |name| entry.service.as_deref() == Some(name.name.as_str()));
+        refused.map_or_else(|| entry.why.clone(), |refused| format!("{}: {refused}", entry.why))
+    }
+
     /// What the API server refuses and without which nobody is served: the Service always, for its ports may be others; the rest only
     /// while no Pod is ready, for those that are go on serving.
     fn blocked(&self, one: &One) -> Option<String> {
         let nobody_serves = one.seen.ready.is_empty();
-        self.refused(one, |kind| kind == "Service" || (nobody_serves && kind != "PodDisruptionBudget"))
+        // what asks for an address that need not be there is told with the address
+        let is_spared = |name: &ObjectRef| {
+            let spared = one.seen.unassigned.iter().filter(|entry| !entry.is_unusable);
+            spared.filter_map(|entry| entry.service.as_deref()).any(|service| service == name.name.as_str())
+        };
+        self.refused(one, |name| match &*name.kind {
+            "Service" => !is_spared(name),
+            kind => nobody_serves && kind != "PodDisruptionBudget",
+        })
     }
 
-    /// The first of a Gateway's objects of a kind that the API server refuses.
-    fn refused(&self, one: &One, is_kind: impl Fn(&str) -> bool) -> Option<String> {
-        let mut names = one.manifests.keys().filter(|name| is_kind(&name.kind));
+    /// The first of some of a Gateway's objects that the API server refuses.
+    fn refused(&self, one: &One, is_it: impl Fn(&ObjectRef) -> bool) -> Option<String> {
+        let mut names = one.manifests.keys().filter(|name| is_it(name));
         names.find_map(|name| Some(format!("{name} cannot be written: {}", self.refused.get(name)?)))
     }
 

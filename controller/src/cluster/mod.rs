@@ -463,7 +463,9 @@ impl Cluster {
         };
         Some(match &*status {
             Status::Class(class) => Wanted::class(class, self.stock.definitions()),
-            Status::Gateway(gateway) => Wanted::gateway(gateway, &self.fleets.fleet(&gateway_name(name), name)),
+            Status::Gateway(gateway) => {
+                Wanted::gateway(gateway, &self.fleets.fleet(&gateway_name(name), name), self.stock.definitions())
+            }
             Status::ListenerSet(set) => {
                 let parent = self.stock.parent_of_set(name);
                 let fleet = parent.map(|parent| self.fleets.fleet(&parent, name)).unwrap_or_default();

@@ -9,8 +9,8 @@ use headgate_config::GatewayName;
 use headgate_provision::Parameters;
 use headgate_status::Definitions;
 use headgate_translate::{
-    Objects, PARAMETERS_GROUP, PARAMETERS_KIND,
-    kinds::{Decoded, GATEWAY_GROUP, ListenerSet, Object, ObjectRef, decode_admitted},
+    Key, Objects, PARAMETERS_GROUP, PARAMETERS_KIND,
+    kinds::{CERTIFICATES_GROUP, Decoded, GATEWAY_GROUP, ListenerSet, Object, ObjectRef, decode_admitted},
     schema::{Problem, Severity},
     selections,
 };
@@ -58,9 +58,10 @@ pub enum Belonging {
 
 impl Default for Stock {
     fn default() -> Self {
-        // of no selection all Pods are known before that is said
+        // of no selection all Pods are known before that is said, nor is a kind that not every API server knows
         let mut objects = Objects::default();
         objects.known_selections = Some(OrdMap::new());
+        objects.lacks_trust_bundles = true;
         Self { objects, all: ClusterObjects::default(), pods: Pods::default(), definitions: Definitions::default() }
     }
 }
@@ -95,6 +96,9 @@ impl Stock {
         if selections::labels(&object.name).is_some() {
             news.routes |= self.know_selection(&object.name, true);
             return;
+        }
+        if is_all_bundles(&object.name) {
+            return self.define(news);
         }
         self.belongs(object, news);
         news.routes |= self.note_use(object) | self.note_pod(object);
@@ -190,6 +194,7 @@ impl Stock {
                 !pods.is_empty()
             }),
             (DEFINITION_GROUP, _) => self.define(news),
+            _ if is_all_bundles(name) => self.define(news),
             _ => {}
         }
     }
@@ -210,17 +215,24 @@ impl Stock {
         }
     }
 
-    /// Reads the definitions anew; they are few.
+    /// Reads the definitions anew, and whether there can be ClusterTrustBundles; they are few.
     fn define(&mut self, news: &mut News) {
+        let trust_bundles = self.all.get(&ObjectRef::all_of(CERTIFICATES_GROUP, "ClusterTrustBundle")).is_some();
+        news.routes |= std::mem::replace(&mut self.objects.lacks_trust_bundles, !trust_bundles) == trust_bundles;
         let all = self.all.iter().filter(|object| object.name.group == DEFINITION_GROUP);
-        let definitions = Definitions::of(all.filter_map(|object| match &object.content {
+        let of_gateway_api = Definitions::of(all.filter_map(|object| match &object.content {
             ClusterContent::Other(value) => Some(&value["metadata"]),
             _ => None,
         }));
+        let definitions = Definitions { trust_bundles, ..of_gateway_api };
         if definitions != self.definitions {
             self.definitions = definitions;
+            // a class says which features there are, a Gateway what it has words for
             let classes = self.objects.gateway_classes.values();
             news.said.extend(classes.map(|class| ObjectRef::new(GATEWAY_GROUP, "GatewayClass", "", &class.meta.name)));
+            let gateways = self.objects.gateways.keys();
+            let gateway = |(namespace, name): &Key| ObjectRef::new(GATEWAY_GROUP, "Gateway", namespace, name);
+            news.said.extend(gateways.map(gateway));
         }
     }
 
@@ -293,6 +305,11 @@ fn has_error(object: &ClusterObject) -> bool {
 fn parent(set: &ListenerSet) -> GatewayName {
     let namespace = set.parent.namespace.as_ref().unwrap_or(&set.meta.namespace);
     GatewayName { namespace: namespace.to_string(), name: set.parent.name.to_string() }
+}
+
+/// Whether it stands for all ClusterTrustBundles.
+fn is_all_bundles(name: &ObjectRef) -> bool {
+    name.name == "*" && *name == ObjectRef::all_of(CERTIFICATES_GROUP, "ClusterTrustBundle")
 }
 
 fn is_workload(name: &ObjectRef) -> bool {

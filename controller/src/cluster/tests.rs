@@ -5,6 +5,7 @@ use crate::sources::{
     cluster::{ClusterContent, ClusterObject},
     decode::{Outcome, decode},
 };
+use headgate_translate::conditions::ConditionType;
 use serde_json::json;
 
 const API: &str = "gateway.networking.k8s.io/v1";
@@ -169,6 +170,58 @@ fn what_we_said_while_we_were_another_process_is_taken_back() {
     foreign["spec"]["parentRefs"] = json!([{"name": "somebody-elses"}]);
     foreign["status"] = json!({"parents": [{"controllerName": "headgate.dev/gateway-controller"}]});
     assert_eq!(told(&changed(&mut cluster, &[object(&foreign)])), ["say nothing of HTTPRoute"]);
+}
+
+/// Whether the class claims ClusterTrustBundle, and the reason of `ResolvedRefs` of a policy, as they are said last.
+fn of_bundles(outputs: &[Output]) -> (Option<bool>, Option<&'static str>) {
+    let last = |kind: &str| {
+        outputs.iter().rev().find_map(|output| match output {
+            Output::Say(object, Some(wanted)) if object.kind == kind => Some(wanted),
+            _ => None,
+        })
+    };
+    let features =
+        last("GatewayClass").and_then(|wanted| fields(wanted)).map(|status| status["supportedFeatures"].clone());
+    let claims = features.map(|all| all.as_array().unwrap().iter().any(|one| one["name"] == "ClusterTrustBundle"));
+    let reason = last("BackendTLSPolicy").map(|wanted| match &**wanted {
+        Wanted::Said(status) => match &**status {
+            Status::Policy(policy) => {
+                let mut conditions = policy.ancestors[0].conditions.iter();
+                conditions.find(|one| one.kind == ConditionType::ResolvedRefs).unwrap().reason.as_str()
+            }
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    });
+    (claims, reason)
+}
+
+#[test]
+fn a_bundle_can_be_named_where_the_api_server_knows_bundles() {
+    let (mut cluster, _) = begun();
+    let refs = json!([{"group": "certificates.k8s.io", "kind": "ClusterTrustBundle", "name": "roots"}]);
+    let policy = json!({"apiVersion": API, "kind": "BackendTLSPolicy", "metadata": {"name": "a", "namespace": "default"},
+        "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "a"}],
+            "validation": {"hostname": "a.example", "caCertificateRefs": refs}}});
+    let experimental = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "gateways.gateway.networking.k8s.io", "annotations": {
+            "gateway.networking.k8s.io/bundle-version": "v1.7.0", "gateway.networking.k8s.io/channel": "experimental"}}});
+    let outputs = changed(&mut cluster, &[object(&policy), object(&experimental)]);
+    assert_eq!(of_bundles(&outputs), (Some(false), Some("InvalidKind")));
+
+    let all = ObjectRef::all_of("certificates.k8s.io", "ClusterTrustBundle");
+    let known = object(
+        &json!({"apiVersion": "certificates.k8s.io/v1", "kind": &*all.kind, "metadata": {"name": all.name.as_str()}}),
+    );
+    let outputs = changed(&mut cluster, &[known]);
+    assert_eq!(of_bundles(&outputs), (Some(true), Some("InvalidCACertificateRef")));
+    let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    let bundle = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "ClusterTrustBundle",
+        "metadata": {"name": "roots"}, "spec": {"trustBundle": pem}});
+    assert_eq!(of_bundles(&changed(&mut cluster, &[object(&bundle)])), (None, Some("ResolvedRefs")));
+
+    let gone = [ObjectRef { name: "roots".into(), ..all.clone() }, all].map(ObjectChange::Remove);
+    assert_eq!(of_bundles(&changed(&mut cluster, &gone)), (Some(false), Some("InvalidKind")));
 }
 
 #[test]

@@ -16,6 +16,9 @@ use std::{collections::BTreeSet, sync::Arc};
 /// The minor versions of Gateway API v1 whose definitions this program knows.
 const MINORS: std::ops::RangeInclusive<u32> = 5..=7;
 
+/// What is said of a Gateway without an address.
+const NO_ADDRESS: &str = "no address has been assigned yet";
+
 /// What is to be said of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wanted {
@@ -41,6 +44,8 @@ pub struct Fleet {
     pub addresses: Vec<Address>,
     /// Which of the addresses that were asked for cannot be had, and why; for people.
     pub unusable: Option<String>,
+    /// Why each entry of `spec.addresses` that got no address got none; for people.
+    pub unassigned: Vec<String>,
     /// What must be written for anybody to reach them and is refused, with why; for people.
     pub blocked: Option<String>,
     /// How many of them are ready.
@@ -59,13 +64,16 @@ pub struct Address {
     pub kind: String,
     /// Its value.
     pub value: String,
+    /// From where it can be reached (experimental); not said where `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub routability: Option<&'static str>,
 }
 
 impl Address {
     /// The address of a text: an IP address or a host name.
     pub fn of(value: &str) -> Self {
         let kind = if value.parse::<std::net::IpAddr>().is_ok() { "IPAddress" } else { "Hostname" };
-        Self { kind: kind.into(), value: value.into() }
+        Self { kind: kind.into(), value: value.into(), routability: None }
     }
 }
 
@@ -76,6 +84,8 @@ pub struct Definitions {
     pub versions: BTreeSet<String>,
     /// Whether their `gateway.networking.k8s.io/channel` is `experimental`.
     pub experimental: bool,
+    /// Whether the API server knows ClusterTrustBundles, which no definition says.
+    pub trust_bundles: bool,
 }
 
 impl Definitions {
@@ -105,8 +115,9 @@ impl Wanted {
         let generation = status.conditions.first().map_or(0, |condition| condition.observed_generation);
         let mut conditions = status.conditions.clone();
         conditions.push(supported_version(definitions, generation));
-        let features: Vec<Value> =
-            features::claimed(definitions.experimental).map(|name| json!({"name": name})).collect();
+        let features: Vec<Value> = features::claimed(definitions.experimental, definitions.trust_bundles)
+            .map(|name| json!({"name": name}))
+            .collect();
         let status = json!({"conditions": conditions, "supportedFeatures": features});
         Self::Fields { status: status.into(), awaiting: false }
     }
@@ -134,12 +145,21 @@ impl Wanted {
         Self::Said(Arc::new(Status::Policy(status)))
     }
 
-    /// Of a Gateway: with its addresses, and whether it is programmed.
-    pub fn gateway(status: &GatewayStatus, fleet: &Fleet) -> Self {
+    /// Of a Gateway: with its addresses, and whether it is programmed. From where each can be reached, and which of those that were asked
+    /// for there are, is said where the definitions have words for it.
+    pub fn gateway(status: &GatewayStatus, fleet: &Fleet, definitions: &Definitions) -> Self {
         let mut status = status.clone();
+        let generation = status.conditions.first().map_or(0, |condition| condition.observed_generation);
+        let is_accepted = status.conditions.iter().any(|one| one.kind == ConditionType::Accepted && one.status);
         let awaiting = judge(&mut status.conditions, &mut status.listeners, fleet);
+        let mut addresses = fleet.addresses.clone();
+        if !definitions.experimental {
+            addresses.iter_mut().for_each(|address| address.routability = None);
+        } else if is_accepted {
+            status.conditions.push(assigned(fleet, generation));
+        }
         let mut status = json!(status);
-        status["addresses"] = json!(fleet.addresses);
+        status["addresses"] = json!(addresses);
         Self::Fields { status: status.into(), awaiting }
     }
 
@@ -172,7 +192,11 @@ impl Wanted {
             }
             Some(condition)
         });
-        status["conditions"] = conditions.iter().cloned().chain(renamed).collect();
+        let known = conditions.iter().filter(|condition| condition["type"] != "AddressesAssigned").cloned();
+        status["conditions"] = known.chain(renamed).collect();
+        for address in status["addresses"].as_array_mut().into_iter().flatten() {
+            address.as_object_mut().map(|fields| fields.remove("routability"));
+        }
         if let Some(listeners) = status["listeners"].as_array_mut() {
             listeners.retain(|listener| listener["name"].as_str().is_some_and(&is_ours));
         }
@@ -232,6 +256,20 @@ fn judge(conditions: &mut [Condition], listeners: &mut [ListenerStatus], fleet: 
     is_awaiting(fleet, generation)
 }
 
+/// Which of the addresses that were asked for there are.
+///
+/// Source: GEP-5093, GatewayConditionAddressesAssigned.
+fn assigned(fleet: &Fleet, generation: i64) -> Condition {
+    let (kind, missing) = (ConditionType::AddressesAssigned, fleet.unassigned.join(", "));
+    let (reason, why, remedy) = match (fleet.addresses.is_empty(), missing.is_empty()) {
+        (false, true) => return Condition::fine(kind, Reason::AddressesAssigned, generation),
+        (false, false) => (Reason::PartiallyAssigned, &*missing, Reason::PartiallyAssigned.remedy()),
+        (true, true) => (Reason::NotAssigned, NO_ADDRESS, Reason::AddressNotAssigned.remedy()),
+        (true, false) => (Reason::NotAssigned, &*missing, Reason::NotAssigned.remedy()),
+    };
+    Condition::wrong(kind, reason, format!("{why}; {remedy}"), generation)
+}
+
 /// What keeps the gateways from serving a generation: first what a person can do something about.
 fn obstacle(fleet: &Fleet, generation: i64) -> Option<(Reason, String)> {
     if let Some(blocked) = &fleet.blocked {
@@ -241,7 +279,9 @@ fn obstacle(fleet: &Fleet, generation: i64) -> Option<(Reason, String)> {
         return Some((Reason::AddressNotUsable, unusable.clone()));
     }
     if fleet.addresses.is_empty() {
-        return Some((Reason::AddressNotAssigned, "no address has been assigned yet".into()));
+        let missing = fleet.unassigned.join(", ");
+        let why = if missing.is_empty() { NO_ADDRESS.to_owned() } else { missing };
+        return Some((Reason::AddressNotAssigned, why));
     }
     if fleet.ready > 0 && fleet.acknowledged >= generation {
         return None;

@@ -147,7 +147,7 @@ fn a_route_that_has_no_parent_of_ours_any_more_loses_our_entries_only() {
 fn what_was_said_of_an_older_generation_is_not_written() {
     assert_eq!(patch_at(&route(), 3, &Value::Null, &said(&[("web", accepted(2))])), None);
     let status = GatewayStatus { attached_listener_sets: None, conditions: vec![accepted(2)], listeners: Vec::new() };
-    assert_eq!(patch_at(&gateway(), 3, &Value::Null, &Wanted::gateway(&status, &Fleet::default())), None);
+    assert_eq!(patch_at(&gateway(), 3, &Value::Null, &of_gateway(&status, &Fleet::default())), None);
 }
 
 #[test]
@@ -203,8 +203,51 @@ fn could_serve(generation: i64) -> GatewayStatus {
     }
 }
 
+/// Where the definitions are those of the standard channel.
+fn of_gateway(status: &GatewayStatus, fleet: &Fleet) -> Wanted {
+    Wanted::gateway(status, fleet, &Definitions::default())
+}
+
 fn serving(acknowledged: i64) -> Fleet {
     Fleet { addresses: vec![Address::of("10.99.0.1")], ready: 1, acknowledged, ..Fleet::default() }
+}
+
+#[test]
+fn where_an_address_can_be_reached_from_is_said_where_there_are_words_for_it() {
+    let experimental = Definitions { experimental: true, ..Definitions::default() };
+    let address = |value, routability| Address { routability: Some(routability), ..Address::of(value) };
+    let both = vec![address("10.99.0.1", ""), address("10.96.0.9", "Cluster")];
+    let missing = vec!["the cluster has not given 10.96.7.7 to Service web".to_owned()];
+    let said = |fleet: &Fleet, definitions: &Definitions| {
+        let wanted = Wanted::gateway(&could_serve(1), fleet, definitions);
+        let patch = patch_at(&gateway(), 1, &untouched(), &wanted).unwrap();
+        let status = &patch.body["status"];
+        let assigned = status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "AddressesAssigned");
+        let assigned = assigned
+            .map(|one| [&one["status"], &one["reason"], &one["message"]].map(|text| text.as_str().unwrap().to_owned()));
+        let programmed = status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Programmed");
+        (status["addresses"].clone(), assigned, programmed.unwrap()["reason"].as_str().unwrap().to_owned())
+    };
+    let all = Fleet { addresses: both, ..serving(1) };
+    let (addresses, assigned, programmed) = said(&all, &experimental);
+    assert_eq!(
+        addresses,
+        json!([{"type": "IPAddress", "value": "10.99.0.1", "routability": ""},
+        {"type": "IPAddress", "value": "10.96.0.9", "routability": "Cluster"}])
+    );
+    assert_eq!(assigned.unwrap()[..2], ["True", "AddressesAssigned"]);
+    assert_eq!(programmed, "Programmed");
+    let (addresses, assigned, _) = said(&all, &Definitions::default());
+    assert_eq!((addresses[1].get("routability"), assigned), (None, None));
+
+    let some = Fleet { unassigned: missing.clone(), ..serving(1) };
+    let (_, assigned, programmed) = said(&some, &experimental);
+    let assigned = assigned.unwrap();
+    assert_eq!((&*assigned[0], &*assigned[1], &*programmed), ("False", "PartiallyAssigned", "Programmed"));
+    assert!(assigned[2].contains("10.96.7.7"), "{assigned:?}");
+    let none = Fleet { addresses: Vec::new(), unassigned: missing, ..serving(1) };
+    let (_, assigned, programmed) = said(&none, &experimental);
+    assert_eq!((&*assigned.unwrap()[1], &*programmed), ("NotAssigned", "AddressNotAssigned"));
 }
 
 /// The defaults of the CustomResourceDefinition.
@@ -222,7 +265,7 @@ fn a_gateway_is_applied_with_our_fields_only() {
     let mut status = untouched();
     let scanned = written("example.com/Scanned", "True", "Scanned", "", 1, EARLIER);
     status["conditions"].as_array_mut().unwrap().insert(0, scanned.clone());
-    let wanted = Wanted::gateway(&could_serve(1), &serving(1));
+    let wanted = of_gateway(&could_serve(1), &serving(1));
     let patch = patch_at(&gateway(), 1, &status, &wanted).unwrap();
     let fine = |kind: &str| written(kind, "True", kind, "", 1, NOW);
     let expected = json!({"status": {
@@ -253,7 +296,7 @@ fn a_listener_that_is_gone_goes_and_conditions_of_others_stay() {
             {"name": "http", "attachedRoutes": 0, "conditions": [scanned]},
         ],
     });
-    let after = after(&gateway(), 1, &status, &Wanted::gateway(&could_serve(1), &serving(1)));
+    let after = after(&gateway(), 1, &status, &of_gateway(&could_serve(1), &serving(1)));
     let kinds = |conditions: &Value| -> Vec<String> {
         conditions.as_array().unwrap().iter().map(|c| c["type"].as_str().unwrap().to_owned()).collect()
     };
@@ -278,34 +321,34 @@ fn programmed_says_what_is_missing() {
         (Fleet { trouble: trouble(), ..serving(1) }, "False", "NoResources"),
     ];
     for (fleet, status, reason) in cases {
-        let patch = patch_at(&gateway(), 2, &untouched(), &Wanted::gateway(&could_serve(2), &fleet)).unwrap();
+        let patch = patch_at(&gateway(), 2, &untouched(), &of_gateway(&could_serve(2), &fleet)).unwrap();
         let condition = &patch.body["status"]["conditions"][1];
         assert_eq!((&condition["status"], &condition["reason"]), (&json!(status), &json!(reason)), "{fleet:?}");
         assert_eq!(patch.body["status"]["listeners"][0]["conditions"][1]["status"], status, "{fleet:?}");
     }
     let invalid = Condition::wrong(ConditionType::Programmed, Reason::Invalid, "no listener serves", 2);
     let invalid = GatewayStatus { conditions: vec![accepted(2), invalid], ..GatewayStatus::default() };
-    let patch = patch_at(&gateway(), 2, &untouched(), &Wanted::gateway(&invalid, &serving(2))).unwrap();
+    let patch = patch_at(&gateway(), 2, &untouched(), &of_gateway(&invalid, &serving(2))).unwrap();
     assert_eq!(patch.body["status"]["conditions"][1]["reason"], "Invalid");
 }
 
 #[test]
 fn a_gateway_that_serves_stays_programmed_while_its_new_generation_is_on_its_way() {
-    let first = patch_at(&gateway(), 1, &untouched(), &Wanted::gateway(&could_serve(1), &serving(1))).unwrap();
+    let first = patch_at(&gateway(), 1, &untouched(), &of_gateway(&could_serve(1), &serving(1))).unwrap();
     let status = &first.body["status"];
-    let waiting = patch_at(&gateway(), 2, status, &Wanted::gateway(&could_serve(2), &serving(1))).unwrap();
+    let waiting = patch_at(&gateway(), 2, status, &of_gateway(&could_serve(2), &serving(1))).unwrap();
     let conditions = &waiting.body["status"]["conditions"];
     assert_eq!(conditions[0], written("Accepted", "True", "Accepted", "", 2, NOW));
     assert_eq!(conditions[1], written("Programmed", "True", "Programmed", "", 1, NOW));
     let none_ready = Fleet { ready: 0, ..serving(1) };
-    let lost = patch_at(&gateway(), 2, status, &Wanted::gateway(&could_serve(2), &none_ready)).unwrap();
+    let lost = patch_at(&gateway(), 2, status, &of_gateway(&could_serve(2), &none_ready)).unwrap();
     assert_eq!(lost.body["status"]["conditions"][1]["status"], "False");
 }
 
 #[test]
 fn a_gateway_that_serves_stays_programmed_while_a_controller_starts() {
-    let first = patch_at(&gateway(), 1, &untouched(), &Wanted::gateway(&could_serve(1), &serving(1))).unwrap();
-    let nobody_has_answered = Wanted::gateway(&could_serve(1), &serving(0));
+    let first = patch_at(&gateway(), 1, &untouched(), &of_gateway(&could_serve(1), &serving(1))).unwrap();
+    let nobody_has_answered = of_gateway(&could_serve(1), &serving(0));
     assert_eq!(patch_at(&gateway(), 1, &first.body["status"], &nobody_has_answered), None);
 }
 
@@ -315,7 +358,7 @@ fn a_class_says_its_version_and_its_features() {
     let status = ClassStatus { conditions: vec![accepted(1)] };
     let definitions = |versions: &[&str]| Definitions {
         versions: versions.iter().map(|version| (*version).to_owned()).collect::<BTreeSet<_>>(),
-        experimental: false,
+        ..Definitions::default()
     };
     let cases = [
         (&["v1.7.0"][..], "True"),
@@ -363,18 +406,18 @@ fn definitions_say_their_version_and_channel() {
 
 #[test]
 fn a_gateway_of_openfunction_has_the_words_of_its_version_too() {
-    let of_gateway = ObjectRef::new("networking.openfunction.io", "Gateway", "openfunction", "openfunction");
+    let old_form = ObjectRef::new("networking.openfunction.io", "Gateway", "openfunction", "openfunction");
     let mut status = could_serve(5);
     status.listeners.push(listener("people", 5));
-    let wanted = Wanted::gateway(&status, &serving(5)).openfunction_gateway(|name| name == "http", 2);
-    let patch = patch_at(&of_gateway, 2, &Value::Null, &wanted).unwrap();
+    let wanted = of_gateway(&status, &serving(5)).openfunction_gateway(|name| name == "http", 2);
+    let patch = patch_at(&old_form, 2, &Value::Null, &wanted).unwrap();
     let fine = |kind: &str| written(kind, "True", kind, "", 2, NOW);
     let status = &patch.body["status"];
     assert_eq!(status["conditions"], json!([fine("Accepted"), fine("Programmed"), fine("Scheduled"), fine("Ready")]));
     assert_eq!(status["listeners"].as_array().unwrap().len(), 1);
     assert_eq!(status["listeners"][0]["conditions"][0]["observedGeneration"], 2);
     assert_eq!(status["addresses"], json!([{"type": "IPAddress", "value": "10.99.0.1"}]));
-    assert_eq!(patch_at(&of_gateway, 2, status, &wanted), None);
+    assert_eq!(patch_at(&old_form, 2, status, &wanted), None);
 }
 
 #[test]

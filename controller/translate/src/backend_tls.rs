@@ -93,7 +93,7 @@ impl Policies {
             && before.backend_tls_policies.ptr_eq(&now.backend_tls_policies)
             && before.x_backends.ptr_eq(&now.x_backends)
             && before.services.ptr_eq(&now.services)
-            && before.config_maps.ptr_eq(&now.config_maps)
+            && before.has_same_authorities(now)
             && before.reference_grants.ptr_eq(&now.reference_grants);
         !none && !same
     }
@@ -179,7 +179,7 @@ fn trust(
             Ok(pem) => texts.push(pem),
             Err((reason, message)) => {
                 first.get_or_insert(message.clone());
-                let remedy = "refer to a ConfigMap with ca.crt in PEM";
+                let remedy = "refer to a ConfigMap with ca.crt in PEM, or to a ClusterTrustBundle";
                 let finding = Finding::new(ConditionType::ResolvedRefs, reason, refs.index(index), message);
                 findings.push(finding.remedy(remedy));
             }

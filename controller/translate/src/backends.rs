@@ -4,13 +4,16 @@ use crate::{
     AliasArm, Key, Objects,
     backend_tls::Policies,
     conditions::{ConditionType, Finding, Reason},
-    kinds::{BackendRef, Holder, ObjectRef, PROXY_PROTOCOL_ANNOTATION, Service, ServicePort},
+    filters::filters,
+    kinds::{self, BackendRef, Holder, ObjectRef, PROXY_PROTOCOL_ANNOTATION, Service, ServicePort},
     lookup::Lookup,
     schema::FieldPath,
     traffic::Traffic,
     x_backends::refusal,
 };
-use headgate_config::{ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, RouteKind, Session, Text, Transport};
+use headgate_config::{
+    ArmTarget, Backend, BackendName, BackendProtocol, ColdArm, Filter, RouteKind, Session, Text, Transport,
+};
 use std::sync::Arc;
 
 /// Resolves references.
@@ -34,7 +37,11 @@ pub(crate) struct Referrer<'a> {
 impl Referrer<'_> {
     /// The kind of a route that speaks the same.
     fn speaks(self) -> RouteKind {
-        if self.grpc { RouteKind::GRPCRoute } else { self.kind }
+        match self.kind {
+            _ if self.grpc => RouteKind::GRPCRoute,
+            RouteKind::Gateway | RouteKind::ListenerSet => RouteKind::HTTPRoute,
+            kind => kind,
+        }
     }
 }
 
@@ -66,6 +73,19 @@ impl<'l, 'a> Backends<'l, 'a> {
             Ok(shares) => shares,
             Err(finding) => vec![(invalid(finding, findings), 1)],
         }
+    }
+
+    /// Filters, with the backends that they name.
+    pub fn filters(
+        &self,
+        from: Referrer<'_>,
+        list: &[kinds::Filter],
+        at: &FieldPath,
+        findings: &mut Vec<Finding>,
+    ) -> Vec<Filter> {
+        filters(list, at, findings, |named, grpc, at, findings| {
+            heaviest(self.resolve(Referrer { grpc, ..from }, named, at, findings))
+        })
     }
 
     fn try_resolve(
@@ -236,6 +256,12 @@ impl<'l, 'a> Backends<'l, 'a> {
         };
         shares.iter().find_map(traits).map(|traits| traits.cold).unwrap_or_default()
     }
+}
+
+/// A filter has one backend: of an alias the one with the most weight.
+fn heaviest(shares: Vec<Share>) -> ArmTarget {
+    let heaviest = shares.into_iter().max_by_key(|(_, share)| *share);
+    heaviest.map_or_else(|| ArmTarget::Invalid("the reference leads nowhere".to_owned()), |(target, _)| target)
 }
 
 /// The port of a Service with a number, which it may have once for each transport.

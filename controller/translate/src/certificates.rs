@@ -3,7 +3,7 @@
 use crate::{
     Objects,
     conditions::{ConditionType, Finding, Reason},
-    kinds::{Holder, ObjectRef, ObjectReference},
+    kinds::{CERTIFICATES_GROUP, Holder, ObjectRef, ObjectReference},
     lookup::Lookup,
     schema::FieldPath,
 };
@@ -83,19 +83,25 @@ pub(crate) fn for_endpoints(
     made
 }
 
-/// The PEM text of authorities in a ConfigMap; `wrong_kind` is the reason for references to anything else.
+/// The PEM text of authorities in a ConfigMap or a ClusterTrustBundle; `wrong_kind` is the reason for references to anything else.
 pub(crate) fn authority(
     lookup: &Lookup<'_>,
     from: Holder<'_>,
     reference: &ObjectReference,
     wrong_kind: Reason,
 ) -> Result<String, Unusable> {
-    if !reference.group.is_empty() || reference.kind != "ConfigMap" {
-        return Err((wrong_kind, format!("{} of group {:?} holds no authorities", reference.kind, reference.group)));
+    match (reference.group.as_str(), reference.kind.as_str()) {
+        ("", "ConfigMap") => in_config_map(lookup, from, &target(reference, from.namespace)),
+        // it is nobody's own, and everybody may read it: no grant is asked for (GEP-5075)
+        (CERTIFICATES_GROUP, "ClusterTrustBundle") => {
+            in_trust_bundle(lookup.objects, &target(reference, ""), wrong_kind)
+        }
+        (group, kind) => Err((wrong_kind, format!("{kind} of group {group:?} holds no authorities"))),
     }
-    let mut to = target(reference, from.namespace);
-    to.kind = "ConfigMap".into();
-    if !lookup.permits(from, &to) {
+}
+
+fn in_config_map(lookup: &Lookup<'_>, from: Holder<'_>, to: &ObjectRef) -> Result<String, Unusable> {
+    if !lookup.permits(from, to) {
         return Err((Reason::RefNotPermitted, format!("{to} is in another namespace, and no grant allows to use it")));
     }
     let Some(map) = Objects::get(&lookup.objects.config_maps, &to.namespace, &to.name) else {
@@ -104,6 +110,19 @@ pub(crate) fn authority(
     match map.data.get("ca.crt").filter(|text| has_pem(text, "CERTIFICATE")) {
         Some(text) => Ok(text.clone()),
         None => Err((Reason::InvalidCACertificateRef, format!("{to} has no certificate in PEM under ca.crt"))),
+    }
+}
+
+fn in_trust_bundle(objects: &Objects, to: &ObjectRef, wrong_kind: Reason) -> Result<String, Unusable> {
+    if objects.lacks_trust_bundles {
+        return Err((wrong_kind, format!("this cluster has no ClusterTrustBundles, and so no {}", to.name)));
+    }
+    let Some(bundle) = Objects::get(&objects.trust_bundles, "", &to.name) else {
+        return Err((Reason::InvalidCACertificateRef, format!("{to} does not exist")));
+    };
+    match has_pem(&bundle.pem, "CERTIFICATE") {
+        true => Ok(bundle.pem.clone()),
+        false => Err((Reason::InvalidCACertificateRef, format!("{to} has no certificate in PEM"))),
     }
 }
 

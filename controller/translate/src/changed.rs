@@ -221,6 +221,7 @@ fn find<'o>(objects: &'o Objects, (kind, key): &RouteName) -> Option<Route<'o>> 
             objects.transport_routes.get(&(*kind, key.clone())).map(|route| Route::Transport(*kind, route))
         }
         RouteKind::Ingress => objects.served_ingresses.get(key).map(|ingress| Route::Ingress(ingress, 0)),
+        RouteKind::Gateway | RouteKind::ListenerSet => None,
     }
 }
 

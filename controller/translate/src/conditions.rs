@@ -24,6 +24,7 @@ pub enum ConditionType {
     PartiallyInvalid,
     InsecureFrontendValidationMode,
     DefaultGateway,
+    AddressesAssigned,
     SupportedVersion,
 }
 
@@ -79,6 +80,9 @@ pub enum Reason {
     NoResources,
     AddressNotAssigned,
     AddressNotUsable,
+    AddressesAssigned,
+    PartiallyAssigned,
+    NotAssigned,
     SupportedVersion,
     UnsupportedVersion,
     NotReached,
@@ -125,11 +129,18 @@ impl Reason {
             Self::InvalidCertificateRef => {
                 Row("InvalidCertificateRef", "name a Secret with tls.crt and tls.key in PEM")
             }
-            Self::InvalidCACertificateRef => Row("InvalidCACertificateRef", "name a ConfigMap with ca.crt in PEM"),
-            Self::InvalidCACertificateKind => Row("InvalidCACertificateKind", "refer to a ConfigMap (group \"\")"),
-            Self::NoValidCACertificate => {
-                Row("NoValidCACertificate", "give at least one reference to a ConfigMap with ca.crt in PEM")
-            }
+            Self::InvalidCACertificateRef => Row(
+                "InvalidCACertificateRef",
+                "name a ConfigMap with ca.crt in PEM, or a ClusterTrustBundle with certificates",
+            ),
+            Self::InvalidCACertificateKind => Row(
+                "InvalidCACertificateKind",
+                "refer to a ConfigMap (group \"\") or a ClusterTrustBundle (group certificates.k8s.io)",
+            ),
+            Self::NoValidCACertificate => Row(
+                "NoValidCACertificate",
+                "give at least one reference to a ConfigMap with ca.crt in PEM, or to a ClusterTrustBundle",
+            ),
             Self::RefNotPermitted => {
                 Row("RefNotPermitted", "add a ReferenceGrant for it in the namespace that is referred to")
             }
@@ -153,6 +164,9 @@ impl Reason {
                 Row("AddressNotAssigned", "see whether the cluster gives addresses to Services of type LoadBalancer")
             }
             Self::AddressNotUsable => Row("AddressNotUsable", "name an address that is free and can be assigned"),
+            Self::AddressesAssigned => Row("AddressesAssigned", ""),
+            Self::PartiallyAssigned => Row("PartiallyAssigned", "leave out the addresses that the cluster cannot give"),
+            Self::NotAssigned => Row("NotAssigned", "ask for addresses that the cluster can give"),
             Self::SupportedVersion => Row("SupportedVersion", ""),
             Self::UnsupportedVersion => {
                 Row("UnsupportedVersion", "install CustomResourceDefinitions of a version that is supported")

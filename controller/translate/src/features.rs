@@ -17,21 +17,21 @@ pub struct Feature {
 pub const FEATURES: &[Feature] = &[
     standard("BackendTLSPolicy", true),
     standard("BackendTLSPolicySANValidation", true),
-    experimental("ClusterTrustBundle", false),
+    experimental("ClusterTrustBundle", true),
     standard("GRPCRoute", true),
     standard("GRPCRouteNamedRouteRule", true),
     standard("GRPCRouteRequestHeaderModifier", true),
     standard("Gateway", true),
     standard("GatewayAddressEmpty", true),
-    experimental("GatewayAddressRoutability", false),
-    experimental("GatewayAddressRoutabilityCluster", false),
+    experimental("GatewayAddressRoutability", true),
+    experimental("GatewayAddressRoutabilityCluster", true),
     standard("GatewayBackendClientCertificate", true),
     standard("GatewayFrontendClientCertificateValidation", true),
     standard("GatewayFrontendClientCertificateValidationInsecureFallback", true),
     standard("GatewayHTTPListenerIsolation", true),
     standard("GatewayHTTPSListenerDetectMisdirectedRequests", true),
     standard("GatewayInfrastructure", true),
-    experimental("GatewayListenerFilters", false),
+    experimental("GatewayListenerFilters", true),
     standard("GatewayPort8080", true),
     standard("GatewayRouteHostnameIntersectionPrecedence", true),
     standard("GatewayStaticAddresses", true),
@@ -71,9 +71,13 @@ pub const FEATURES: &[Feature] = &[
     standard("UDPRoute", true),
 ];
 
-/// The names of the claimed features, in their order; those of the experimental channel only where its definitions are installed.
-pub fn claimed(experimental_channel: bool) -> impl Iterator<Item = &'static str> {
-    let can_be_tried = move |feature: &&Feature| feature.claimed && (experimental_channel || !feature.experimental);
+/// The names of the claimed features, in their order; those of the experimental channel only where its definitions are installed, and
+/// that of a kind that not every API server knows only where it does.
+pub fn claimed(experimental_channel: bool, trust_bundles: bool) -> impl Iterator<Item = &'static str> {
+    let can_be_tried = move |feature: &&Feature| {
+        let is_there = trust_bundles || feature.name != "ClusterTrustBundle";
+        feature.claimed && is_there && (experimental_channel || !feature.experimental)
+    };
     FEATURES.iter().filter(can_be_tried).map(|feature| feature.name)
 }
 
@@ -96,7 +100,10 @@ mod tests {
 
     #[test]
     fn experimental_features_need_their_definitions() {
-        assert!(claimed(true).any(|name| name == "HTTPRouteDestinationPortMatching"));
-        assert!(!claimed(false).any(|name| name == "HTTPRouteDestinationPortMatching"));
+        let has = |channel, bundles, name| claimed(channel, bundles).any(|claimed| claimed == name);
+        assert!(has(true, false, "HTTPRouteDestinationPortMatching"));
+        assert!(!has(false, true, "HTTPRouteDestinationPortMatching"));
+        assert!(has(true, true, "ClusterTrustBundle"));
+        assert!(!has(true, false, "ClusterTrustBundle") && !has(false, true, "ClusterTrustBundle"));
     }
 }

@@ -21,6 +21,13 @@ impl Form {
     /// A DNS label (RFC 1123): names of namespaces.
     pub const LABEL: Self =
         Self::new(1, 63, is_label, "use a-z, 0-9 and '-', at most 63, starting and ending with a letter or digit");
+    /// A name of a ClusterTrustBundle: that of its signer before it, where it has one.
+    pub const BUNDLE_NAME: Self = Self::new(
+        1,
+        253,
+        |t| t.split(':').all(is_subdomain),
+        "write a name such as example.com:signer:v1: the signer with ':' for '/', then a name of a-z, 0-9, '-' and '.'",
+    );
     /// A group of the API; empty for the core group.
     pub const GROUP: Self = Self::new(
         0,
@@ -241,6 +248,7 @@ mod tests {
         let table: &[(Form, &[&str], &[&str])] = &[
             (Form::SUBDOMAIN, &["a", "a.b-c", "0"], &["", "-a", "a-", "a..b", "A", "a_b"]),
             (Form::LABEL, &["default"], &["a.b", "Default"]),
+            (Form::BUNDLE_NAME, &["roots", "a.io:signer:v1"], &["", ":a", "a:", "a/b:c", "A:b"]),
             (Form::GROUP, &["", "gateway.networking.k8s.io"], &["-"]),
             (Form::KIND, &["Service", "X"], &["", "1a", "a-"]),
             (Form::HOSTNAME, &["a.io", "*.a.io"], &["*", "a.*.io", "A.io", "a.io:80", "https://a.io"]),

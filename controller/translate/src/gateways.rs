@@ -2,6 +2,7 @@
 
 use crate::{
     Key, Objects, Settings,
+    backends::Backends,
     conditions::{Condition, ConditionType, GatewayStatus, Reason},
     conflicts::{self, Standing},
     kinds::{DefaultScope, From, Gateway, ListenerSet},
@@ -25,6 +26,8 @@ pub(crate) struct Gateways {
     /// The sets as they are without conflicts.
     plain: HashMap<Key, Arc<SetView>>,
     builtin: Option<usize>,
+    /// Whether a listener of them has filters.
+    pub have_gates: bool,
 }
 
 /// The Gateways and ListenerSets that routes see in another way.
@@ -36,28 +39,35 @@ pub(crate) struct Moved {
 
 impl Gateways {
     /// Whether they could come out in another way.
-    pub fn depend_on_difference(before: &Objects, now: &Objects) -> bool {
-        Self::all_depend_on_difference(before, now) || !before.listener_sets.ptr_eq(&now.listener_sets)
+    pub fn depend_on_difference(&self, before: &Objects, now: &Objects) -> bool {
+        self.all_depend_on_difference(before, now) || !before.listener_sets.ptr_eq(&now.listener_sets)
     }
 
     /// Whether something differs that any of them may look at.
-    fn all_depend_on_difference(before: &Objects, now: &Objects) -> bool {
+    fn all_depend_on_difference(&self, before: &Objects, now: &Objects) -> bool {
+        // what filters of listeners name, which few have
+        let same_backends = !self.have_gates
+            || (before.services.ptr_eq(&now.services)
+                && before.x_services.ptr_eq(&now.x_services)
+                && before.x_backends.ptr_eq(&now.x_backends)
+                && before.aliases.ptr_eq(&now.aliases)
+                && before.backend_tls_policies.ptr_eq(&now.backend_tls_policies));
         let same = before.gateways.ptr_eq(&now.gateways)
             && before.gateway_classes.ptr_eq(&now.gateway_classes)
             && before.parameters.ptr_eq(&now.parameters)
             && before.secrets.ptr_eq(&now.secrets)
             && before.unusable_secrets.ptr_eq(&now.unusable_secrets)
-            && before.config_maps.ptr_eq(&now.config_maps)
+            && before.has_same_authorities(now)
             && before.reference_grants.ptr_eq(&now.reference_grants)
             && before.namespaces.ptr_eq(&now.namespaces);
-        !same
+        !same || !same_backends
     }
 
     /// Finds them, and which of their listeners serve. What these were made of is `before`: a ListenerSet that did not change since is
     /// not looked at again.
-    pub fn next(&self, before: &Objects, lookup: &Lookup<'_>, settings: &Settings) -> Self {
+    pub fn next(&self, before: &Objects, lookup: &Lookup<'_>, backends: Backends<'_, '_>, settings: &Settings) -> Self {
         let objects = lookup.objects;
-        let all_anew = Self::all_depend_on_difference(before, objects);
+        let all_anew = self.all_depend_on_difference(before, objects);
         let known = |set: &Arc<ListenerSet>| {
             let known = self.plain.get(&set.meta.key()).filter(|known| !all_anew && Arc::ptr_eq(&known.set, set));
             known.cloned()
@@ -67,7 +77,7 @@ impl Gateways {
         let mut older = Standing::default();
         for gateway in our_gateways(objects, settings) {
             let key = gateway.meta.key();
-            let beginning = Beginning::new(lookup, gateway);
+            let beginning = Beginning::new(lookup, backends, gateway);
             let mut own = beginning.listeners(&Owner::Gateway(Arc::clone(gateway)));
             let of_gateway = sets.remove(&key).unwrap_or_default();
             let view =
@@ -86,6 +96,7 @@ impl Gateways {
             if settings.shared_ports {
                 view.listeners().filter(|listener| listener.serves()).for_each(|listener| older.add(listener));
             }
+            next.have_gates |= view.listeners().any(ListenerView::has_gate);
             next.by_name.insert(key, next.views.len());
             next.views.push(view);
         }

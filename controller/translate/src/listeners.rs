@@ -1,7 +1,9 @@
 //! The listeners of a Gateway, its own and those of ListenerSets: which of them serve, with which certificates, and why others do not. Knows nothing of routes.
 
 use crate::{
-    Objects, certificates,
+    Key, Objects,
+    backends::{Backends, Referrer},
+    certificates,
     certificates::Usable,
     conditions::{Condition, ConditionType, Finding, ListenerStatus, Reason},
     kinds::{
@@ -13,7 +15,10 @@ use crate::{
     parameters,
     schema::FieldPath,
 };
-use headgate_config::{self as config, Certificate, ClientAuth, HostPattern, ListenerName};
+use headgate_config::{
+    self as config, Action, Attachment, Certificate, ClientAuth, ColdArm, HostPattern, ListenerName, Match, RouteKind,
+    Rule, RuleName, Split, Timeouts,
+};
 use std::sync::Arc;
 
 /// A Gateway of ours with what its listeners became.
@@ -78,6 +83,15 @@ impl Owner {
         }
     }
 
+    /// What the names of the rules of its listeners begin with.
+    pub fn rules(&self) -> (RouteKind, Key) {
+        let kind = match self {
+            Self::Gateway(_) => RouteKind::Gateway,
+            Self::Set(_) => RouteKind::ListenerSet,
+        };
+        (kind, self.meta().key())
+    }
+
     /// Its name.
     pub fn object(&self) -> ObjectRef {
         ObjectRef::new(GATEWAY_GROUP, self.kind(), &self.meta().namespace, &self.meta().name)
@@ -101,6 +115,8 @@ pub(crate) struct ListenerView {
     pub hostname: HostPattern,
     pub supported_kinds: Vec<RouteGroupKind>,
     pub tls: Option<config::ListenerTls>,
+    /// Its filters.
+    gate: Vec<config::Filter>,
     pub findings: Vec<Finding>,
     /// The Gateway as a whole is not accepted.
     gateway_refused: bool,
@@ -140,6 +156,32 @@ impl ListenerView {
                 == (others.port, &others.protocol, &others.allowed_routes)
     }
 
+    /// Whether it has filters.
+    pub fn has_gate(&self) -> bool {
+        !self.spec().filters.is_empty()
+    }
+
+    /// The rule that its filters are, if it has some.
+    pub fn gate(&self) -> Option<Rule> {
+        let meta = self.owner.meta();
+        (!self.gate.is_empty()).then(|| Rule {
+            name: self.gate_name(),
+            title: self.name.section.clone(),
+            created: meta.created,
+            attachments: vec![Attachment { listener: self.name.clone(), hosts: Vec::new() }].into(),
+            matches: vec![Match::everything()].into(),
+            filters: self.gate.clone(),
+            action: Action::Forward(Split { arms: Vec::new().into(), cold: ColdArm::default() }),
+            timeouts: Timeouts::default(),
+            retry: None,
+        })
+    }
+
+    fn gate_name(&self) -> RuleName {
+        let (kind, (namespace, route)) = self.owner.rules();
+        RuleName { kind, namespace, route, index: self.index as u32 }
+    }
+
     /// As the data plane is told, with the certificate of its Gateway; `None` for one of a protocol that is not served.
     pub fn to_config(&self, backend_certificate: Option<&Certificate>) -> Option<config::Listener> {
         Some(config::Listener {
@@ -149,6 +191,7 @@ impl ListenerView {
             hostname: self.hostname.clone(),
             tls: self.tls.clone(),
             backend_certificate: backend_certificate.map(|certificate| certificate.name.clone()),
+            gate: (!self.gate.is_empty()).then(|| self.gate_name()),
         })
     }
 
@@ -198,6 +241,7 @@ impl ListenerView {
 /// What is to be known of a Gateway to see the listeners of its sets.
 pub(crate) struct Beginning<'l, 'a> {
     lookup: &'l Lookup<'a>,
+    backends: Backends<'l, 'a>,
     pub gateway: Arc<Gateway>,
     pub findings: Vec<Finding>,
     pub backend_certificate: Option<Certificate>,
@@ -205,10 +249,10 @@ pub(crate) struct Beginning<'l, 'a> {
 
 impl<'l, 'a> Beginning<'l, 'a> {
     /// Looks at the Gateway itself.
-    pub fn new(lookup: &'l Lookup<'a>, gateway: &Arc<Gateway>) -> Self {
+    pub fn new(lookup: &'l Lookup<'a>, backends: Backends<'l, 'a>, gateway: &Arc<Gateway>) -> Self {
         let mut findings = gateway_findings(lookup.objects, gateway);
         let backend_certificate = backend_certificate(lookup, gateway, &mut findings);
-        Self { lookup, gateway: Arc::clone(gateway), findings, backend_certificate }
+        Self { lookup, backends, gateway: Arc::clone(gateway), findings, backend_certificate }
     }
 
     /// Whether it is not accepted as a whole.
@@ -222,7 +266,7 @@ impl<'l, 'a> Beginning<'l, 'a> {
     }
 
     fn listener(&self, owner: &Owner, index: usize) -> ListenerView {
-        let mut view = listener(self.lookup, &self.gateway, owner, index);
+        let mut view = listener(self.lookup, self.backends, &self.gateway, owner, index);
         view.gateway_refused = self.is_refused();
         view
     }
@@ -237,7 +281,13 @@ impl<'l, 'a> Beginning<'l, 'a> {
     }
 }
 
-fn listener(lookup: &Lookup<'_>, gateway: &Gateway, owner: &Owner, index: usize) -> ListenerView {
+fn listener(
+    lookup: &Lookup<'_>,
+    backends: Backends<'_, '_>,
+    gateway: &Gateway,
+    owner: &Owner,
+    index: usize,
+) -> ListenerView {
     let (namespace, name) = gateway.meta.key();
     let set = match owner {
         Owner::Gateway(_) => String::new(),
@@ -251,6 +301,7 @@ fn listener(lookup: &Lookup<'_>, gateway: &Gateway, owner: &Owner, index: usize)
         hostname: HostPattern::Any,
         supported_kinds: Vec::new(),
         tls: None,
+        gate: Vec::new(),
         findings: Vec::new(),
         gateway_refused: false,
     };
@@ -275,9 +326,7 @@ fn listener(lookup: &Lookup<'_>, gateway: &Gateway, owner: &Owner, index: usize)
         return view;
     }
     if !spec.filters.is_empty() {
-        // Served without its filters, it would let through what they should stop.
-        let message = "filters of listeners are not supported, and it does not serve without them";
-        view.add(ConditionType::Accepted, Reason::UnsupportedValue, at.key("filters"), message);
+        close_gate(backends, &mut view, &at.key("filters").key("requests"));
     }
     if let Some(tls) = &spec.tls {
         let options = Finding::options_without_effect(at.key("tls").key("options"), &tls.options);
@@ -290,6 +339,24 @@ fn listener(lookup: &Lookup<'_>, gateway: &Gateway, owner: &Owner, index: usize)
         validate_clients(lookup, gateway, &mut view);
     }
     view
+}
+
+/// The filters of a listener. Served without one of them, it would let through what that should stop: it does not serve then.
+fn close_gate(backends: Backends<'_, '_>, view: &mut ListenerView, at: &FieldPath) {
+    let owner = view.owner.clone();
+    let spec = &owner.listeners()[view.index];
+    for (index, filter) in spec.filters.iter().enumerate() {
+        if !matches!(filter, kinds::Filter::ExternalAuth(_)) {
+            let message = format!("listeners have no filter {}, and it does not serve without it", filter.kind());
+            let at = at.index(index).key("type");
+            let finding = Finding::new(ConditionType::Accepted, Reason::UnsupportedValue, at, message);
+            view.findings.push(finding.remedy("leave out the filter"));
+        }
+    }
+    let from = Referrer { kind: owner.rules().0, namespace: &owner.meta().namespace, grpc: false };
+    if view.is_accepted() {
+        view.gate = backends.filters(from, &spec.filters, at, &mut view.findings);
+    }
 }
 
 /// Of the kinds that a listener allows, those that its protocol can serve.
@@ -416,15 +483,6 @@ fn gateway_findings(objects: &Objects, gateway: &Gateway) -> Vec<Finding> {
             let path = FieldPath::of("spec.addresses").index(index).key("type");
             let message = format!("addresses of type {} are not supported", address.kind);
             findings.push(Finding::new(ConditionType::Accepted, Reason::UnsupportedAddress, path, message));
-        }
-        // an address for callers within the cluster, given by a load balancer, would be one for everybody
-        if let Some(routability) = address.routability.as_deref().filter(|text| !text.is_empty()) {
-            let path = FieldPath::of("spec.addresses").index(index).key("routability");
-            let message = format!("addresses of routability {routability} are not supported");
-            let remedy =
-                "leave it out; serviceType: ClusterIP of GatewayParameters gives an address within the cluster";
-            let finding = Finding::new(ConditionType::Accepted, Reason::UnsupportedAddress, path, message);
-            findings.push(finding.remedy(remedy));
         }
     }
     if let Some(path) = insecure_fallback(gateway) {

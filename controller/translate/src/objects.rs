@@ -1,9 +1,10 @@
 //! Everything that the sources know now. A clone costs nothing, for it shares what is equal; never a copy of an object.
 
 use crate::kinds::{
-    BackendTLSPolicy, ConfigMap, EXPERIMENTAL_GROUP, EndpointSlice, GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass,
-    HEADGATE_GROUP, HTTPRoute, INGRESS_GROUP, Ingress, IngressClass, ListenerSet, Namespace, Object, ObjectRef, Pod,
-    ReferenceGrant, ScalingPolicy, Secret, Service, TrafficPolicy, TransportRoute, XBackend,
+    BackendTLSPolicy, CERTIFICATES_GROUP, ClusterTrustBundle, ConfigMap, EXPERIMENTAL_GROUP, EndpointSlice,
+    GATEWAY_GROUP, GRPCRoute, Gateway, GatewayClass, HEADGATE_GROUP, HTTPRoute, INGRESS_GROUP, Ingress, IngressClass,
+    ListenerSet, Namespace, Object, ObjectRef, Pod, ReferenceGrant, ScalingPolicy, Secret, Service, TrafficPolicy,
+    TransportRoute, XBackend,
 };
 use crate::{
     ingress::ServedIngress,
@@ -43,6 +44,9 @@ pub struct Objects {
     pub known_selections: Option<OrdMap<Key, ()>>,
     pub secrets: OrdMap<Key, Arc<Secret>>,
     pub config_maps: OrdMap<Key, Arc<ConfigMap>>,
+    pub trust_bundles: OrdMap<Key, Arc<ClusterTrustBundle>>,
+    /// Whether the API server knows no ClusterTrustBundles, so that there can be none.
+    pub lacks_trust_bundles: bool,
     pub namespaces: OrdMap<Key, Arc<Namespace>>,
     /// What becomes of Ingresses; made by [`crate::Translator`] and by nobody else.
     pub(crate) served_ingresses: OrdMap<Key, Arc<ServedIngress>>,
@@ -110,6 +114,7 @@ impl Objects {
             Object::EndpointSlice(object) => drop(self.endpoint_slices.insert(key, object)),
             Object::Secret(object) => drop(self.secrets.insert(key, object)),
             Object::ConfigMap(object) => drop(self.config_maps.insert(key, object)),
+            Object::ClusterTrustBundle(object) => drop(self.trust_bundles.insert(key, object)),
             Object::Namespace(object) => drop(self.namespaces.insert(key, object)),
         }
     }
@@ -143,6 +148,7 @@ impl Objects {
                 self.secrets.remove(key).is_some() || was_unusable
             }
             ("", "ConfigMap") => self.config_maps.remove(key).is_some(),
+            (CERTIFICATES_GROUP, "ClusterTrustBundle") => self.trust_bundles.remove(key).is_some(),
             ("", "Namespace") => self.namespaces.remove(key).is_some(),
             _ => false,
         }
@@ -156,6 +162,13 @@ impl Objects {
     /// A Service.
     pub fn service(&self, namespace: &str, name: &str) -> Option<&Arc<Service>> {
         Self::get(&self.services, namespace, name)
+    }
+
+    /// Whether no authority can be another than in `other`.
+    pub(crate) fn has_same_authorities(&self, other: &Self) -> bool {
+        self.config_maps.ptr_eq(&other.config_maps)
+            && self.trust_bundles.ptr_eq(&other.trust_bundles)
+            && self.lacks_trust_bundles == other.lacks_trust_bundles
     }
 
     /// How many objects there are.
@@ -176,6 +189,7 @@ impl Objects {
             + self.endpoint_slices.len()
             + self.secrets.len()
             + self.config_maps.len()
+            + self.trust_bundles.len()
             + self.namespaces.len()
     }
 

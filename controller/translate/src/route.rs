@@ -4,7 +4,6 @@ use crate::{
     attachment::Candidate,
     backends::{Backends, Referrer, weigh},
     conditions::{ConditionType, Finding},
-    filters,
     ingress::ServedIngress,
     kinds::{
         self, BackendRef, DefaultScope, GRPCRoute, HTTPRoute, ObjectMeta, ObjectRef, ParentRef, SessionPersistence,
@@ -346,9 +345,7 @@ impl<'w> RuleWork<'w, '_, '_> {
 
     fn filters(&mut self, list: &[kinds::Filter], at: &FieldPath) -> Vec<Filter> {
         let (backends, from) = (self.backends, self.referrer());
-        filters::filters(list, at, &mut self.findings, |named, grpc, at, findings| {
-            heaviest(backends.resolve(Referrer { grpc, ..from }, named, at, findings))
-        })
+        backends.filters(from, list, at, &mut self.findings)
     }
 
     fn referrer(&self) -> Referrer<'w> {
@@ -375,10 +372,4 @@ impl<'w> RuleWork<'w, '_, '_> {
         let named: Vec<ArmTarget> = arms.iter().map(|arm| arm.target.clone()).collect();
         Split { arms: arms.into(), cold: self.backends.cold(&named) }
     }
-}
-
-/// A filter has one backend: of an alias the one with the most weight.
-fn heaviest(shares: Vec<(ArmTarget, u32)>) -> ArmTarget {
-    let heaviest = shares.into_iter().max_by_key(|(_, share)| *share);
-    heaviest.map_or_else(|| ArmTarget::Invalid("the reference leads nowhere".to_owned()), |(target, _)| target)
 }

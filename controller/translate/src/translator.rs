@@ -3,6 +3,7 @@
 use crate::{
     Key, ObjectProblem, Objects, Settings, Translation,
     backend_tls::Policies,
+    backends::Backends,
     certificates::of_secret,
     changed::{Changed, RouteName, Users},
     conditions::{ClassStatus, Condition, ConditionType, Finding, Reason, Status},
@@ -140,9 +141,10 @@ impl Translator {
         }
         let mut gateways_before = None;
         // a built-in Gateway is there before any object
-        if gateways.is_none() || Gateways::depend_on_difference(&before, objects) {
+        if gateways.as_ref().is_none_or(|known| known.depend_on_difference(&before, objects)) {
             let old = gateways.take().unwrap_or_default();
-            let new = old.next(&before, &lookup, settings);
+            let backends = Backends::new(&lookup, policies, traffic, &settings.cluster_domain);
+            let new = old.next(&before, &lookup, backends, settings);
             let builtin = settings.builtin_gateway.as_ref().map(|gateway| gateway.meta.key());
             changed.gateways(old.moved(&new), builtin.as_ref());
             (gateways_before, *gateways) = (Some(old), Some(new));
@@ -155,6 +157,9 @@ impl Translator {
         for (name, route) in changed.routes(objects, users) {
             let outcome = route.map(|route| outcome(route, around)).unwrap_or_default();
             memory.take(name, outcome, &mut touched);
+        }
+        if let Some(before) = &gateways_before {
+            memory.take_gates(before, gateways, &mut touched);
         }
         for service in changed.backends() {
             memory.touch(service, &mut touched);
@@ -240,6 +245,24 @@ impl Memory {
         for rule in rules.into_iter().filter(|rule| !old.iter().any(|old| **old == *rule)) {
             self.done.snapshot.insert_rule(Arc::new(rule));
         }
+    }
+
+    /// Puts the rules of the filters of listeners in place of those before. Few have any.
+    fn take_gates(&mut self, before: &Gateways, now: &Gateways, touched: &mut Touched) {
+        let mut owners: BTreeMap<RouteName, Vec<Rule>> = BTreeMap::new();
+        let gated = |gateways: &Gateways| {
+            let all = gateways.views.iter().flat_map(GatewayView::listeners);
+            all.filter(|listener| listener.has_gate()).cloned().collect::<Vec<_>>()
+        };
+        if before.have_gates {
+            owners.extend(gated(before).iter().map(|listener| (listener.owner.rules(), Vec::new())));
+        }
+        if now.have_gates {
+            for listener in gated(now).iter().filter(|listener| listener.serves()) {
+                owners.entry(listener.owner.rules()).or_default().extend(listener.gate());
+            }
+        }
+        owners.into_iter().for_each(|(owner, rules)| self.take_rules(&owner, rules, touched));
     }
 
     /// Adds the Backends of a Service to those that may have become others.

@@ -41,8 +41,10 @@ fn after_any_edits_the_result_is_that_of_translating_everything() {
             seen.endpoints += made.endpoints.len();
             seen.problems += made.problems.len();
             seen.conditions += made.conditions.len();
+            seen.gates += made.snapshot.rules.keys().filter(|name| name.kind.is_of_listeners()).count();
         }
     }
+    assert!(seen.gates > 500, "and listeners with filters: {seen:?}");
     assert!(seen.rules > 5_000 && seen.endpoints > 1_000, "edits make routes that serve: {seen:?}");
     assert!(seen.problems > 10_000 && seen.conditions > 10_000, "and such that do not: {seen:?}");
 }
@@ -53,6 +55,8 @@ struct Seen {
     endpoints: usize,
     problems: usize,
     conditions: usize,
+    /// Rules of listeners' filters.
+    gates: usize,
 }
 
 #[test]
@@ -120,11 +124,15 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
             ("", "Service"),
             ("", "Service"),
             ("", "Service"),
+            ("", "Service"),
+            ("discovery.k8s.io", "EndpointSlice"),
             ("discovery.k8s.io", "EndpointSlice"),
             ("discovery.k8s.io", "EndpointSlice"),
             ("", "Secret"),
             ("", "unusable"),
             ("", "ConfigMap"),
+            ("certificates.k8s.io", "ClusterTrustBundle"),
+            ("certificates.k8s.io", "unknown"),
             ("", "Namespace"),
             ("", "traits"),
             ("", "aliases"),
@@ -132,6 +140,7 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
     );
     let name = match kind {
         "GatewayClass" | "IngressClass" => pick(dice, &["ours", "theirs"]),
+        "ClusterTrustBundle" => pick(dice, &["one", "two"]),
         "Namespace" => namespace,
         _ => pick(dice, &["one", "two", "three"]),
     };
@@ -142,10 +151,12 @@ fn change(objects: &mut Objects, dice: &mut Rng) {
         "unusable" => drop(objects.unusable_secrets.insert(key, pick(dice, &["is empty", "is no pair"]).into())),
         "traits" if gone => drop(objects.traits.remove(&key)),
         "traits" => drop(objects.traits.insert(key, traits(dice))),
+        "unknown" => objects.lacks_trust_bundles = dice.bool(),
         "aliases" if gone => drop(objects.aliases.remove(&key)),
         "aliases" => drop(objects.aliases.insert(key, aliases(dice))),
         kind if gone => {
-            let namespace = if ["GatewayClass", "IngressClass", "Namespace"].contains(&kind) { "" } else { namespace };
+            let everywhere = ["GatewayClass", "IngressClass", "Namespace", "ClusterTrustBundle"];
+            let namespace = if everywhere.contains(&kind) { "" } else { namespace };
             objects.remove(&ObjectRef::new(group, kind, namespace, name));
         }
         kind => {
@@ -226,8 +237,7 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
                 value["spec"]["tls"] = json!({"backend": {"clientCertificateRef": shown}});
             }
             if one_in(4, dice) {
-                let authority = json!({"group": "", "kind": "ConfigMap", "name": pick(dice, &["one", "two"])});
-                let validation = json!({"validation": {"caCertificateRefs": [authority]}});
+                let validation = json!({"validation": {"caCertificateRefs": [authority(dice)]}});
                 value["spec"]["tls"]["frontend"] =
                     json!({"default": validation, "perPort": [{"port": pick(dice, &[80, 8443]), "tls": {}}]});
             }
@@ -286,7 +296,7 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
                 "targetRefs": [target],
                 "validation": {
                     "hostname": pick(dice, &["s.io", "t.io"]),
-                    "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": pick(dice, &["one", "two"])}],
+                    "caCertificateRefs": [authority(dice)],
                 },
             });
             value
@@ -325,7 +335,7 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
                     "externalHostname": {"hostname": pick(dice, &["a.example.com", "b.svc.cluster.local.example"])},
                     "tls": {"mode": "ServerOnly", "validation": {
                         "hostname": "a.example.com",
-                        "caCertificateRefs": [{"group": "", "kind": "ConfigMap", "name": pick(dice, &["one", "two"])}],
+                        "caCertificateRefs": [authority(dice)],
                     }},
                 }),
                 1 => json!({
@@ -394,6 +404,11 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
             value["data"] = json!({"ca.crt": pick(dice, &[PEM, "none"])});
             value
         }
+        "ClusterTrustBundle" => {
+            let mut value = api("certificates.k8s.io", "v1", kind, name, "");
+            value["spec"] = json!({"trustBundle": pick(dice, &[PEM, "none"])});
+            value
+        }
         "Namespace" => {
             let mut value = api("", "v1", kind, name, "");
             value["metadata"]["labels"] = json!({"team": pick(dice, &["red", "blue"])});
@@ -401,6 +416,11 @@ fn object(kind: &str, name: &str, namespace: &str, dice: &mut Rng) -> Value {
         }
         kind => panic!("{kind}"),
     }
+}
+
+fn authority(dice: &mut Rng) -> Value {
+    let (group, kind) = pick(dice, &[("", "ConfigMap"), ("certificates.k8s.io", "ClusterTrustBundle")]);
+    json!({"group": group, "kind": kind, "name": pick(dice, &["one", "two"])})
 }
 
 fn api(group: &str, version: &str, kind: &str, name: &str, namespace: &str) -> Value {
@@ -483,7 +503,25 @@ fn listener(name: &str, dice: &mut Rng) -> Value {
         let namespace = pick(dice, &["a", "b"]);
         value["tls"] = json!({"certificateRefs": [{"name": pick(dice, &["one", "two"]), "namespace": namespace}]});
     }
+    if one_in(4, dice) {
+        let filters: Vec<Value> = (0..dice.usize(1..3)).map(|_| listener_filter(dice)).collect();
+        value["filters"] = json!({"requests": filters});
+    }
     value
+}
+
+fn listener_filter(dice: &mut Rng) -> Value {
+    if one_in(8, dice) {
+        let reference = json!({"group": "example.com", "kind": "Claims", "name": "tenant"});
+        return json!({"type": "ExtensionRef", "extensionRef": reference});
+    }
+    let backend =
+        json!({"name": pick(dice, &["one", "two", "gone"]), "namespace": pick(dice, &["a", "b"]), "port": 80});
+    let auth = match dice.bool() {
+        true => json!({"protocol": "HTTP", "backendRef": backend, "http": {}}),
+        false => json!({"protocol": "GRPC", "backendRef": backend, "grpc": {}}),
+    };
+    json!({"type": "ExternalAuth", "externalAuth": auth})
 }
 
 fn pick_namespaces(dice: &mut Rng) -> Value {

@@ -5,6 +5,8 @@ use crate::{
     objects::{backends, gateway, route, split},
     story::Story,
 };
+use serde_json::Value;
+use std::net::Ipv4Addr;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_has_an_address_and_splits_by_weight() {
@@ -90,4 +92,67 @@ async fn a_deleted_gateway_leaves_nothing() {
 
 fn within(counts: &crate::load::Counts, outcome: &str, bounds: std::ops::RangeInclusive<u64>) -> bool {
     counts.get(outcome).is_some_and(|count| bounds.contains(count))
+}
+
+/// The addresses of the Gateway, each with where it can be reached from, and the reasons of two of its conditions.
+async fn found(story: &Story) -> (Vec<String>, String, String) {
+    let gateway = story.kubectl(&["get", "gateway/web", "--output=json"]).await;
+    let status: Value = serde_json::from_str::<Value>(&gateway).unwrap()["status"].take();
+    let text = |value: &Value| value.as_str().unwrap_or("none").to_owned();
+    let addresses = status["addresses"].as_array().cloned().unwrap_or_default();
+    let addresses = addresses.iter().map(|one| format!("{} {}", text(&one["value"]), text(&one["routability"])));
+    let reason = |kind: &str| {
+        let conditions = status["conditions"].as_array().into_iter().flatten();
+        conditions.filter(|one| one["type"] == kind).map(|one| text(&one["reason"])).collect::<String>()
+    };
+    (addresses.collect(), reason("AddressesAssigned"), reason("Programmed"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_found_from_where_it_was_asked_for() {
+    let Some(story) = Story::begin("e2e-reach").await else { return };
+    let asking = |addresses: &str| {
+        gateway(1).replace("spec:\n  gatewayClassName", &format!("spec:\n  addresses: {addresses}\n  gatewayClassName"))
+    };
+    let rules = r#"[{"backendRefs":[{"name":"a","port":80}]}]"#;
+    story.apply(&(backends() + &asking("[{routability: Cluster}]") + &route(rules))).await;
+    let to = story.address("web").await;
+    // the test cluster gives its Services 10.96.0.0/16, and its load balancers 10.99.0.0/16
+    assert!(to.ip().to_string().starts_with("10.96."), "{to}");
+    story.until_answered(to, "shop.example", "200 a").await;
+    let (addresses, assigned, programmed) = found(&story).await;
+    assert_eq!(addresses, [format!("{} Cluster", to.ip())]);
+    assert_eq!((&*assigned, &*programmed), ("AddressesAssigned", "Programmed"));
+    let balanced = "--output=jsonpath={.items[?(@.spec.type=='LoadBalancer')].metadata.name}";
+    assert_eq!(story.kubectl(&["get", "services", balanced]).await, "", "nobody outside is let in");
+
+    let until = async |what: &str, holds: &dyn Fn(&[String], &str, &str) -> bool| {
+        story
+            .until(what, async || {
+                let (addresses, assigned, programmed) = found(&story).await;
+                holds(&addresses, &assigned, &programmed)
+            })
+            .await;
+    };
+    // one for everybody too, and one that the cluster cannot give: the others serve
+    story.apply(&asking("[{routability: Cluster}, {}, {routability: Cluster, value: 10.97.0.1}]")).await;
+    until("two of three", &|addresses, assigned, programmed| {
+        let is_balanced = |address: &String| address.starts_with("10.99.") && address.ends_with(' ');
+        addresses.len() == 2
+            && addresses.iter().any(is_balanced)
+            && (assigned, programmed) == ("PartiallyAssigned", "Programmed")
+    })
+    .await;
+    story.until_answered(to, "shop.example", "200 a").await;
+    story.apply(&asking("[{routability: Cluster, value: 10.97.0.1}]")).await;
+    until("none", &|addresses, assigned, programmed| {
+        addresses.is_empty() && (assigned, programmed) == ("NotAssigned", "AddressNotAssigned")
+    })
+    .await;
+    story.apply(&asking("[{routability: Cluster, value: 10.96.201.7}]")).await;
+    until("the one that is asked for", &|addresses, assigned, programmed| {
+        addresses == ["10.96.201.7 Cluster"] && (assigned, programmed) == ("AddressesAssigned", "Programmed")
+    })
+    .await;
+    story.until_answered((Ipv4Addr::new(10, 96, 201, 7), 80).into(), "shop.example", "200 a").await;
 }

@@ -5,6 +5,7 @@ use crate::{
     objects::{backends, gateway, route},
     story::{Story, ask, open, told},
 };
+use headgate_e2e::{Authority, Wire};
 use serde_json::Value;
 use std::net::SocketAddr;
 
@@ -108,6 +109,53 @@ async fn a_default_gateway_takes_the_routes_that_ask_for_one() {
             !gateway.contains("DefaultGateway") && route.is_empty()
         })
         .await;
+}
+
+/// The HTTPS listener `web` of the host, whose clients show a certificate of the authorities of a bundle.
+fn verifying_gateway() -> String {
+    let refs = "[{group: certificates.k8s.io, kind: ClusterTrustBundle, name: e2e-bundle}]";
+    let tls = format!("tls: {{frontend: {{default: {{validation: {{caCertificateRefs: {refs}}}}}}}}}");
+    let listener =
+        "name: https, port: 443, protocol: HTTPS, hostname: shop.example, tls: {certificateRefs: [{name: web}]}";
+    gateway(1).replace("[{name: http, port: 80, protocol: HTTP}]", &format!("[{{{listener}}}]\n  {tls}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_verified_by_a_bundle_of_the_cluster_while_it_is_there() {
+    let Some(story) = Story::begin("e2e-bundle").await else { return };
+    let bundle = ["clustertrustbundle/e2e-bundle", "--ignore-not-found"];
+    story.kubectl(&[&["delete"], &bundle[..]].concat()).await;
+    let (authority, clients) = (Authority::default(), Authority::default());
+    let rules = r#"[{"backendRefs":[{"name":"a","port":80}]}]"#;
+    let secret = format!("---\n{}", authority.secret("web", &[HOST]));
+    story.apply(&(backends() + &verifying_gateway() + &route(rules) + &secret)).await;
+    let resolved = async |wanted: &str| {
+        let said = async || condition(&story, "gateway/web", "listeners", "ResolvedRefs").await;
+        story.until(wanted, async || said().await == wanted).await;
+    };
+    resolved("False InvalidCACertificateRef").await;
+
+    story.apply(&clients.trust_bundle("e2e-bundle")).await;
+    resolved("True ResolvedRefs").await;
+    let to = SocketAddr::new(story.address("web").await.ip(), 443);
+    let known = clients.issue(&["client.example"]);
+    let passes = async || {
+        let Ok(stream) = authority.connect_as(to, HOST, &known).await else { return false };
+        ask(&mut Wire::over(stream), HOST).await.is_ok_and(|answer| told(&answer) == "200 a")
+    };
+    story.until("a client of the authority passes", passes).await;
+    // another authority under the same name: whom it does not know does not pass any more
+    story.apply(&Authority::default().trust_bundle("e2e-bundle")).await;
+    story.until("it does not pass any more", async || !passes().await).await;
+    story.apply(&clients.trust_bundle("e2e-bundle")).await;
+    story.until("it passes again", passes).await;
+    story.kubectl(&[&["delete"], &bundle[..]].concat()).await;
+    resolved("False InvalidCACertificateRef").await;
+    story.until("nobody passes", async || !passes().await).await;
+
+    let features = "--output=jsonpath={.status.supportedFeatures[*].name}";
+    let claimed = story.kubectl(&["get", "gatewayclass/headgate", features]).await;
+    assert!(claimed.split(' ').any(|name| name == "ClusterTrustBundle"), "{claimed}");
 }
 
 /// An Ingress to an application, of a class, that asks for what has no form; and to a Service that does not exist.

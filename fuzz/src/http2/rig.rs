@@ -217,7 +217,7 @@ fn snapshot(port: u16, backend: &BackendName) -> Snapshot {
         protocol: Protocol::Http,
         hostname: HostPattern::Any,
         tls: None,
-        backend_certificate: None,
+        backend_certificate: None, gate: None,
     };
     let mut snapshot = Snapshot::default();
     snapshot.insert_listener(listener.into());

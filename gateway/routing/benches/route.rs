@@ -106,6 +106,7 @@ fn snapshot(n: usize, rule: impl Fn(usize) -> (String, PathMatch)) -> Snapshot {
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
+        gate: None,
     };
     let mut snapshot = Snapshot::default();
     snapshot.insert_listener(listener.into());

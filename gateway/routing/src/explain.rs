@@ -31,6 +31,9 @@ pub struct Explanation {
     /// The listener that takes the host.
     #[serde(serialize_with = "problem::text_or_null")]
     pub listener: Option<ListenerName>,
+    /// Its filters, which come before any rule and may change what rules see.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub listener_filters: Vec<Filter>,
     /// The others of the port, and why they do not.
     pub other_listeners: Vec<OtherListener>,
     /// The rule that takes the request.
@@ -149,6 +152,8 @@ impl<B> Table<B> {
         let Some((number, listener)) = chosen else { return explanation };
         explanation.listener = Some(listener.name.clone());
         explanation.verdict = Verdict::NoHost;
+        let gate = listener.gate.as_ref().and_then(|gate| self.rule(gate));
+        explanation.listener_filters = gate.map(|gate| gate.filters().to_vec()).unwrap_or_default();
 
         let mut matching = Vec::new();
         let mut missing = Vec::new();
@@ -195,6 +200,7 @@ impl Explanation {
             path: head.path().to_owned(),
             verdict: Verdict::NoListener,
             listener: None,
+            listener_filters: Vec::new(),
             other_listeners: Vec::new(),
             winner: None,
             losers: Vec::new(),

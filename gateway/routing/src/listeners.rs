@@ -70,7 +70,8 @@ impl Listeners {
             let next = list.len() as u32;
             let number = *made.number(port, &listener.hostname, next);
             if let Some(same) = list.get(number as usize).filter(|same| !says_the_same(same, listener)) {
-                problems.push(conflict(listener, same, "tls"));
+                let field = if has_same_tls(same, listener) { "filters" } else { "tls" };
+                problems.push(conflict(listener, same, field));
                 continue;
             }
             if number == next {
@@ -186,6 +187,10 @@ pub(crate) fn suffixes(host: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// Whether two listeners of one port and hostname are one to clients.
 fn says_the_same(one: &Listener, other: &Listener) -> bool {
+    has_same_tls(one, other) && one.gate == other.gate
+}
+
+fn has_same_tls(one: &Listener, other: &Listener) -> bool {
     (one.protocol, &one.tls, &one.backend_certificate) == (other.protocol, &other.tls, &other.backend_certificate)
 }
 

@@ -110,6 +110,18 @@ pub struct Port<'t> {
     pub listeners: &'t [Arc<Listener>],
 }
 
+impl<'t, B> Outcome<'t, B> {
+    /// The listener, where one takes the host.
+    pub fn listener(&self) -> Option<&'t Arc<Listener>> {
+        match self {
+            Self::Found(Found { listener, .. }) | Self::NoHost { listener } | Self::NoMatch { listener, .. } => {
+                Some(listener)
+            }
+            Self::NoListener => None,
+        }
+    }
+}
+
 impl<B> Default for Table<B> {
     /// Version 0: no listener, no rule.
     fn default() -> Self {

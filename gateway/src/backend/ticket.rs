@@ -38,6 +38,11 @@ impl Ticket {
         Self { core, cap, arrival, leaning: Leaning::default() }
     }
 
+    /// The request has another time limit.
+    pub fn limit(&mut self, cap: Option<Instant>) {
+        self.cap = cap;
+    }
+
     /// The endpoint was tried and nothing came of it: another one is preferred from now on, and the place is at the front, for the request
     /// was admitted before all who wait now.
     pub fn exclude(&mut self, endpoint: EndpointId) {

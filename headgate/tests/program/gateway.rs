@@ -80,6 +80,7 @@ impl Controller {
                 hostname: HostPattern::Any,
                 tls: Some(ListenerTls { certificates: names, client_auth: None }),
                 backend_certificate: None,
+                gate: None,
             };
             snapshot.insert_listener(listener.into());
             certificates.insert(certificate.name.clone(), certificate);
@@ -102,6 +103,7 @@ pub fn snapshot(port: u16, backend: BackendName) -> Snapshot {
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
+        gate: None,
     }));
     snapshot.insert_rule(Arc::new(Rule {
         name: RuleName { kind: RouteKind::HTTPRoute, namespace: "a".into(), route: "r".into(), index: 0 },

@@ -30,6 +30,7 @@ pub fn snapshot(rules: u32) -> Snapshot {
         hostname: HostPattern::Any,
         tls: None,
         backend_certificate: None,
+        gate: None,
     };
     snapshot.insert_listener(port.into());
     for index in 0..rules {

@@ -6,14 +6,15 @@ use super::{
     refer, workloads,
 };
 use crate::{
-    kinds::{KINDS, Kind, OURS, Reading},
+    kinds::{KINDS, Kind, OURS, Presence, Reading},
     object,
 };
 use futures_util::{Stream, StreamExt, pin_mut};
 use headgate_controller::sources::cluster::{ClusterObject, ClusterObjects, ObjectChange};
+use headgate_translate::kinds::ObjectRef;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api,
+    Api, Client,
     api::{ApiResource, DynamicObject, PartialObjectMeta},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -21,6 +22,8 @@ use tokio::{sync::watch, time::Instant};
 
 /// How often a definition that is missing is looked for, if nothing says that one came.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
+/// How often a kind that is not enabled is looked for: whoever runs an API server starts it anew for that.
+const ENABLED_WITHIN: Duration = Duration::from_secs(60);
 /// Before a definition that could not be asked for is asked for again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest wait for a definition.
@@ -92,12 +95,18 @@ impl Follower {
         }
     }
 
-    /// As what it is read; `None` while there is no definition. The definition is asked for itself: after a restart an API server serves
-    /// the kinds of definitions a while later than the definitions.
+    /// As what it is read; `None` while the API server does not know it.
     async fn find(&mut self) -> Result<Option<Form>, String> {
-        if !self.kind.is_custom {
-            return Ok(self.kind.versions.first().map(|version| Form { version, generation: 0 }));
+        let plain = |version: &'static str| Form { version, generation: 0 };
+        match self.kind.presence {
+            Presence::Always => Ok(self.kind.versions.first().copied().map(plain)),
+            Presence::Enabled => Ok(enabled(&self.context.client, self.kind).await?.map(plain)),
+            Presence::Defined => self.find_definition().await,
         }
+    }
+
+    /// The definition is asked for itself: after a restart an API server serves the kinds of definitions a while later than the definitions.
+    async fn find_definition(&mut self) -> Result<Option<Form>, String> {
         self.seen = self.defined.borrow_and_update().get(&self.definition).cloned();
         let definitions: Api<CustomResourceDefinition> = Api::all(self.context.client.clone());
         let asked = tokio::time::timeout(ANSWER_MOST, definitions.get_opt(&self.definition)).await;
@@ -109,13 +118,14 @@ impl Follower {
         Ok(self.kind.versions.iter().find(is_served).map(|version| Form { version, generation }))
     }
 
-    /// There is no definition: what was known is gone.
+    /// The API server does not know it: what was known is gone.
     async fn miss(&mut self) -> Result<(), Deaf> {
         let known = std::mem::take(&mut self.known);
         let gone = known.iter().map(|object| ObjectChange::Remove(object.name.clone())).collect();
         self.tell(Health::Missing, gone).await?;
         let came = redefined(&mut self.defined, &self.definition, self.seen.as_ref());
-        let _ = tokio::time::timeout(LOOK_AGAIN, came).await;
+        let pause = if self.kind.presence == Presence::Enabled { ENABLED_WITHIN } else { LOOK_AGAIN };
+        let _ = tokio::time::timeout(pause, came).await;
         Ok(())
     }
 
@@ -147,10 +157,10 @@ impl Follower {
     async fn run(&mut self, form: Form, events: impl Stream<Item = Event<DynamicObject>>) -> Result<(), Deaf> {
         pin_mut!(events);
         loop {
-            let (is_custom, again) = (self.kind.is_custom, self.again);
+            let (is_defined, again) = (self.kind.presence == Presence::Defined, self.again);
             let event = tokio::select! {
                 event = events.next() => event,
-                () = redefined(&mut self.defined, &self.definition, self.seen.as_ref()), if is_custom => {
+                () = redefined(&mut self.defined, &self.definition, self.seen.as_ref()), if is_defined => {
                     if self.is_another(form).await {
                         return Ok(());
                     }
@@ -184,8 +194,11 @@ impl Follower {
         let mut changes = Vec::new();
         match event {
             Event::All(objects) => {
-                let now: ClusterObjects =
+                let mut now: ClusterObjects =
                     objects.into_iter().map(|object| self.read(form, object, &mut changes)).collect();
+                if self.kind.presence == Presence::Enabled {
+                    now.insert(self.presence(&mut changes));
+                }
                 changes.extend(self.known.without(&now).cloned().map(ObjectChange::Remove));
                 (self.known, self.form) = (now, Some(form));
             }
@@ -201,6 +214,16 @@ impl Follower {
             Event::Failed(failure) => return self.tell(Health::failing(&failure.why), changes).await,
         }
         self.tell(Health::Synced, changes).await
+    }
+
+    /// What stands for the kind as a whole; a change too, unless it was known before.
+    fn presence(&self, changes: &mut Vec<ObjectChange>) -> Arc<ClusterObject> {
+        let all = ObjectRef::all_of(self.kind.group, self.kind.kind);
+        self.known.get(&all).cloned().unwrap_or_else(|| {
+            let object = Arc::new(object::standing_for(&all));
+            changes.push(ObjectChange::Upsert(object.clone()));
+            object
+        })
     }
 
     /// The object; a change too, unless it is known just so.
@@ -229,6 +252,21 @@ impl Follower {
         let news = News { kind: self.at, health, changes, referred: None };
         self.context.news.send(news).await.map_err(|_| Deaf)
     }
+}
+
+/// The best version in which the API server has a kind, as its discovery documents say.
+async fn enabled(client: &Client, kind: &Kind) -> Result<Option<&'static str>, String> {
+    for version in kind.versions {
+        let api_version = kind.api_version(version);
+        match tokio::time::timeout(ANSWER_MOST, client.list_api_group_resources(&api_version)).await {
+            Ok(Ok(list)) if list.resources.iter().any(|one| one.name == kind.plural) => return Ok(Some(version)),
+            Ok(Ok(_)) => {}
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {}
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err(format!("no answer within {} s", ANSWER_MOST.as_secs())),
+        }
+    }
+    Ok(None)
 }
 
 /// Waits until a definition comes, changes or goes.

@@ -143,7 +143,7 @@ impl Reader<'_> {
                     objects.into_iter().filter_map(|object| followed.read(kind, object, &mut changes)).collect();
                 let gone = followed.told.keys().filter(|name| !now.contains_key(*name)).cloned();
                 changes.extend(gone.map(ObjectChange::Remove));
-                let read = followed.wanted.iter().filter(|one| is_selection(one)).map(object::of_selection);
+                let read = followed.wanted.iter().filter(|one| is_selection(one)).map(object::standing_for);
                 changes.extend(read.map(|one| ObjectChange::Upsert(Arc::new(one))));
                 (followed.told, followed.is_listed) = (now, true);
             }

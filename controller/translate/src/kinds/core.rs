@@ -125,6 +125,18 @@ pub struct ConfigMap {
     pub data: BTreeMap<String, String>,
 }
 
+/// API group of ClusterTrustBundles.
+pub const CERTIFICATES_GROUP: &str = "certificates.k8s.io";
+
+/// ClusterTrustBundle of `certificates.k8s.io`: authorities for all namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterTrustBundle {
+    /// Metadata.
+    pub meta: ObjectMeta,
+    /// `spec.trustBundle`: certificates in PEM.
+    pub pem: String,
+}
+
 /// Namespace.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Namespace {
@@ -340,6 +352,17 @@ impl ConfigMap {
         top.skip("immutable");
         top.skip("binaryData");
         Self { meta, data: top.map("data", Form::ANY) }
+    }
+}
+
+impl ClusterTrustBundle {
+    pub(crate) fn read(top: &mut Fields<'_>, meta: ObjectMeta) -> Self {
+        let pem = top.need("spec").map(|at| {
+            let mut spec = at.fields();
+            spec.skip("signerName");
+            spec.need_text("trustBundle", Form::ANY)
+        });
+        Self { meta, pem: pem.unwrap_or_default() }
     }
 }
 

@@ -3,10 +3,10 @@
 use crate::{
     form::Form,
     kinds::{
-        BackendTLSPolicy, ConfigMap, EndpointSlice, GRPCRoute, Gateway, GatewayClass, HTTPRoute, INGRESS_GROUP,
-        Ingress, IngressClass, ListenerSet, Namespace, ObjectMeta, ObjectRef, Pod, ReferenceGrant, ScalingPolicy,
-        Secret, Service, TrafficPolicy, TransportRoute, XBackend, read_meta, reference::GATEWAY_GROUP,
-        scaling_policy::HEADGATE_GROUP, traffic_policy::EXPERIMENTAL_GROUP,
+        BackendTLSPolicy, CERTIFICATES_GROUP, ClusterTrustBundle, ConfigMap, EndpointSlice, GRPCRoute, Gateway,
+        GatewayClass, HTTPRoute, INGRESS_GROUP, Ingress, IngressClass, ListenerSet, Namespace, ObjectMeta, ObjectRef,
+        Pod, ReferenceGrant, ScalingPolicy, Secret, Service, TrafficPolicy, TransportRoute, XBackend, read_meta,
+        reference::GATEWAY_GROUP, scaling_policy::HEADGATE_GROUP, traffic_policy::EXPERIMENTAL_GROUP,
     },
     schema::{Fields, Problem, Reader, Report},
 };
@@ -37,6 +37,7 @@ pub enum Object {
     EndpointSlice(Arc<EndpointSlice>),
     Secret(Arc<Secret>),
     ConfigMap(Arc<ConfigMap>),
+    ClusterTrustBundle(Arc<ClusterTrustBundle>),
     Namespace(Arc<Namespace>),
 }
 
@@ -155,6 +156,10 @@ fn read_object(top: &mut Fields<'_>, api_version: &str, kind: &str) -> Option<Ob
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::XBackend(XBackend::read(top, meta.slim()).into())
         }
+        "ClusterTrustBundle" if group == CERTIFICATES_GROUP && served(&["v1", "v1beta1", "v1alpha1"]) => {
+            let meta = read_meta(top, false, Form::BUNDLE_NAME);
+            Object::ClusterTrustBundle(ClusterTrustBundle::read(top, meta.slim()).into())
+        }
         "EndpointSlice" if api_version == "discovery.k8s.io/v1" => {
             let meta = read_meta(top, true, Form::SUBDOMAIN);
             Object::EndpointSlice(EndpointSlice::read(top, meta).into())
@@ -212,6 +217,7 @@ impl Object {
             Self::EndpointSlice(object) => &object.meta,
             Self::Secret(object) => &object.meta,
             Self::ConfigMap(object) => &object.meta,
+            Self::ClusterTrustBundle(object) => &object.meta,
             Self::Namespace(object) => &object.meta,
         }
     }
@@ -239,6 +245,7 @@ impl Object {
             Self::EndpointSlice(_) => ("discovery.k8s.io", "EndpointSlice"),
             Self::Secret(_) => ("", "Secret"),
             Self::ConfigMap(_) => ("", "ConfigMap"),
+            Self::ClusterTrustBundle(_) => (CERTIFICATES_GROUP, "ClusterTrustBundle"),
             Self::Namespace(_) => ("", "Namespace"),
         }
     }

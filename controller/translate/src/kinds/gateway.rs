@@ -4,7 +4,7 @@ use crate::{
     choices,
     form::Form,
     kinds::{
-        Filter, LabelSelector, ObjectMeta, ObjectReference,
+        CERTIFICATES_GROUP, Filter, LabelSelector, ObjectMeta, ObjectReference,
         reference::{GATEWAY_GROUP, refuse_repeats},
     },
     schema::{Choice, Fields, Problem, Reader, Report, suggestion},
@@ -453,7 +453,7 @@ impl FrontendValidation {
 
 fn read_authority(at: &Reader<'_>) -> ObjectReference {
     let reference = ObjectReference::read_full(at);
-    let bundle = (reference.group.as_str(), reference.kind.as_str()) == ("certificates.k8s.io", "ClusterTrustBundle");
+    let bundle = (reference.group.as_str(), reference.kind.as_str()) == (CERTIFICATES_GROUP, "ClusterTrustBundle");
     if bundle && reference.namespace.is_some() {
         at.error("names a namespace, but a ClusterTrustBundle has none", "leave out namespace");
     }

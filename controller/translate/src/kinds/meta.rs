@@ -62,6 +62,11 @@ impl ObjectRef {
         Self { group: known(group), kind: known(kind), namespace: namespace.into(), name: name.into() }
     }
 
+    /// Stands for a whole kind: an object of this name, which none can have, is shown while the API server knows the kind.
+    pub fn all_of(group: &str, kind: &str) -> Self {
+        Self::new(group, kind, "", "*")
+    }
+
     /// Whether it is a Secret.
     pub fn is_secret(&self) -> bool {
         self.group.is_empty() && self.kind == "Secret"

@@ -21,8 +21,8 @@ pub use backend_tls::{
     BackendTLSPolicy, BackendValidation, PolicyTarget, SubjectAltName, SubjectAltNameKind, WellKnownAuthorities,
 };
 pub use core::{
-    AddressFamily, ConfigMap, EndpointPort, EndpointSlice, Namespace, PROXY_PROTOCOL_ANNOTATION, Pod, Secret, Service,
-    ServicePort, SliceEndpoint, TargetPort,
+    AddressFamily, CERTIFICATES_GROUP, ClusterTrustBundle, ConfigMap, EndpointPort, EndpointSlice, Namespace,
+    PROXY_PROTOCOL_ANNOTATION, Pod, Secret, Service, ServicePort, SliceEndpoint, TargetPort,
 };
 pub use decode::{Decoded, Object, decode, decode_admitted};
 pub use filter::{

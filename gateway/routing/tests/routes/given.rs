@@ -25,6 +25,7 @@ pub fn listener(section: &str, hostname: &str) -> Listener {
         hostname: pattern(hostname),
         tls: None,
         backend_certificate: None,
+        gate: None,
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Told {
     path: String,
     verdict: String,
     listener: Option<String>,
+    #[serde(default)]
+    listener_filters: Vec<Filter>,
     other_listeners: Vec<OtherListener>,
     winner: Option<Contender>,
     losers: Vec<Contender>,
@@ -96,6 +98,9 @@ impl Told {
             true => writeln!(out, "\x1b[{colour}m{verdict}\x1b[0m"),
             false => writeln!(out, "{verdict}"),
         };
+        for filter in &self.listener_filters {
+            let _ = writeln!(out, "  {:<9} {}", "first", describe(filter));
+        }
         self.winner(&mut out);
         section(&mut out, "Rules that match too", &self.losers, self.losers_omitted, |loser| {
             format!("lost by {}", loser.decided_by.as_deref().unwrap_or("rank"))

@@ -173,3 +173,83 @@ async fn what_another_definition_makes_of_an_object_is_told_though_the_object_ha
     tokio::time::sleep(CHANGED_WITHIN * 3).await;
     assert_eq!(server.lock().unwrap().listed.len(), listed);
 }
+
+/// An API server that knows ClusterTrustBundles in this version, if it does, and has one.
+fn answer_of_bundles(served: Option<&str>, request: &Request<Body>) -> Option<Value> {
+    let (group, path) = ("/apis/certificates.k8s.io/", request.uri().path());
+    let (version, rest) = path.strip_prefix(group)?.split_once('/').unwrap_or((path.strip_prefix(group)?, ""));
+    if rest.is_empty() {
+        let resource = |name: &str, kind: &str| json!({"name": name, "singularName": "", "namespaced": false, "kind": kind, "verbs": []});
+        let requests = resource("certificatesigningrequests", "CertificateSigningRequest");
+        let bundles = (served == Some(version)).then(|| resource("clustertrustbundles", "ClusterTrustBundle"));
+        let resources: Vec<Value> = (version == "v1").then_some(requests).into_iter().chain(bundles).collect();
+        return (!resources.is_empty())
+            .then(|| json!({"kind": "APIResourceList", "groupVersion": format!("certificates.k8s.io/{version}"), "resources": resources}));
+    }
+    let bundle = json!({"apiVersion": format!("certificates.k8s.io/{version}"), "kind": "ClusterTrustBundle",
+        "metadata": {"name": "roots", "resourceVersion": "1"}, "spec": {"trustBundle": "none"}});
+    (served == Some(version))
+        .then(|| json!({"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "5"}, "items": [bundle]}))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_enabled_later_is_found_in_the_version_that_is_served() {
+    let served = Arc::new(std::sync::Mutex::new(None));
+    let asked = served.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        let answer = answer_of_bundles(*asked.lock().unwrap(), &request);
+        async move {
+            if is_watch {
+                return std::future::pending().await;
+            }
+            let missing =
+                json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "message": "no", "code": 404});
+            let status = if answer.is_some() { 200 } else { 404 };
+            let body = Body::from(answer.unwrap_or(missing).to_string().into_bytes());
+            Ok::<_, Infallible>(Response::builder().status(status).body(body).unwrap())
+        }
+    });
+    let (news, mut told) = mpsc::channel(16);
+    let referred = watch::channel(Arc::new(BTreeSet::new())).1;
+    let context =
+        Context { client: Client::new(service, "default"), news, defined: watch::Sender::default(), referred };
+    let at = KINDS.iter().position(|kind| kind.kind == "ClusterTrustBundle").unwrap();
+    let followed = tokio::spawn(follow(context.clone(), at));
+    let first = told.recv().await.unwrap();
+    assert_eq!((first.health, first.changes.len()), (Health::Missing, 0));
+
+    *served.lock().unwrap() = Some("v1beta1");
+    let found = loop {
+        let news = told.recv().await.unwrap();
+        if news.health == Health::Synced {
+            break news.changes;
+        }
+    };
+    let short = |change: &ObjectChange| match change {
+        ObjectChange::Upsert(object) => format!("+{} {}", object.name.name, object.version),
+        ObjectChange::Remove(name) => format!("-{}", name.name),
+    };
+    assert_eq!(found.iter().map(short).collect::<Vec<_>>(), ["+roots v1beta1", "+* "]);
+    followed.abort();
+
+    // and all of it goes with the kind
+    let mut follower = Follower::new(context, at);
+    follower.known = found
+        .into_iter()
+        .map(|change| match change {
+            ObjectChange::Upsert(object) => object,
+            ObjectChange::Remove(name) => panic!("{name}"),
+        })
+        .collect();
+    assert!(follower.miss().await.is_ok());
+    let gone = loop {
+        let news = told.recv().await.unwrap();
+        if news.health == Health::Missing {
+            break news.changes;
+        }
+    };
+    let mut gone: Vec<_> = gone.iter().map(short).collect();
+    gone.sort();
+    assert_eq!(gone, ["-*", "-roots"]);
+}
