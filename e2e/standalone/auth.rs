@@ -382,12 +382,12 @@ async fn filters_apply_in_their_order_and_an_upgrade_goes_on() {
 }
 
 /// A field of a message of Protocol Buffers that has a length: short ones only.
-fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+pub fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     let length = u8::try_from(bytes.len()).ok().filter(|length| *length < 128).unwrap();
     [&[number << 3 | 2, length], bytes].concat()
 }
 
-fn header(number: u8, name: &str, value: &str) -> Vec<u8> {
+pub fn header(number: u8, name: &str, value: &str) -> Vec<u8> {
     field(number, &field(1, &[field(1, name.as_bytes()), field(2, value.as_bytes())].concat()))
 }
 

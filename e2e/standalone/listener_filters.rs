@@ -1,7 +1,8 @@
 //! Filters of listeners, as client, applications and authorization services see them: who somebody is decides the route, and nobody gets round them.
 
-use headgate_e2e::{Answer, Function, H2, Headgate, Origin, Script, Wire, backend, free_port, until};
-use std::{net::SocketAddr, process::Command};
+use crate::auth::{field, header};
+use headgate_e2e::{Answer, Function, H2, H2Origin, Headgate, Origin, Script, Wire, backend, free_port, until};
+use std::net::SocketAddr;
 
 const HOST: &str = "app.example";
 
@@ -28,7 +29,7 @@ fn asks(service: &str, more: &str) -> String {
     format!("{{type: ExternalAuth, externalAuth: {{protocol: HTTP, backendRef: {{name: {service}, port: 80}}{more}}}}}")
 }
 
-/// A Gateway with a listener that has filters, and one for another host that has none.
+/// A Gateway with a listener for the host that has filters, and one for all others that has none.
 fn gateway(port: u16, filters: &[String]) -> String {
     let filters = match filters {
         [] => String::new(),
@@ -36,8 +37,8 @@ fn gateway(port: u16, filters: &[String]) -> String {
     };
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: edge}}\nspec:\n  gatewayClassName: headgate\n  listeners:\n  \
-         - {{name: open, port: {port}, protocol: HTTP, hostname: open.example}}\n  \
-         - {{name: web, port: {port}, protocol: HTTP{filters}}}\n"
+         - {{name: open, port: {port}, protocol: HTTP}}\n  \
+         - {{name: web, port: {port}, protocol: HTTP, hostname: {HOST}{filters}}}\n"
     )
 }
 
@@ -56,6 +57,13 @@ const BY_TENANT: &str = "  - matches: [{path: {value: /app}, headers: [{name: X-
 
 fn get(host: &str, target: &str, fields: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n")
+}
+
+/// What `headgate explain` prints of a request of the tenant red.
+async fn explain(headgate: &Headgate, url: &str) -> String {
+    let mut command = tokio::process::Command::new(headgate_e2e::binary());
+    command.args(["explain", url, "-H", "X-Tenant: red", "--from"]).arg(headgate.home().join("served"));
+    String::from_utf8_lossy(&command.output().await.unwrap().stdout).into_owned()
 }
 
 async fn ask(port: u16, target: &str, fields: &str) -> Answer {
@@ -101,12 +109,7 @@ async fn who_somebody_is_decides_the_route() {
     let answer = Wire::open(at(port)).await.ask(get("open.example", "/app", "X-Tenant: red\r\n")).await;
     assert_eq!((answer.status, answer.text().as_str(), auth.requests().len()), (200, "red", 0));
 
-    let explained = Command::new(headgate_e2e::binary())
-        .args(["explain", &format!("http://{HOST}:{port}/app"), "-H", "X-Tenant: red", "--from"])
-        .arg(headgate.home().join("served"))
-        .output()
-        .unwrap();
-    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
+    let explained = explain(&headgate, &format!("http://{HOST}:{port}/app")).await;
     assert!(explained.contains("first     authorization over HTTP: asks default/auth:80"), "{explained}");
     headgate.stop().await;
 }
@@ -159,28 +162,89 @@ async fn filters_run_in_their_order_before_those_of_the_route_and_each_once() {
     headgate.stop().await;
 }
 
+/// Two services that let everybody pass in their order, an application, a function that never starts, and a request that waits for it.
+struct Waiting {
+    headgate: Headgate,
+    app: Origin,
+    steps: [Origin; 2],
+    port: u16,
+    answer: tokio::task::JoinHandle<Answer>,
+}
+
+fn passing(name: &str) -> String {
+    asks(name, ", http: {allowedHeaders: [X-Step], allowedResponseHeaders: [X-Step]}")
+}
+
+fn to(name: &str) -> String {
+    route(&format!("  - backendRefs: [{{name: {name}, port: 80}}]\n"))
+}
+
+impl Waiting {
+    async fn begin() -> Self {
+        let app = Origin::start(|_| Script::ok("app")).await;
+        let steps = [Origin::start(step(0)).await, Origin::start(step(1)).await];
+        let port = free_port();
+        let files = [
+            ("app.yaml", backend("app", None, &[app.address])),
+            ("s0.yaml", backend("s0", None, &[steps[0].address])),
+            ("s1.yaml", backend("s1", None, &[steps[1].address])),
+            ("slow.yaml", Function::named("slow").args(&["--start-delay", "1h"]).to_string()),
+            ("gateway.yaml", gateway(port, &["s0", "s1"].map(passing))),
+            ("route.yaml", to("slow")),
+        ];
+        let headgate = Headgate::run(&files).await;
+        let answer = tokio::spawn(async move { ask(port, "/", "").await });
+        until("it waits", async || headgate.metric("headgate_queue_depth", "slow").await >= 1.0).await;
+        Self { headgate, app, steps, port, answer }
+    }
+
+    fn asked(&self) -> [usize; 2] {
+        self.steps.each_ref().map(|one| one.requests().len())
+    }
+}
+
 #[tokio::test]
 async fn who_was_let_pass_is_not_asked_about_again_when_its_route_changes_while_it_waits() {
+    let mut waiting = Waiting::begin().await;
+    waiting.headgate.save("route.yaml", &to("app"));
+    let answer = (&mut waiting.answer).await.unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "app"));
+    assert_eq!((waiting.app.only().field("x-step"), waiting.asked()), (Some("2"), [1, 1]));
+    waiting.headgate.stop().await;
+}
+
+/// As it came: what the filters before had said of it is not among what others are asked.
+#[tokio::test]
+async fn other_filters_are_asked_about_a_request_that_waits_as_it_came() {
+    let mut waiting = Waiting::begin().await;
+    waiting.headgate.save("gateway.yaml", &gateway(waiting.port, &[passing("s0")]));
+    waiting.headgate.save("route.yaml", &to("app"));
+    let answer = (&mut waiting.answer).await.unwrap();
+    assert_eq!((answer.status, answer.text().as_str()), (200, "app"));
+    assert_eq!((waiting.app.only().field("x-step"), waiting.asked()), (Some("1"), [2, 1]));
+    waiting.headgate.stop().await;
+}
+
+/// `response_headers_to_add` of `envoy.service.auth.v3.OkHttpResponse`.
+#[tokio::test]
+async fn what_they_add_to_the_answer_is_there_whichever_route_it_is_of() {
     let app = Origin::start(|_| Script::ok("app")).await;
-    let steps = [Origin::start(step(0)).await, Origin::start(step(1)).await];
+    let auth = H2Origin::start_grpc(|_| [field(1, &[]), field(3, &header(6, "x-session", "s1"))].concat()).await;
     let port = free_port();
-    let passing = |name: &str| asks(name, ", http: {allowedHeaders: [X-Step], allowedResponseHeaders: [X-Step]}");
-    let to = |name: &str| route(&format!("  - backendRefs: [{{name: {name}, port: 80}}]\n"));
+    let filter = "{type: ExternalAuth, externalAuth: {protocol: GRPC, backendRef: {name: auth, port: 80}, grpc: {}}}";
     let files = [
         ("app.yaml", backend("app", None, &[app.address])),
-        ("s0.yaml", backend("s0", None, &[steps[0].address])),
-        ("s1.yaml", backend("s1", None, &[steps[1].address])),
+        ("auth.yaml", backend("auth", None, &[auth.address])),
         ("slow.yaml", Function::named("slow").args(&["--start-delay", "1h"]).to_string()),
-        ("gateway.yaml", gateway(port, &["s0", "s1"].map(passing))),
+        ("gateway.yaml", gateway(port, &[filter.to_owned()])),
         ("route.yaml", to("slow")),
     ];
     let headgate = Headgate::run(&files).await;
-    let waiting = tokio::spawn(async move { ask(port, "/", "").await });
+    let answer = tokio::spawn(async move { ask(port, "/", "").await });
     until("it waits", async || headgate.metric("headgate_queue_depth", "slow").await >= 1.0).await;
     headgate.save("route.yaml", &to("app"));
-    let answer = waiting.await.unwrap();
-    assert_eq!((answer.status, answer.text().as_str(), app.only().field("x-step")), (200, "app", Some("2")));
-    assert_eq!(steps.each_ref().map(|one| one.requests().len()), [1, 1]);
+    let answer = answer.await.unwrap();
+    assert_eq!((answer.status, answer.field("x-session"), auth.requests().len()), (200, Some("s1"), 1));
     headgate.stop().await;
 }
 
@@ -206,15 +270,21 @@ async fn nobody_gets_round_a_filter_that_cannot_ask() {
     std::fs::remove_file(headgate.files.join("gone.yaml")).unwrap();
     until("it is gone", async || ask(port, "/", "Authorization: alice\r\n").await.status == 500).await;
 
-    // what this program does not know it does not leave out
+    // what this program does not know it does not leave out, nor do others get the requests that it is for
     app.forget();
     let unknown = "{type: ExtensionRef, extensionRef: {group: example.com, kind: Claims, name: tenant}}".to_owned();
     headgate.save("gateway.yaml", &gateway(port, &[asks("auth", ", http: {}"), unknown]));
     headgate.printed("listeners have no filter ExtensionRef, and it does not serve without it").await;
-    until("the listener is gone", async || {
-        ask(port, "/", "Authorization: alice\r\n").await.failure() == Some("no_listener")
+    until("nobody passes", async || {
+        ask(port, "/", "Authorization: alice\r\n").await.failure() == Some("filter_unsupported")
     })
     .await;
+    let explained = explain(&headgate, &format!("http://{HOST}:{port}/")).await;
+    assert!(
+        explained.contains("500: listener default/edge/web takes it, and its filters come to nothing"),
+        "{explained}"
+    );
+    assert!(app.requests().is_empty());
     headgate.save("gateway.yaml", &gateway(port, &[]));
     until("without any", async || ask(port, "/", "").await.status == 200).await;
     headgate.save("gateway.yaml", &gateway(port, &[asks("auth", ", http: {}")]));

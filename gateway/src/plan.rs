@@ -31,7 +31,8 @@ pub struct Plan {
     /// Limit of the request.
     pub deadline: Option<Instant>,
     /// The filters of its listener that have let it pass: they are not asked again (GEP-5224).
-    passed: Option<Gate>,
+    // boxed: few listeners have any
+    passed: Option<Box<Passed>>,
     /// The listener, where its requests show a certificate to endpoints.
     shows: Option<Arc<Listener>>,
     /// Length of the matched prefix, for rewrites; `None` for other matches.
@@ -45,6 +46,15 @@ pub struct Plan {
 
 /// The rule of the filters of a listener, which come before a route is chosen.
 type Gate = Arc<CompiledRule<Arc<Backend>>>;
+
+/// What is kept of having passed such filters.
+struct Passed {
+    gate: Gate,
+    /// The head as it came to them: others are asked about that.
+    original: Option<Box<PackedHead>>,
+    /// What they add to the answer, whichever route it is of.
+    answer_edits: Vec<Edit>,
+}
 
 /// A place among the filters of a plan: those of the rule, then those of the arm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,10 +89,10 @@ impl Plan {
         Self::of_passed(core, down, None)
     }
 
-    fn of_passed(core: &Core, down: &Down, passed: Option<Gate>) -> Result<Self, Unplanned> {
+    fn of_passed(core: &Core, down: &Down, passed: Option<Box<Passed>>) -> Result<Self, Unplanned> {
         let (connection, head) = (&down.connection, &down.head);
-        let (version, found) =
-            core.with_active(|active| (active.version, find(&active.table, connection, head, passed.as_ref())));
+        let gate = passed.as_ref().map(|passed| &passed.gate);
+        let (version, found) = core.with_active(|active| (active.version, find(&active.table, connection, head, gate)));
         let Taken { rule, prefix, shows } = found.map_err(|fault| Unplanned { version, rule: None, fault })?;
         let deadline = request_deadline(core, &rule, down.arrived);
         let chosen = match rule.invalid() {
@@ -100,21 +110,46 @@ impl Plan {
         }
     }
 
-    /// The plan of a request that the filters of its listener have let pass: a route, with what they add to the answer.
-    pub fn beyond_gate(&mut self, core: &Core, down: &Down) -> Result<Self, Unplanned> {
-        let mut plan = Self::of_passed(core, down, Some(self.rule.clone()))?;
-        plan.edit_answer(self.applied.take().map(|applied| applied.answer_edits).unwrap_or_default());
-        Ok(plan)
+    /// The plan of a request that the filters of its listener have let pass: a route.
+    pub fn beyond_gate(&mut self, core: &Core, down: &mut Down) -> Result<Self, Unplanned> {
+        let answer_edits = self.applied.take().map(|applied| applied.answer_edits).unwrap_or_default();
+        let passed = Passed { gate: self.rule.clone(), original: self.original.take(), answer_edits };
+        Self::with_passed(core, down, Some(Box::new(passed)))
     }
 
-    /// The plan of a request by other routes, from its head as it came. What it has passed it has passed.
-    pub fn anew(&self, core: &Core, down: &Down) -> Result<Self, Unplanned> {
-        Self::of_passed(core, down, self.passed.clone())
+    /// The plan of a request by other routes. What it has passed it has passed, while that is what there is to pass.
+    pub fn anew(&mut self, core: &Core, down: &mut Down) -> Result<Self, Unplanned> {
+        let passed = self.passed.take();
+        Self::with_passed(core, down, passed)
+    }
+
+    /// A route, or other filters than it has passed: those are asked about the head as it came.
+    fn with_passed(core: &Core, down: &mut Down, mut passed: Option<Box<Passed>>) -> Result<Self, Unplanned> {
+        let original = passed.as_mut().and_then(|passed| passed.original.take());
+        let mut plan = Self::of_passed(core, down, passed)?;
+        match original {
+            Some(original) if plan.is_at_gate() => {
+                down.head = original.unpack(core.buffers.take_spent());
+                plan.passed = None;
+            }
+            original => {
+                if let Some(passed) = &mut plan.passed {
+                    passed.original = original;
+                }
+            }
+        }
+        Ok(plan)
     }
 
     /// Whether no route is chosen yet.
     pub fn is_at_gate(&self) -> bool {
         self.rule.name().kind.is_of_listeners()
+    }
+
+    /// Bytes of the heads that are kept beside the request's own.
+    pub fn kept(&self) -> usize {
+        let at_gate = self.passed.as_ref().and_then(|passed| passed.original.as_ref());
+        self.original.iter().chain(at_gate).map(|head| head.bytes()).sum()
     }
 
     fn arm(&self) -> Option<usize> {
@@ -240,7 +275,8 @@ impl Plan {
     pub fn filter_answer(&self, head: &mut ResponseHead) {
         filters::apply_response(self.rule.filters(), self.applied(), head);
         filters::apply_response(self.arm_filters(), self.applied(), head);
-        self.applied().answer_edits.iter().for_each(|edit| edit.apply(&mut head.fields));
+        let at_gate = self.passed.iter().flat_map(|passed| &passed.answer_edits);
+        at_gate.chain(&self.applied().answer_edits).for_each(|edit| edit.apply(&mut head.fields));
     }
 
     /// The endpoint of its backend that the client is kept at, if that is in service.
@@ -286,7 +322,8 @@ impl Plan {
         let original = packed.unpack(core.buffers.take_spent());
         let same = core.with_active(|active| {
             let outcome = active.table.route(port, &original);
-            match (gate_of(&active.table, &outcome, self.passed.as_ref()), outcome) {
+            let passed = self.passed.as_ref().map(|passed| &passed.gate);
+            match (gate_of(&active.table, &outcome, passed), outcome) {
                 (Some(Ok(gate)), _) => Arc::ptr_eq(gate, &self.rule),
                 (None, routing::Outcome::Found(found)) => Arc::ptr_eq(found.rule, &self.rule),
                 _ => false,

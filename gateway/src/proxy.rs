@@ -198,7 +198,7 @@ impl Exchange {
         let answer = loop {
             match self.plan.filter(core, &mut self.down, &mut from)? {
                 Filtered::All if self.plan.is_at_gate() => {
-                    let beyond = self.plan.beyond_gate(core, &self.down);
+                    let beyond = self.plan.beyond_gate(core, &mut self.down);
                     self.go_by(core, beyond)?;
                     from = FilterAt::default();
                 }
@@ -243,7 +243,7 @@ impl Exchange {
 
     fn plan_anew(&mut self, core: &Core, original: RequestHead) -> Result<(), Fault> {
         self.down.head = original;
-        let anew = self.plan.anew(core, &self.down);
+        let anew = self.plan.anew(core, &mut self.down);
         self.go_by(core, anew)
     }
 

@@ -85,7 +85,7 @@ impl Parked {
             Err(fault) => return Err((exchange, fault)),
         };
         let window = core.shared.limits.h2_stream_window as usize;
-        let kept = exchange.down.park(window) + exchange.kept_of_body();
+        let kept = exchange.down.park(window) + exchange.kept_of_body() + exchange.plan.kept();
         match InLine::enter(core, &backend, &mut exchange.ticket, exchange.plan.version, kept, asked) {
             Ok(place) => Ok(Box::new(Self { kept: Kept::of(core, exchange), place, asked })),
             Err(refusal) => Err((exchange, refusal.into())),

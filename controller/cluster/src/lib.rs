@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod authority;
+mod discovery;
 pub mod events;
 pub mod kinds;
 pub mod leader;

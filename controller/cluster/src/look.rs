@@ -1,6 +1,7 @@
 //! One look at a cluster, for people: every kind listed once, with the rights of who asks. It never watches, never writes, and tells what it could not read.
 
 use crate::{
+    discovery,
     kinds::{KINDS, Kind, Presence, Reading},
     leader::LEASE,
     object,
@@ -137,17 +138,15 @@ async fn list_enabled(
     kind: &'static Kind,
     namespace: Option<&str>,
 ) -> Result<Vec<Arc<ClusterObject>>, Failed> {
-    for version in kind.versions {
-        match list_version(client, kind, version, namespace).await {
-            Ok(mut objects) => {
-                objects.push(Arc::new(object::standing_for(&ObjectRef::all_of(kind.group, kind.kind))));
-                return Ok(objects);
-            }
-            Err(Problem::NotFound) => {}
-            Err(Problem::Failed(failed)) => return Err(failed),
-        }
-    }
-    Ok(Vec::new())
+    // first whether it is there: of what is not, nobody has the right
+    let version = match in_time(discovery::enabled(client, kind)).await {
+        Ok(Some(version)) => version,
+        Ok(None) | Err(Problem::NotFound) => return Ok(Vec::new()),
+        Err(Problem::Failed(failed)) => return Err(failed),
+    };
+    let mut objects = list_version(client, kind, version, namespace).await.or_else(Problem::unless_missing)?;
+    objects.push(Arc::new(object::standing_for(&ObjectRef::all_of(kind.group, kind.kind))));
+    Ok(objects)
 }
 
 /// The best version that is served: by its definition, or by trying where definitions may not be read.

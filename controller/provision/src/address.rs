@@ -47,6 +47,11 @@ impl Given {
         Self { value: value.to_owned(), routability }
     }
 
+    /// Whether it is this address.
+    pub(crate) fn is(&self, ip: IpAddr) -> bool {
+        self.value.parse::<IpAddr>().is_ok_and(|own| own == ip)
+    }
+
     fn is_host(&self) -> bool {
         self.value.parse::<IpAddr>().is_err()
     }
@@ -65,8 +70,14 @@ pub(crate) enum Wish {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exactly {
     pub ip: IpAddr,
+    pub routability: Routability,
+}
+
+impl Exactly {
     /// Whether it is to be one of the cluster's own, and not one from a load balancer or at the nodes.
-    pub is_own: bool,
+    pub fn is_own(self) -> bool {
+        self.routability == Routability::Cluster
+    }
 }
 
 /// An entry that is not satisfied.
@@ -108,7 +119,7 @@ fn wish(address: &Address) -> Result<Wish, Unassigned> {
         }
         _ if value.is_empty() => Ok(Wish::Any { is_host, routability }),
         (true, _) => Err(Unassigned::never(format!("a host name such as {value:?} cannot be asked for"), true)),
-        (false, Ok(ip)) => Ok(Wish::Exactly(Exactly { ip, is_own: routability == Routability::Cluster })),
+        (false, Ok(ip)) => Ok(Wish::Exactly(Exactly { ip, routability })),
         (false, Err(_)) => Err(Unassigned::never(format!("{value:?} is no IP address"), true)),
     }
 }
@@ -119,10 +130,26 @@ pub(crate) fn wants_any(gateway: &Gateway) -> bool {
     gateway.addresses.is_empty() || wishes(gateway).iter().any(is_any)
 }
 
+/// Whether nobody outside the cluster is to reach it: all that it asks for are addresses of the cluster's own, or such as nobody can give.
+pub(crate) fn is_inside_only(gateway: &Gateway) -> bool {
+    let is_outside = |wish: &Result<Wish, Unassigned>| match wish {
+        Ok(Wish::Any { routability, .. } | Wish::Exactly(Exactly { routability, .. })) => {
+            *routability != Routability::Cluster
+        }
+        Err(_) => false,
+    };
+    !gateway.addresses.is_empty() && !wishes(gateway).iter().any(is_outside)
+}
+
+/// Whether it asks for certain addresses of the cluster's own.
+pub fn pins_own(gateway: &Gateway) -> bool {
+    exactly(gateway).any(Exactly::is_own)
+}
+
 /// The addresses that are asked for exactly and that nodes can have, each once.
 pub(crate) fn at_nodes(gateway: &Gateway) -> Vec<IpAddr> {
     let mut known = BTreeSet::new();
-    let at_nodes = exactly(gateway).filter(|exactly| !exactly.is_own);
+    let at_nodes = exactly(gateway).filter(|exactly| !exactly.is_own());
     at_nodes.map(|exactly| exactly.ip).filter(|ip| known.insert(*ip)).collect()
 }
 
@@ -138,18 +165,20 @@ pub(crate) fn main_service(gateway: &Gateway) -> String {
     names::name(&gateway.meta.name, &gateway.class)
 }
 
-/// The Services that ask for one address each: a Service can ask for one only.
-pub(crate) fn address_services(gateway: &Gateway, parameters: &Parameters) -> Vec<(String, Exactly)> {
+/// The Services that ask for one address each: a Service can ask for one only. None for those of the cluster's own that the Service has which
+/// is always there: no other could get them.
+pub(crate) fn address_services(gateway: &Gateway, parameters: &Parameters, own: &[IpAddr]) -> Vec<(String, Exactly)> {
     let is_balanced = parameters.service_type() == ServiceType::LoadBalancer;
     let mut known = BTreeSet::new();
-    let services = exactly(gateway).filter_map(|one| Some((service_of(gateway, one, is_balanced)?, one)));
+    let services = exactly(gateway).filter(|one| !(one.is_own() && own.contains(&one.ip)));
+    let services = services.filter_map(|one| Some((service_of(gateway, one, is_balanced)?, one)));
     services.filter(|(name, _)| known.insert(name.clone())).collect()
 }
 
-fn service_of(gateway: &Gateway, Exactly { ip, is_own }: Exactly, is_balanced: bool) -> Option<String> {
-    match is_own {
-        true => Some(names::address_service(gateway, &format!("cluster/{ip}"))),
-        false => is_balanced.then(|| names::address_service(gateway, &ip.to_string())),
+fn service_of(gateway: &Gateway, one: Exactly, is_balanced: bool) -> Option<String> {
+    match one.is_own() {
+        true => Some(names::address_service(gateway, &format!("cluster/{}", one.ip))),
+        false => is_balanced.then(|| names::address_service(gateway, &one.ip.to_string())),
     }
 }
 
@@ -171,8 +200,12 @@ pub(crate) struct Offer<'o> {
 pub(crate) fn assign(gateway: &Gateway, mut offer: Offer<'_>) -> (Vec<Given>, Vec<Unassigned>) {
     let wishes = wishes(gateway);
     let mut order: Vec<usize> = (0..wishes.len()).collect();
-    // whoever takes any comes after those who do not
-    order.sort_by_key(|&at| matches!(&wishes[at], Ok(Wish::Any { routability: Routability::Default, .. })));
+    // the less somebody asks for, the later: what others ask for must not be gone by then
+    order.sort_by_key(|&at| match &wishes[at] {
+        Ok(Wish::Exactly(_)) => 0,
+        Ok(Wish::Any { routability: Routability::Default, .. }) => 2,
+        _ => 1,
+    });
     let mut given: Vec<Option<Given>> = vec![None; wishes.len()];
     for at in order {
         given[at] = wishes[at].as_ref().ok().and_then(|wish| offer.take(gateway, *wish));
@@ -180,33 +213,38 @@ pub(crate) fn assign(gateway: &Gateway, mut offer: Offer<'_>) -> (Vec<Given>, Ve
     let without = wishes.into_iter().zip(&given).filter(|(_, given)| given.is_none());
     let without = without.map(|(wish, _)| wish.map_or_else(|never| never, |wish| offer.lacks(gateway, wish)));
     let unassigned = without.collect();
-    let mut known = BTreeSet::new();
-    (given.into_iter().flatten().filter(|given| known.insert(given.clone())).collect(), unassigned)
+    (given.into_iter().flatten().collect(), unassigned)
 }
 
 impl Offer<'_> {
     fn take(&mut self, gateway: &Gateway, wish: Wish) -> Option<Given> {
         match wish {
             Wish::Any { routability: Routability::Cluster, .. } => {
-                let taken = (!self.own.is_empty()).then(|| self.own.remove(0))?;
-                self.any.retain(|given| *given != taken);
-                Some(taken)
+                let taken = self.own.first().cloned()?;
+                Some(self.gives(taken))
             }
             Wish::Any { is_host, routability } => {
-                let at = self.any.iter().position(|given| given.is_host() == is_host)?;
-                let taken = self.any.remove(at);
-                self.own.retain(|given| *given != taken);
+                let taken = self.any.iter().find(|given| given.is_host() == is_host).cloned()?;
+                let taken = self.gives(taken);
                 Some(if routability == Routability::Default { taken } else { Given { routability, ..taken } })
             }
             Wish::Exactly(one) => {
+                let is_held = one.is_own() && self.own.iter().any(|given| given.is(one.ip));
                 let has = match service_of(gateway, one, self.is_balanced) {
-                    Some(service) => (self.has)(&service, one),
+                    Some(service) => is_held || (self.has)(&service, one),
                     None => self.is_there,
                 };
-                let routability = if one.is_own { Routability::Cluster } else { Routability::Default };
-                has.then(|| Given::new(&one.ip.to_string(), routability))
+                has.then(|| self.gives(Given::new(&one.ip.to_string(), one.routability)))
             }
         }
+    }
+
+    /// An address satisfies one entry.
+    fn gives(&mut self, taken: Given) -> Given {
+        let is_other = |given: &Given| given.value != taken.value;
+        self.any.retain(is_other);
+        self.own.retain(is_other);
+        taken
     }
 
     fn lacks(&self, gateway: &Gateway, wish: Wish) -> Unassigned {
@@ -219,6 +257,6 @@ impl Offer<'_> {
         let service = one.and_then(|one| service_of(gateway, one, self.is_balanced));
         let by = service.clone().unwrap_or_else(|| main_service(gateway));
         let why = format!("the cluster has not given {what} to Service {by}");
-        Unassigned { why, is_unusable: one.is_some_and(|one| !one.is_own), service }
+        Unassigned { why, is_unusable: one.is_some_and(|one| one.routability == Routability::Default), service }
     }
 }

@@ -12,11 +12,11 @@ mod service;
 mod settings;
 mod trouble;
 
-pub use address::{Given, Routability, Unassigned};
+pub use address::{Given, Routability, Unassigned, pins_own};
 pub use deployment::TOKEN_AUDIENCE;
 pub use names::{GATEWAY_NAME_LABEL, name, selector};
 pub use parameters::{Disruption, ExternalTrafficPolicy, GROUP, KIND, LogLevel, Parameters, Proxied, ServiceType};
-pub use seen::{Seen, seen};
+pub use seen::{Seen, own_addresses, seen};
 pub use settings::Settings;
 
 use headgate_translate::{
@@ -25,7 +25,10 @@ use headgate_translate::{
 };
 use names::metadata;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 /// What carries a port of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,17 +53,19 @@ impl Transport {
 /// All objects of a Gateway, by name. What exists with its labels and is not among them is to be deleted.
 ///
 /// `ports` are those of all its listeners, ListenerSets included, also of those that cannot serve now: a Service that goes gives up
-/// its address. `parameters` are the Gateway's over those of its class. Each carries [`MANIFEST_ANNOTATION`](headgate_translate::manifest::MANIFEST_ANNOTATION), so that an object holds
+/// its address. `parameters` are the Gateway's over those of its class. `own` are the addresses of the cluster's own that its Service has
+/// already, as far as they matter ([`pins_own`]). Each carries [`MANIFEST_ANNOTATION`](headgate_translate::manifest::MANIFEST_ANNOTATION), so that an object holds
 /// all of its manifest, and nothing of an earlier one, if it holds that annotation.
 pub fn manifests(
     gateway: &Gateway,
     ports: &BTreeSet<(u16, Transport)>,
     parameters: &Parameters,
     settings: &Settings,
+    own: &[IpAddr],
 ) -> BTreeMap<ObjectRef, Value> {
     let always =
         [account(gateway), authority(gateway, settings), deployment::deployment(gateway, ports, parameters, settings)];
-    let services = service::services(gateway, ports, parameters);
+    let services = service::services(gateway, ports, parameters, own);
     always.into_iter().chain(services).chain(budget(gateway, parameters)).map(names::stamped).collect()
 }
 

@@ -29,6 +29,12 @@ pub struct Seen {
     pub trouble: Option<String>,
 }
 
+/// The addresses of the cluster's own that the Service of a Gateway has which is always there.
+pub fn own_addresses(service: &Value) -> Vec<IpAddr> {
+    let all = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
+    all.filter_map(|address| address.as_str()?.parse().ok()).collect()
+}
+
 /// Looks at the objects as the API server has them. Services and Pods that are not the Gateway's are passed over.
 pub fn seen(
     gateway: &Gateway,
@@ -60,14 +66,15 @@ impl Services<'_> {
     fn addresses(&self, gateway: &Gateway, parameters: &Parameters, pods: &[&Value]) -> (Vec<Given>, Vec<Unassigned>) {
         let name = main_service(gateway);
         let any = if wants_any(gateway) { self.any_address(&name, parameters, pods) } else { Vec::new() };
+        let mut known = BTreeSet::new();
+        let any = any.into_iter().filter(|given| known.insert(given.clone()));
         if gateway.addresses.is_empty() {
-            let mut known = BTreeSet::new();
-            let any = any.into_iter().filter(|given| known.insert(given.clone()));
             return (any.take(ADDRESSES_MOST).collect(), Vec::new());
         }
-        let has = |service: &str, Exactly { ip, is_own }: Exactly| {
-            let given = if is_own { self.cluster_addresses(service) } else { self.ingress(service) };
-            given.iter().any(|given| is_same(&given.value, ip))
+        let any = any.collect();
+        let has = |service: &str, one: Exactly| {
+            let given = if one.is_own() { self.cluster_addresses(service) } else { self.ingress(service) };
+            given.iter().any(|given| given.is(one.ip))
         };
         let offer = Offer {
             any,
@@ -123,10 +130,6 @@ fn of_nodes(pods: &[&Value]) -> Vec<Given> {
     let nodes = pods.iter().filter(|pod| is_ready(pod)).filter_map(|pod| pod["status"]["hostIP"].as_str());
     let nodes = nodes.collect::<BTreeSet<_>>().into_iter();
     nodes.map(|address| Given::new(address, Routability::Default)).collect()
-}
-
-fn is_same(address: &str, ip: IpAddr) -> bool {
-    address.parse::<IpAddr>().is_ok_and(|found| found == ip)
 }
 
 fn is_selected(pod: &Value, selector: &BTreeMap<String, String>) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::{
     Parameters, ServiceType, Transport,
-    address::{Exactly, address_services, at_nodes, main_service, wants_any},
+    address::{Exactly, address_services, at_nodes, is_inside_only, main_service, wants_any},
     names::{metadata, selector},
 };
 use headgate_translate::{
@@ -20,12 +20,13 @@ pub(crate) fn services(
     gateway: &Gateway,
     ports: &BTreeSet<(u16, Transport)>,
     parameters: &Parameters,
+    own: &[IpAddr],
 ) -> Vec<(ObjectRef, Value)> {
     if ports.is_empty() {
         return Vec::new();
     }
     let mut services = vec![always(gateway, ports, parameters)];
-    for (name, one) in address_services(gateway, parameters) {
+    for (name, one) in address_services(gateway, parameters, own) {
         services.push(for_address(gateway, &name, one, ports, parameters));
     }
     services
@@ -36,6 +37,7 @@ fn always(gateway: &Gateway, ports: &BTreeSet<(u16, Transport)>, parameters: &Pa
     let at_nodes = at_nodes(gateway);
     let kind = match parameters.service_type() {
         ServiceType::LoadBalancer if !wants_any(gateway) => ServiceType::ClusterIP,
+        _ if is_inside_only(gateway) => ServiceType::ClusterIP,
         other => other,
     };
     let mut spec = spec(gateway, ports);
@@ -51,18 +53,18 @@ fn always(gateway: &Gateway, ports: &BTreeSet<(u16, Transport)>, parameters: &Pa
 fn for_address(
     gateway: &Gateway,
     name: &str,
-    Exactly { ip, is_own }: Exactly,
+    one: Exactly,
     ports: &BTreeSet<(u16, Transport)>,
     parameters: &Parameters,
 ) -> (ObjectRef, Value) {
     let mut spec = spec(gateway, ports);
-    let (kind, field) = match is_own {
+    let (kind, field) = match one.is_own() {
         true => (ServiceType::ClusterIP, "clusterIP"),
         false => (ServiceType::LoadBalancer, "loadBalancerIP"),
     };
     spec["type"] = json!(kind.as_str());
-    spec[field] = json!(ip.to_string());
-    spec["ipFamilies"] = json!([if ip.is_ipv4() { "IPv4" } else { "IPv6" }]);
+    spec[field] = json!(one.ip.to_string());
+    spec["ipFamilies"] = json!([if one.ip.is_ipv4() { "IPv4" } else { "IPv6" }]);
     dress(&mut spec, &kind, parameters);
     service(gateway, name, spec, parameters)
 }

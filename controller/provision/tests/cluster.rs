@@ -119,7 +119,7 @@ impl Kept {
     fn ask_for(&mut self, addresses: Vec<Address>) {
         self.gateway.addresses = addresses;
         let ports = BTreeSet::from([(8080, Transport::Tcp)]);
-        let wanted = manifests(&self.gateway, &ports, &Parameters::default(), &Settings::default());
+        let wanted = manifests(&self.gateway, &ports, &Parameters::default(), &Settings::default(), &[]);
         let services = wanted.into_values().filter(|manifest| manifest["kind"] == "Service");
         let services: Vec<Value> = services.collect();
         for service in &services {

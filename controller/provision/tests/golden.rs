@@ -57,7 +57,7 @@ fn made(text: &str) -> Vec<Value> {
         controller: "headgate-controller.headgate-system.svc:9902".into(),
         authority: "-----BEGIN CERTIFICATE-----\n".into(),
     };
-    manifests(&gateway, &ports, &parameters, &settings).into_values().map(without_stamp).collect()
+    manifests(&gateway, &ports, &parameters, &settings, &[]).into_values().map(without_stamp).collect()
 }
 
 /// A stamp is another one after each change, which says nothing.
@@ -76,7 +76,7 @@ fn a_manifest_that_lacks_a_field_has_another_stamp() {
     let mut gateway = Gateway { class: "headgate".into(), ..Gateway::default() };
     (gateway.meta.name, gateway.meta.namespace) = ("web".into(), "shop".into());
     let stamps = |gateway: &Gateway| -> BTreeSet<String> {
-        let made = manifests(gateway, &BTreeSet::new(), &Parameters::default(), &Settings::default());
+        let made = manifests(gateway, &BTreeSet::new(), &Parameters::default(), &Settings::default(), &[]);
         made.values().map(|manifest| manifest["metadata"]["annotations"][MANIFEST_ANNOTATION].to_string()).collect()
     };
     let plain = stamps(&gateway);

@@ -1,9 +1,11 @@
 //! What is told of a Gateway from the objects that a cluster has for it. It asserts the words that people read in conditions.
 
-use headgate_provision::{Given, Parameters, Seen, ServiceType, Settings, Transport, manifests, name, seen, selector};
+use headgate_provision::{
+    Given, Parameters, Seen, ServiceType, Settings, Transport, manifests, name, own_addresses, seen, selector,
+};
 use headgate_translate::kinds::{Address, Gateway};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr};
 
 fn gateway(addresses: &[(&str, Option<&str>)]) -> Gateway {
     let plain: Vec<_> = addresses.iter().map(|&(kind, value)| (kind, value, "")).collect();
@@ -26,7 +28,7 @@ fn gateway_with(addresses: &[(&str, Option<&str>, &str)]) -> Gateway {
 /// The Services that the Gateway gets, each with an ingress where its `loadBalancerIP` (none: `any`) has one.
 fn balanced(gateway: &Gateway, parameters: &Parameters, given: &[(&str, &str)]) -> Vec<Value> {
     let ports = BTreeSet::from([(80, Transport::Tcp)]);
-    let made = manifests(gateway, &ports, parameters, &Settings::default()).into_values();
+    let made = manifests(gateway, &ports, parameters, &Settings::default(), &[]).into_values();
     let mut services: Vec<Value> = made.filter(|object| object["kind"] == "Service").collect();
     for service in &mut services {
         let asked = service["spec"]["loadBalancerIP"].as_str().unwrap_or("any").to_owned();
@@ -82,6 +84,17 @@ fn any_address_is_what_the_load_balancer_gave() {
     assert_eq!(two.unassigned[0].why, "the cluster has not given one more IP address to Service web-headgate");
 }
 
+#[test]
+fn no_address_is_given_twice() {
+    // a load balancer that gives the same address of a node to every Service
+    let twice = gateway(&[("IPAddress", None), ("IPAddress", Some("198.51.100.1"))]);
+    let services =
+        balanced(&twice, &Parameters::default(), &[("any", "198.51.100.1"), ("198.51.100.1", "198.51.100.1")]);
+    let seen = look(&twice, &services);
+    assert_eq!(found(&seen), ["198.51.100.1"]);
+    assert_eq!(seen.unassigned.len(), 1, "{seen:?}");
+}
+
 /// The Services that the Gateway gets, as the cluster has them once it gave each a ClusterIP, and those with a load balancer an address.
 fn in_cluster(gateway: &Gateway, refused: &str) -> Vec<Value> {
     let mut services = balanced(gateway, &Parameters::default(), &[("any", "198.51.100.1")]);
@@ -113,6 +126,20 @@ fn an_address_within_the_cluster_is_the_one_of_a_service_and_never_one_for_every
         assert_eq!(addresses, ["10.96.0.9 Cluster", "198.51.100.1"]);
     }
 
+    let nodes = Parameters { service_type: Some(ServiceType::NodePort), ..Parameters::default() };
+    let services = balanced(&only, &nodes, &[]);
+    assert_eq!(services[0]["spec"]["type"], "ClusterIP", "no node lets anybody in");
+
+    // one that its Service has already needs no other
+    let held = gateway_with(&[ip(Some("10.96.0.9"), "Cluster")]);
+    let services = in_cluster(&only, "");
+    assert_eq!(found(&look(&held, &services)), ["10.96.0.9 Cluster"]);
+    assert_eq!(own_addresses(&services[0]).iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.96.0.9"]);
+    let ports = BTreeSet::from([(80, Transport::Tcp)]);
+    let made = |own: &[IpAddr]| manifests(&held, &ports, &Parameters::default(), &Settings::default(), own);
+    let count = |own: &[IpAddr]| made(own).values().filter(|object| object["kind"] == "Service").count();
+    assert_eq!((count(&[]), count(&own_addresses(&services[0]))), (2, 1));
+
     // one that is written down has a Service of its own, and where the cluster cannot give it, the others serve
     let exact = gateway_with(&[ip(Some("10.96.7.7"), "Cluster"), ip(None, "")]);
     let services = in_cluster(&exact, "");
@@ -128,6 +155,9 @@ fn an_address_within_the_cluster_is_the_one_of_a_service_and_never_one_for_every
 #[test]
 fn a_routability_that_nobody_knows_is_never_satisfied() {
     let ip = |routability| ("IPAddress", None, routability);
+    let exactly = gateway_with(&[("IPAddress", Some("192.0.2.1"), "testing.x-k8s.io/sentinel")]);
+    let services = balanced(&exactly, &Parameters::default(), &[("192.0.2.1", "192.0.2.1")]);
+    assert_eq!(found(&look(&exactly, &services)), ["192.0.2.1 testing.x-k8s.io/sentinel"]);
     let gateway =
         gateway_with(&[ip("example.com/vpc"), ip("testing.x-k8s.io/sentinel"), ("Hostname", None, "Cluster")]);
     let seen = look(&gateway, &in_cluster(&gateway, ""));

@@ -20,6 +20,7 @@ use imbl::OrdMap;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -84,6 +85,8 @@ struct Basis {
     gateway: Arc<Gateway>,
     ports: Ports,
     parameters: Parameters,
+    /// The addresses of the cluster's own that its Service has, where it asks for certain ones.
+    own: Vec<IpAddr>,
 }
 
 impl Fleets {
@@ -158,12 +161,14 @@ impl Fleets {
         // a listener that is refused keeps its port, so that mending it does not move the others
         let transport = |listener: &Listener| Some((listener.port, Transport::of(&listener.protocol)?));
         ports.extend(gateway.listeners.iter().filter_map(transport));
-        let basis = Basis { gateway: gateway.clone(), ports, parameters: parameters(gateway, stock) };
+        let own = if headgate_provision::pins_own(gateway) { own_addresses(gateway, stock) } else { Vec::new() };
+        let basis = Basis { gateway: gateway.clone(), ports, parameters: parameters(gateway, stock), own };
         let one = self.by_gateway.entry(name).or_default();
         if one.basis.as_ref() == Some(&basis) {
             return;
         }
-        let made = headgate_provision::manifests(gateway, &basis.ports, &basis.parameters, &self.settings);
+        let Basis { ports, parameters, own, .. } = &basis;
+        let made = headgate_provision::manifests(gateway, ports, parameters, &self.settings, own);
         one.account = headgate_provision::name(&gateway.meta.name, &gateway.class);
         one.manifests = made.into_iter().map(|(name, value)| (name, Arc::new(value))).collect();
         one.basis = Some(basis);
@@ -415,6 +420,12 @@ fn find(names: &BTreeSet<CertificateName>, all: &[Certificate]) -> Certificates 
 }
 
 /// The parameters that a Gateway names, over those of its class. What is wrong in them is said elsewhere.
+fn own_addresses(gateway: &Gateway, stock: &Stock) -> Vec<IpAddr> {
+    let name = headgate_provision::name(&gateway.meta.name, &gateway.class);
+    let service = stock.made(&ObjectRef::new("", "Service", &gateway.meta.namespace, &name));
+    service.map(|service| headgate_provision::own_addresses(service)).unwrap_or_default()
+}
+
 fn parameters(gateway: &Gateway, stock: &Stock) -> Parameters {
     let read = |reference: Option<&ObjectReference>, namespace: &str| {
         let reference = reference?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 /// The most bytes of the note of an event (`events.k8s.io/v1`).
 const NOTE_BYTES_MAX: usize = 1024;
 /// Reasons of what is on its way, and of what another condition tells.
-const UNTOLD: [&str; 3] = ["Pending", "AddressNotAssigned", "ListenersNotValid"];
+const UNTOLD: [&str; 4] = ["Pending", "AddressNotAssigned", "NotAssigned", "ListenersNotValid"];
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]

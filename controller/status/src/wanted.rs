@@ -6,7 +6,7 @@ use headgate_translate::{
         ClassStatus, Condition, ConditionType, GatewayStatus, ListenerSetStatus, ListenerStatus, PolicyStatus, Reason,
         RouteStatus, Status,
     },
-    features,
+    features::{self, Ground},
     kinds::{GATEWAY_GROUP, INGRESS_GROUP, ObjectRef},
 };
 use serde::Serialize;
@@ -84,6 +84,8 @@ pub struct Definitions {
     pub versions: BTreeSet<String>,
     /// Whether their `gateway.networking.k8s.io/channel` is `experimental`.
     pub experimental: bool,
+    /// Whether that of Gateways has what v1.7 brought to the experimental channel: filters of listeners, from where addresses can be reached.
+    pub experimental_gateways: bool,
     /// Whether the API server knows ClusterTrustBundles, which no definition says.
     pub trust_bundles: bool,
 }
@@ -96,9 +98,20 @@ impl Definitions {
         for one in metadata.into_iter().filter(|one| is_ours(&one["name"])) {
             let text = |annotation: &str| one["annotations"][annotation].as_str().unwrap_or_default();
             definitions.versions.insert(text("gateway.networking.k8s.io/bundle-version").to_owned());
-            definitions.experimental |= text("gateway.networking.k8s.io/channel") == "experimental";
+            let is_experimental = text("gateway.networking.k8s.io/channel") == "experimental";
+            definitions.experimental |= is_experimental;
+            let minor = minor(text("gateway.networking.k8s.io/bundle-version"));
+            definitions.experimental_gateways |= is_experimental
+                && one["name"] == "gateways.gateway.networking.k8s.io"
+                && minor.is_some_and(|minor| minor >= 7);
         }
         definitions
+    }
+
+    /// What features need.
+    pub fn ground(&self) -> Ground {
+        let Self { experimental, experimental_gateways, trust_bundles, .. } = *self;
+        Ground { experimental, experimental_gateways, trust_bundles }
     }
 
     /// Whether this program knows all of them.
@@ -115,9 +128,7 @@ impl Wanted {
         let generation = status.conditions.first().map_or(0, |condition| condition.observed_generation);
         let mut conditions = status.conditions.clone();
         conditions.push(supported_version(definitions, generation));
-        let features: Vec<Value> = features::claimed(definitions.experimental, definitions.trust_bundles)
-            .map(|name| json!({"name": name}))
-            .collect();
+        let features: Vec<Value> = features::claimed(&definitions.ground()).map(|name| json!({"name": name})).collect();
         let status = json!({"conditions": conditions, "supportedFeatures": features});
         Self::Fields { status: status.into(), awaiting: false }
     }
@@ -153,10 +164,10 @@ impl Wanted {
         let is_accepted = status.conditions.iter().any(|one| one.kind == ConditionType::Accepted && one.status);
         let awaiting = judge(&mut status.conditions, &mut status.listeners, fleet);
         let mut addresses = fleet.addresses.clone();
-        if !definitions.experimental {
+        if !definitions.experimental_gateways {
             addresses.iter_mut().for_each(|address| address.routability = None);
         } else if is_accepted {
-            status.conditions.push(assigned(fleet, generation));
+            status.conditions.extend(assigned(fleet, generation));
         }
         let mut status = json!(status);
         status["addresses"] = json!(addresses);
@@ -218,8 +229,12 @@ pub fn nothing(object: &ObjectRef) -> Option<Wanted> {
 }
 
 fn is_supported(version: &str) -> bool {
-    let minor = version.strip_prefix("v1.").and_then(|rest| rest.split('.').next());
-    minor.and_then(|minor| minor.parse().ok()).is_some_and(|minor: u32| MINORS.contains(&minor))
+    minor(version).is_some_and(|minor| MINORS.contains(&minor))
+}
+
+/// Of a version of Gateway API v1.
+fn minor(version: &str) -> Option<u32> {
+    version.strip_prefix("v1.")?.split('.').next()?.parse().ok()
 }
 
 fn supported_version(definitions: &Definitions, generation: i64) -> Condition {
@@ -256,18 +271,18 @@ fn judge(conditions: &mut [Condition], listeners: &mut [ListenerStatus], fleet: 
     is_awaiting(fleet, generation)
 }
 
-/// Which of the addresses that were asked for there are.
+/// Which of the addresses that were asked for there are; nothing while nobody has said anything of them.
 ///
 /// Source: GEP-5093, GatewayConditionAddressesAssigned.
-fn assigned(fleet: &Fleet, generation: i64) -> Condition {
+fn assigned(fleet: &Fleet, generation: i64) -> Option<Condition> {
     let (kind, missing) = (ConditionType::AddressesAssigned, fleet.unassigned.join(", "));
-    let (reason, why, remedy) = match (fleet.addresses.is_empty(), missing.is_empty()) {
-        (false, true) => return Condition::fine(kind, Reason::AddressesAssigned, generation),
-        (false, false) => (Reason::PartiallyAssigned, &*missing, Reason::PartiallyAssigned.remedy()),
-        (true, true) => (Reason::NotAssigned, NO_ADDRESS, Reason::AddressNotAssigned.remedy()),
-        (true, false) => (Reason::NotAssigned, &*missing, Reason::NotAssigned.remedy()),
+    let reason = match (fleet.addresses.is_empty(), missing.is_empty()) {
+        (true, true) => return None,
+        (false, true) => return Some(Condition::fine(kind, Reason::AddressesAssigned, generation)),
+        (false, false) => Reason::PartiallyAssigned,
+        (true, false) => Reason::NotAssigned,
     };
-    Condition::wrong(kind, reason, format!("{why}; {remedy}"), generation)
+    Some(Condition::wrong(kind, reason, format!("{missing}; {}", reason.remedy()), generation))
 }
 
 /// What keeps the gateways from serving a generation: first what a person can do something about.

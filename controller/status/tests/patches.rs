@@ -214,7 +214,11 @@ fn serving(acknowledged: i64) -> Fleet {
 
 #[test]
 fn where_an_address_can_be_reached_from_is_said_where_there_are_words_for_it() {
-    let experimental = Definitions { experimental: true, ..Definitions::default() };
+    let gateways = |version: &str| {
+        Definitions::of([&json!({"name": "gateways.gateway.networking.k8s.io", "annotations": {
+            "gateway.networking.k8s.io/bundle-version": version, "gateway.networking.k8s.io/channel": "experimental"}})])
+    };
+    let (experimental, older) = (gateways("v1.7.0"), gateways("v1.6.3"));
     let address = |value, routability| Address { routability: Some(routability), ..Address::of(value) };
     let both = vec![address("10.99.0.1", ""), address("10.96.0.9", "Cluster")];
     let missing = vec!["the cluster has not given 10.96.7.7 to Service web".to_owned()];
@@ -237,8 +241,13 @@ fn where_an_address_can_be_reached_from_is_said_where_there_are_words_for_it() {
     );
     assert_eq!(assigned.unwrap()[..2], ["True", "AddressesAssigned"]);
     assert_eq!(programmed, "Programmed");
-    let (addresses, assigned, _) = said(&all, &Definitions::default());
-    assert_eq!((addresses[1].get("routability"), assigned), (None, None));
+    // definitions that have no word for it would refuse the whole status
+    for definitions in [Definitions::default(), older] {
+        let (addresses, assigned, _) = said(&all, &definitions);
+        assert_eq!((addresses[1].get("routability"), assigned), (None, None));
+    }
+    let nothing_yet = Fleet { addresses: Vec::new(), ..serving(1) };
+    assert_eq!(said(&nothing_yet, &experimental).1, None, "nobody knows yet");
 
     let some = Fleet { unassigned: missing.clone(), ..serving(1) };
     let (_, assigned, programmed) = said(&some, &experimental);

@@ -61,6 +61,11 @@ impl<'l, 'a> Backends<'l, 'a> {
         Self { lookup, policies, traffic, cluster_domain }
     }
 
+    /// What it resolves among.
+    pub fn lookup(&self) -> &'l Lookup<'a> {
+        self.lookup
+    }
+
     /// Where a reference leads: one target, or those of an alias.
     pub fn resolve(
         &self,

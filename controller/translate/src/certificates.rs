@@ -93,9 +93,7 @@ pub(crate) fn authority(
     match (reference.group.as_str(), reference.kind.as_str()) {
         ("", "ConfigMap") => in_config_map(lookup, from, &target(reference, from.namespace)),
         // it is nobody's own, and everybody may read it: no grant is asked for (GEP-5075)
-        (CERTIFICATES_GROUP, "ClusterTrustBundle") => {
-            in_trust_bundle(lookup.objects, &target(reference, ""), wrong_kind)
-        }
+        (CERTIFICATES_GROUP, "ClusterTrustBundle") => in_trust_bundle(lookup.objects, &target(reference, "")),
         (group, kind) => Err((wrong_kind, format!("{kind} of group {group:?} holds no authorities"))),
     }
 }
@@ -113,9 +111,9 @@ fn in_config_map(lookup: &Lookup<'_>, from: Holder<'_>, to: &ObjectRef) -> Resul
     }
 }
 
-fn in_trust_bundle(objects: &Objects, to: &ObjectRef, wrong_kind: Reason) -> Result<String, Unusable> {
+fn in_trust_bundle(objects: &Objects, to: &ObjectRef) -> Result<String, Unusable> {
     if objects.lacks_trust_bundles {
-        return Err((wrong_kind, format!("this cluster has no ClusterTrustBundles, and so no {}", to.name)));
+        return Err((Reason::InvalidKind, format!("this cluster has no ClusterTrustBundles, and so no {}", to.name)));
     }
     let Some(bundle) = Objects::get(&objects.trust_bundles, "", &to.name) else {
         return Err((Reason::InvalidCACertificateRef, format!("{to} does not exist")));

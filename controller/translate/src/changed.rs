@@ -143,6 +143,11 @@ impl Changed {
         changed
     }
 
+    /// Whether something is new of a Service, or of what applies to it.
+    pub fn has_service(&self, (namespace, service): &Key) -> bool {
+        self.services.contains((namespace, service))
+    }
+
     /// Takes in that other policies apply to these Services.
     pub fn policies<'k>(&mut self, services: impl Iterator<Item = &'k Key>) {
         services.for_each(|key| self.services.add(key));

@@ -65,6 +65,7 @@ pub enum Reason {
     InvalidRouteKinds,
     InvalidCertificateRef,
     InvalidCACertificateRef,
+    InvalidListenerFilterRef,
     InvalidCACertificateKind,
     NoValidCACertificate,
     RefNotPermitted,
@@ -133,6 +134,7 @@ impl Reason {
                 "InvalidCACertificateRef",
                 "name a ConfigMap with ca.crt in PEM, or a ClusterTrustBundle with certificates",
             ),
+            Self::InvalidListenerFilterRef => Row("InvalidListenerFilterRef", "name a Service and one of its ports"),
             Self::InvalidCACertificateKind => Row(
                 "InvalidCACertificateKind",
                 "refer to a ConfigMap (group \"\") or a ClusterTrustBundle (group certificates.k8s.io)",

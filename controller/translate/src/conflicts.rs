@@ -30,13 +30,13 @@ pub(crate) fn within(own: &mut [ListenerView]) {
 /// Gateway's own before any of them.
 pub(crate) fn of_sets(own: &[ListenerView], sets: &mut [Arc<SetView>]) {
     let mut standing = Standing::default();
-    own.iter().filter(|listener| listener.is_accepted()).for_each(|listener| standing.add(listener));
+    own.iter().filter(|listener| listener.holds_host()).for_each(|listener| standing.add(listener));
     for set in sets {
         // whose listener it is may be a secret of another namespace
         for at in 0..set.listeners.len() {
             let mark = standing.conflict(&set.listeners[at], |_| "a listener with precedence".into());
             tell_in(set, at, mark);
-            if set.listeners[at].is_accepted() {
+            if set.listeners[at].holds_host() {
                 standing.add(&set.listeners[at]);
             }
         }

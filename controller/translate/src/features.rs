@@ -71,14 +71,28 @@ pub const FEATURES: &[Feature] = &[
     standard("UDPRoute", true),
 ];
 
-/// The names of the claimed features, in their order; those of the experimental channel only where its definitions are installed, and
-/// that of a kind that not every API server knows only where it does.
-pub fn claimed(experimental_channel: bool, trust_bundles: bool) -> impl Iterator<Item = &'static str> {
-    let can_be_tried = move |feature: &&Feature| {
-        let is_there = trust_bundles || feature.name != "ClusterTrustBundle";
-        feature.claimed && is_there && (experimental_channel || !feature.experimental)
+/// What a cluster has that features need.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ground {
+    /// The definitions of the experimental channel.
+    pub experimental: bool,
+    /// That of Gateways of v1.7 or later.
+    pub experimental_gateways: bool,
+    /// ClusterTrustBundles.
+    pub trust_bundles: bool,
+}
+
+/// The names of the claimed features, in their order; only of those whose fields and kinds are there.
+pub fn claimed(ground: &Ground) -> impl Iterator<Item = &'static str> {
+    let has = *ground;
+    let can_be_tried = move |feature: &&Feature| match feature.name {
+        "ClusterTrustBundle" => has.experimental && has.trust_bundles,
+        "GatewayAddressRoutability" | "GatewayAddressRoutabilityCluster" | "GatewayListenerFilters" => {
+            has.experimental_gateways
+        }
+        _ => has.experimental || !feature.experimental,
     };
-    FEATURES.iter().filter(can_be_tried).map(|feature| feature.name)
+    FEATURES.iter().filter(|feature| feature.claimed).filter(can_be_tried).map(|feature| feature.name)
 }
 
 const fn standard(name: &'static str, claimed: bool) -> Feature {
@@ -100,10 +114,14 @@ mod tests {
 
     #[test]
     fn experimental_features_need_their_definitions() {
-        let has = |channel, bundles, name| claimed(channel, bundles).any(|claimed| claimed == name);
-        assert!(has(true, false, "HTTPRouteDestinationPortMatching"));
-        assert!(!has(false, true, "HTTPRouteDestinationPortMatching"));
-        assert!(has(true, true, "ClusterTrustBundle"));
-        assert!(!has(true, false, "ClusterTrustBundle") && !has(false, true, "ClusterTrustBundle"));
+        let all = Ground { experimental: true, experimental_gateways: true, trust_bundles: true };
+        let has = |ground: &Ground, name| claimed(ground).any(|claimed| claimed == name);
+        assert!(FEATURES.iter().all(|feature| feature.claimed == has(&all, feature.name)));
+        let older = Ground { experimental_gateways: false, ..all };
+        assert!(has(&older, "HTTPRouteDestinationPortMatching") && !has(&older, "GatewayListenerFilters"));
+        let bundleless = Ground { trust_bundles: false, ..all };
+        assert!(has(&bundleless, "GatewayListenerFilters") && !has(&bundleless, "ClusterTrustBundle"));
+        assert!(!has(&Ground::default(), "HTTPRouteDestinationPortMatching"));
+        assert!(has(&Ground::default(), "HTTPRoute"));
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     Key, Objects, Settings,
     backends::Backends,
+    changed::Changed,
     conditions::{Condition, ConditionType, GatewayStatus, Reason},
     conflicts::{self, Standing},
     kinds::{DefaultScope, From, Gateway, ListenerSet},
@@ -28,6 +29,8 @@ pub(crate) struct Gateways {
     builtin: Option<usize>,
     /// Whether a listener of them has filters.
     pub have_gates: bool,
+    /// The Services that those name.
+    gate_services: BTreeSet<Key>,
 }
 
 /// The Gateways and ListenerSets that routes see in another way.
@@ -39,19 +42,20 @@ pub(crate) struct Moved {
 
 impl Gateways {
     /// Whether they could come out in another way.
-    pub fn depend_on_difference(&self, before: &Objects, now: &Objects) -> bool {
-        self.all_depend_on_difference(before, now) || !before.listener_sets.ptr_eq(&now.listener_sets)
+    pub fn depend_on_difference(&self, before: &Objects, now: &Objects, changed: &Changed) -> bool {
+        Self::all_depend_on_difference(before, now)
+            || !before.listener_sets.ptr_eq(&now.listener_sets)
+            || self.have_other_gates(before, now, changed)
+    }
+
+    /// Whether something differs of what filters of listeners name.
+    fn have_other_gates(&self, before: &Objects, now: &Objects, changed: &Changed) -> bool {
+        let mut named = self.gate_services.iter();
+        self.have_gates && (!before.x_backends.ptr_eq(&now.x_backends) || named.any(|key| changed.has_service(key)))
     }
 
     /// Whether something differs that any of them may look at.
-    fn all_depend_on_difference(&self, before: &Objects, now: &Objects) -> bool {
-        // what filters of listeners name, which few have
-        let same_backends = !self.have_gates
-            || (before.services.ptr_eq(&now.services)
-                && before.x_services.ptr_eq(&now.x_services)
-                && before.x_backends.ptr_eq(&now.x_backends)
-                && before.aliases.ptr_eq(&now.aliases)
-                && before.backend_tls_policies.ptr_eq(&now.backend_tls_policies));
+    fn all_depend_on_difference(before: &Objects, now: &Objects) -> bool {
         let same = before.gateways.ptr_eq(&now.gateways)
             && before.gateway_classes.ptr_eq(&now.gateway_classes)
             && before.parameters.ptr_eq(&now.parameters)
@@ -60,24 +64,27 @@ impl Gateways {
             && before.has_same_authorities(now)
             && before.reference_grants.ptr_eq(&now.reference_grants)
             && before.namespaces.ptr_eq(&now.namespaces);
-        !same || !same_backends
+        !same
     }
 
     /// Finds them, and which of their listeners serve. What these were made of is `before`: a ListenerSet that did not change since is
     /// not looked at again.
-    pub fn next(&self, before: &Objects, lookup: &Lookup<'_>, backends: Backends<'_, '_>, settings: &Settings) -> Self {
+    pub fn next(&self, before: &Objects, changed: &Changed, backends: Backends<'_, '_>, settings: &Settings) -> Self {
+        let lookup = backends.lookup();
         let objects = lookup.objects;
-        let all_anew = self.all_depend_on_difference(before, objects);
+        let all_anew = Self::all_depend_on_difference(before, objects);
+        let gates_anew = self.have_other_gates(before, objects, changed);
+        let is_anew = |set: &SetView| all_anew || (gates_anew && set.listeners.iter().any(ListenerView::has_gate));
         let known = |set: &Arc<ListenerSet>| {
-            let known = self.plain.get(&set.meta.key()).filter(|known| !all_anew && Arc::ptr_eq(&known.set, set));
-            known.cloned()
+            let known = self.plain.get(&set.meta.key()).filter(|known| Arc::ptr_eq(&known.set, set));
+            known.filter(|known| !is_anew(known)).cloned()
         };
         let mut next = Self::default();
         let mut sets = sets_by_gateway(objects);
         let mut older = Standing::default();
         for gateway in our_gateways(objects, settings) {
             let key = gateway.meta.key();
-            let beginning = Beginning::new(lookup, backends, gateway);
+            let beginning = Beginning::new(backends, gateway);
             let mut own = beginning.listeners(&Owner::Gateway(Arc::clone(gateway)));
             let of_gateway = sets.remove(&key).unwrap_or_default();
             let view =
@@ -94,9 +101,12 @@ impl Gateways {
             }
             let view = beginning.with(own, of_gateway);
             if settings.shared_ports {
-                view.listeners().filter(|listener| listener.serves()).for_each(|listener| older.add(listener));
+                view.listeners().filter(|listener| listener.is_told()).for_each(|listener| older.add(listener));
             }
-            next.have_gates |= view.listeners().any(ListenerView::has_gate);
+            for listener in view.listeners().filter(|listener| listener.has_gate()) {
+                next.have_gates = true;
+                next.gate_services.extend(listener.gate_services());
+            }
             next.by_name.insert(key, next.views.len());
             next.views.push(view);
         }

@@ -16,8 +16,8 @@ use crate::{
     schema::FieldPath,
 };
 use headgate_config::{
-    self as config, Action, Attachment, Certificate, ClientAuth, ColdArm, HostPattern, ListenerName, Match, RouteKind,
-    Rule, RuleName, Split, Timeouts,
+    self as config, Action, Attachment, Certificate, ClientAuth, ColdArm, Filter, HostPattern, ListenerName, Match,
+    RouteKind, Rule, RuleName, Split, Timeouts,
 };
 use std::sync::Arc;
 
@@ -116,7 +116,9 @@ pub(crate) struct ListenerView {
     pub supported_kinds: Vec<RouteGroupKind>,
     pub tls: Option<config::ListenerTls>,
     /// Its filters.
-    gate: Vec<config::Filter>,
+    gate: Vec<Filter>,
+    /// How many of the findings that refuse it are of its filters.
+    refused_by_filters: usize,
     pub findings: Vec<Finding>,
     /// The Gateway as a whole is not accepted.
     gateway_refused: bool,
@@ -135,14 +137,29 @@ impl ListenerView {
 
     /// Whether requests reach it.
     pub fn serves(&self) -> bool {
-        let has_certificate = self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty());
-        has_certificate && !self.gateway_refused && self.is_accepted()
+        self.has_certificate() && !self.gateway_refused && self.is_accepted()
+    }
+
+    fn has_certificate(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| !tls.certificates.is_empty())
     }
 
     /// Whether nothing is wrong with it but perhaps what it refers to.
     pub fn is_accepted(&self) -> bool {
         let refused = |finding: &Finding| matches!(finding.kind, ConditionType::Accepted | ConditionType::Conflicted);
         !self.findings.iter().any(refused)
+    }
+
+    /// Whether no other listener may have its host: it is accepted, or refused for its filters alone. Left out, it would give its requests to a
+    /// listener of more hosts, and past the filters that should stop some.
+    pub fn holds_host(&self) -> bool {
+        let of_kind = |kind| self.findings.iter().filter(move |finding| finding.kind == kind).count();
+        of_kind(ConditionType::Accepted) == self.refused_by_filters && of_kind(ConditionType::Conflicted) == 0
+    }
+
+    /// Whether the data plane is told of it: it serves, or holds its host and answers all requests that it cannot serve them.
+    pub fn is_told(&self) -> bool {
+        self.has_certificate() && !self.gateway_refused && self.holds_host()
     }
 
     /// Whether a route that looks at it sees what it sees of another one.
@@ -159,6 +176,15 @@ impl ListenerView {
     /// Whether it has filters.
     pub fn has_gate(&self) -> bool {
         !self.spec().filters.is_empty()
+    }
+
+    /// The Services that its filters name.
+    pub fn gate_services(&self) -> impl Iterator<Item = Key> {
+        let own = &self.owner.meta().namespace;
+        self.spec().filters.iter().filter_map(kinds::Filter::backend).filter_map(move |reference| {
+            let namespace = reference.namespace.as_deref().unwrap_or(own);
+            Some((namespace.into(), reference.service_name()?.as_ref().into()))
+        })
     }
 
     /// The rule that its filters are, if it has some.
@@ -249,7 +275,8 @@ pub(crate) struct Beginning<'l, 'a> {
 
 impl<'l, 'a> Beginning<'l, 'a> {
     /// Looks at the Gateway itself.
-    pub fn new(lookup: &'l Lookup<'a>, backends: Backends<'l, 'a>, gateway: &Arc<Gateway>) -> Self {
+    pub fn new(backends: Backends<'l, 'a>, gateway: &Arc<Gateway>) -> Self {
+        let lookup = backends.lookup();
         let mut findings = gateway_findings(lookup.objects, gateway);
         let backend_certificate = backend_certificate(lookup, gateway, &mut findings);
         Self { lookup, backends, gateway: Arc::clone(gateway), findings, backend_certificate }
@@ -302,6 +329,7 @@ fn listener(
         supported_kinds: Vec::new(),
         tls: None,
         gate: Vec::new(),
+        refused_by_filters: 0,
         findings: Vec::new(),
         gateway_refused: false,
     };
@@ -344,19 +372,30 @@ fn listener(
 /// The filters of a listener. Served without one of them, it would let through what that should stop: it does not serve then.
 fn close_gate(backends: Backends<'_, '_>, view: &mut ListenerView, at: &FieldPath) {
     let owner = view.owner.clone();
-    let spec = &owner.listeners()[view.index];
-    for (index, filter) in spec.filters.iter().enumerate() {
+    let filters = &owner.listeners()[view.index].filters;
+    let mut findings = Vec::new();
+    for (index, filter) in filters.iter().enumerate() {
         if !matches!(filter, kinds::Filter::ExternalAuth(_)) {
             let message = format!("listeners have no filter {}, and it does not serve without it", filter.kind());
-            let at = at.index(index).key("type");
-            let finding = Finding::new(ConditionType::Accepted, Reason::UnsupportedValue, at, message);
-            view.findings.push(finding.remedy("leave out the filter"));
+            let (kind, at) = (ConditionType::Accepted, at.index(index).key("type"));
+            findings.push(Finding::new(kind, Reason::UnsupportedValue, at, message).remedy("leave out the filter"));
+            view.gate = vec![Filter::Unsupported(filter.kind().to_owned())];
         }
     }
-    let from = Referrer { kind: owner.rules().0, namespace: &owner.meta().namespace, grpc: false };
-    if view.is_accepted() {
-        view.gate = backends.filters(from, &spec.filters, at, &mut view.findings);
+    if findings.is_empty() {
+        let from = Referrer { kind: owner.rules().0, namespace: &owner.meta().namespace, grpc: false };
+        view.gate = backends.filters(from, filters, at, &mut findings);
     }
+    for finding in &mut findings {
+        match finding.kind {
+            ConditionType::Accepted => view.refused_by_filters += 1,
+            ConditionType::ResolvedRefs if finding.reason != Reason::RefNotPermitted => {
+                finding.reason = Reason::InvalidListenerFilterRef;
+            }
+            _ => {}
+        }
+    }
+    view.findings.extend(findings);
 }
 
 /// Of the kinds that a listener allows, those that its protocol can serve.
@@ -453,7 +492,12 @@ fn validate_clients(lookup: &Lookup<'_>, gateway: &Gateway, view: &mut ListenerV
         let wrong_kind = Reason::InvalidCACertificateKind;
         match certificates::authority(lookup, from, reference, wrong_kind) {
             Ok(pem) => authorities.push(pem),
-            Err((reason, message)) => view.add(ConditionType::ResolvedRefs, reason, refs.index(index), message),
+            Err((reason, message)) => {
+                let finding = Finding::new(ConditionType::ResolvedRefs, reason, refs.index(index), message);
+                let is_kind = matches!(reason, Reason::InvalidKind | Reason::InvalidCACertificateKind);
+                let remedy = Reason::InvalidCACertificateKind.remedy();
+                view.findings.push(if is_kind { finding.remedy(remedy) } else { finding });
+            }
         }
     }
     if authorities.is_empty() {

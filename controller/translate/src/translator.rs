@@ -58,6 +58,8 @@ struct Memory {
     uses: Uses,
     /// By route that says something of others.
     told: BTreeMap<RouteName, Told>,
+    /// What those say of Services that policies are about.
+    reach: Reach,
     /// By listener: how many routes are attached.
     attached: HashMap<ListenerName, u32>,
     /// The listeners of which that is another number since their status was made.
@@ -139,18 +141,18 @@ impl Translator {
             *policies = new;
             has_other_policies = true;
         }
+        changed.aliases(&before.aliases, &objects.aliases);
         let mut gateways_before = None;
         // a built-in Gateway is there before any object
-        if gateways.as_ref().is_none_or(|known| known.depend_on_difference(&before, objects)) {
+        if gateways.as_ref().is_none_or(|known| known.depend_on_difference(&before, objects, &changed)) {
             let old = gateways.take().unwrap_or_default();
             let backends = Backends::new(&lookup, policies, traffic, &settings.cluster_domain);
-            let new = old.next(&before, &lookup, backends, settings);
+            let new = old.next(&before, &changed, backends, settings);
             let builtin = settings.builtin_gateway.as_ref().map(|gateway| gateway.meta.key());
             changed.gateways(old.moved(&new), builtin.as_ref());
             (gateways_before, *gateways) = (Some(old), Some(new));
         }
         let gateways = &*gateways.get_or_insert_default();
-        changed.aliases(&before.aliases, &objects.aliases);
 
         let around = Around { settings, lookup: &lookup, gateways, policies, scaling, traffic };
         let mut touched = Touched::new();
@@ -198,7 +200,10 @@ impl Memory {
             let told = told.as_ref().filter(|told| told.is_counted);
             told.map(|told| told.places.clone()).unwrap_or_default()
         };
-        let (old, new) = (counted(&self.told.remove(name)), counted(&told));
+        let before = self.told.remove(name);
+        before.iter().for_each(|told| self.reach.remove(told));
+        told.iter().for_each(|told| self.reach.add(told));
+        let (old, new) = (counted(&before), counted(&told));
         if old != new {
             for place in old.iter().cloned() {
                 if let Entry::Occupied(mut count) = self.attached.entry(place.clone()) {
@@ -249,20 +254,33 @@ impl Memory {
 
     /// Puts the rules of the filters of listeners in place of those before. Few have any.
     fn take_gates(&mut self, before: &Gateways, now: &Gateways, touched: &mut Touched) {
-        let mut owners: BTreeMap<RouteName, Vec<Rule>> = BTreeMap::new();
-        let gated = |gateways: &Gateways| {
-            let all = gateways.views.iter().flat_map(GatewayView::listeners);
-            all.filter(|listener| listener.has_gate()).cloned().collect::<Vec<_>>()
-        };
-        if before.have_gates {
-            owners.extend(gated(before).iter().map(|listener| (listener.owner.rules(), Vec::new())));
-        }
-        if now.have_gates {
-            for listener in gated(now).iter().filter(|listener| listener.serves()) {
-                owners.entry(listener.owner.rules()).or_default().extend(listener.gate());
+        let gated = |gateways: &'_ Gateways| -> BTreeMap<RouteName, Vec<Rule>> {
+            let mut owners = BTreeMap::<_, Vec<Rule>>::new();
+            let views = gateways.views.iter().filter(|_| gateways.have_gates);
+            for listener in views.flat_map(GatewayView::listeners).filter(|listener| listener.has_gate()) {
+                let rule = listener.is_told().then(|| listener.gate()).flatten();
+                owners.entry(listener.owner.rules()).or_default().extend(rule);
             }
+            owners
+        };
+        let mut owners = gated(now);
+        for owner in gated(before).into_keys() {
+            owners.entry(owner).or_default();
         }
-        owners.into_iter().for_each(|(owner, rules)| self.take_rules(&owner, rules, touched));
+        for (owner, rules) in owners {
+            let places: Vec<ListenerName> =
+                rules.iter().flat_map(|rule| &rule.attachments).map(|attachment| attachment.listener.clone()).collect();
+            let backends = rules.iter().flat_map(Rule::backends);
+            let services: BTreeSet<Key> =
+                backends.map(|backend| (backend.namespace.clone(), backend.service.clone())).collect();
+            let told = (!services.is_empty()).then(|| Told {
+                places: places.into(),
+                is_counted: false,
+                services: services.into_iter().collect(),
+            });
+            self.take_told(&owner, told);
+            self.take_rules(&owner, rules, touched);
+        }
     }
 
     /// Adds the Backends of a Service to those that may have become others.
@@ -306,7 +324,7 @@ impl Memory {
         let own = now.views.iter().map(|view| (view, view.own.as_slice()));
         let all = own.chain(new_sets.iter().map(|(view, set)| (*view, set.listeners.as_slice())));
         let all = all.flat_map(|(view, listeners)| listeners.iter().map(move |listener| (view, listener)));
-        let serving = all.filter(|(_, listener)| listener.serves()).filter_map(|(view, listener)| {
+        let serving = all.filter(|(_, listener)| listener.is_told()).filter_map(|(view, listener)| {
             let made = listener.to_config(view.backend_certificate.as_ref())?;
             Some((made.name.clone(), made))
         });
@@ -373,13 +391,14 @@ impl Memory {
 
     /// Classes and policies are few: they are worked out anew each time.
     fn take_few(&mut self, around: Around<'_, '_>) {
+        self.reach.keep(services_of_policies(around.lookup.objects), &self.told);
         let mut few = Few { around, said: BTreeMap::new(), problems: Vec::new() };
         few.classes();
         self.class_problems = keep_known(&self.class_problems, mem::take(&mut few.problems));
-        few.policies(&self.told);
-        few.scaling(&self.told);
-        few.traffic(&self.told);
-        few.x_backends(&self.told);
+        few.policies(&self.reach);
+        few.scaling(&self.reach);
+        few.traffic(&self.reach);
+        few.x_backends(&self.reach);
         self.done.scaling.clone_from(around.scaling.in_force());
         self.policy_problems = keep_known(&self.policy_problems, few.problems);
         let said = if around.settings.conditions { few.said } else { BTreeMap::new() };
@@ -435,12 +454,12 @@ impl Few<'_, '_> {
         }
     }
 
-    fn policies(&mut self, told: &BTreeMap<RouteName, Told>) {
+    fn policies(&mut self, reach: &Reach) {
         for (policy, finding) in self.around.policies.findings() {
             self.problems.push(ObjectProblem { object: policy, problem: finding.problem() });
         }
         for policy in self.around.lookup.objects.backend_tls_policies.values() {
-            let gateways = reaching(told, &policy.meta.namespace, &policy.targets);
+            let gateways = reach.of(targets(&policy.meta.namespace, &policy.targets));
             let controller = &self.around.settings.controller_name;
             let status = self.around.policies.status(policy, &gateways, controller);
             let object = ObjectRef::new(GATEWAY_GROUP, "BackendTLSPolicy", &policy.meta.namespace, &policy.meta.name);
@@ -448,32 +467,32 @@ impl Few<'_, '_> {
         }
     }
 
-    fn scaling(&mut self, told: &BTreeMap<RouteName, Told>) {
+    fn scaling(&mut self, reach: &Reach) {
         for (policy, finding) in self.around.scaling.findings() {
             self.problems.push(ObjectProblem { object: policy, problem: finding.problem() });
         }
         for policy in self.around.lookup.objects.scaling_policies.values() {
-            let gateways = reaching(told, &policy.meta.namespace, &policy.targets);
+            let gateways = reach.of(targets(&policy.meta.namespace, &policy.targets));
             let status = self.around.scaling.status(policy, &gateways, &self.around.settings.controller_name);
             let object = ObjectRef::new(HEADGATE_GROUP, "ScalingPolicy", &policy.meta.namespace, &policy.meta.name);
             self.said.insert(object, Status::Policy(status));
         }
     }
 
-    fn traffic(&mut self, told: &BTreeMap<RouteName, Told>) {
+    fn traffic(&mut self, reach: &Reach) {
         for (policy, finding) in self.around.traffic.findings() {
             self.problems.push(ObjectProblem { object: policy, problem: finding.problem() });
         }
         for policy in self.around.lookup.objects.traffic_policies.values() {
             let (namespace, name) = (&policy.meta.namespace, &policy.meta.name);
-            let gateways = reaching(told, namespace, &policy.targets);
+            let gateways = reach.of(targets(namespace, &policy.targets));
             let status = self.around.traffic.status(policy, &gateways, &self.around.settings.controller_name);
             let object = ObjectRef::new(EXPERIMENTAL_GROUP, "XBackendTrafficPolicy", namespace, name);
             self.said.insert(object, Status::Policy(status));
         }
     }
 
-    fn x_backends(&mut self, told: &BTreeMap<RouteName, Told>) {
+    fn x_backends(&mut self, reach: &Reach) {
         let Around { settings, lookup, .. } = self.around;
         for backend in lookup.objects.x_backends.values() {
             let object = ObjectRef::new(EXPERIMENTAL_GROUP, "XBackend", &backend.meta.namespace, &backend.meta.name);
@@ -490,7 +509,7 @@ impl Few<'_, '_> {
                 });
                 self.problems.extend(problem.map(|problem| ObjectProblem { object: object.clone(), problem }));
             }
-            let gateways = reached_by(told, &BTreeSet::from([x_backends::key_of(&backend.meta)]));
+            let gateways = reach.of([x_backends::key_of(&backend.meta)]);
             let status = x_backends::status(backend, &findings, &gateways, &settings.controller_name);
             self.said.insert(object, Status::Policy(status));
         }
@@ -541,17 +560,67 @@ fn gateway_problems(around: Around<'_, '_>) -> Vec<ObjectProblem> {
     problems
 }
 
-/// The Gateways through which Services that a policy names are reached.
-fn reaching(told: &BTreeMap<RouteName, Told>, namespace: &str, targets: &[PolicyTarget]) -> BTreeSet<Key> {
-    let targets = targets.iter().filter(|target| target.group.is_empty() && target.kind == "Service");
-    reached_by(told, &targets.map(|target| (Text::from(namespace), target.name.clone())).collect())
+/// Through which Gateways Services are reached: those that policies name, so that of all others nothing is kept.
+#[derive(Debug, Default)]
+struct Reach {
+    /// By Service: how many routes lead there from each Gateway.
+    by_service: BTreeMap<Key, BTreeMap<Key, usize>>,
 }
 
-/// The Gateways through which any of these Services is reached.
-fn reached_by(told: &BTreeMap<RouteName, Told>, services: &BTreeSet<Key>) -> BTreeSet<Key> {
-    let reach = |told: &&Told| told.services.iter().any(|service| services.contains(service));
-    let reached = told.values().filter(reach).flat_map(|told| told.places.iter());
-    reached.map(|place| (place.namespace.clone(), place.gateway.clone())).collect()
+impl Reach {
+    /// Keeps these Services, and no others; what routes say of them is read anew where there are new ones.
+    fn keep(&mut self, services: BTreeSet<Key>, told: &BTreeMap<RouteName, Told>) {
+        if services.iter().eq(self.by_service.keys()) {
+            return;
+        }
+        self.by_service = services.into_iter().map(|service| (service, BTreeMap::new())).collect();
+        told.values().for_each(|told| self.add(told));
+    }
+
+    fn add(&mut self, told: &Told) {
+        self.each(told, |gateways, gateway| *gateways.entry(gateway).or_default() += 1);
+    }
+
+    fn remove(&mut self, told: &Told) {
+        self.each(told, |gateways, gateway| {
+            if let Some(count) = gateways.get_mut(&gateway) {
+                *count -= 1;
+                if *count == 0 {
+                    gateways.remove(&gateway);
+                }
+            }
+        });
+    }
+
+    fn each(&mut self, told: &Told, change: impl Fn(&mut BTreeMap<Key, usize>, Key)) {
+        for service in &told.services {
+            let Some(gateways) = self.by_service.get_mut(service) else { continue };
+            for place in &told.places {
+                change(gateways, (place.namespace.clone(), place.gateway.clone()));
+            }
+        }
+    }
+
+    /// The Gateways through which any of these is reached.
+    fn of(&self, services: impl IntoIterator<Item = Key>) -> BTreeSet<Key> {
+        let gateways = services.into_iter().filter_map(|service| self.by_service.get(&service));
+        gateways.flat_map(|gateways| gateways.keys().cloned()).collect()
+    }
+}
+
+/// The Services that policies and XBackends of all kinds are about.
+fn services_of_policies(objects: &Objects) -> BTreeSet<Key> {
+    let tls = objects.backend_tls_policies.values().flat_map(|policy| targets(&policy.meta.namespace, &policy.targets));
+    let scaling = objects.scaling_policies.values().flat_map(|policy| targets(&policy.meta.namespace, &policy.targets));
+    let traffic = objects.traffic_policies.values().flat_map(|policy| targets(&policy.meta.namespace, &policy.targets));
+    let hosts = objects.x_backends.values().map(|backend| x_backends::key_of(&backend.meta));
+    tls.chain(scaling).chain(traffic).chain(hosts).collect()
+}
+
+/// The Services that a policy names.
+fn targets(namespace: &str, targets: &[PolicyTarget]) -> impl Iterator<Item = Key> {
+    let services = targets.iter().filter(|target| target.group.is_empty() && target.kind == "Service");
+    services.map(move |target| (Text::from(namespace), target.name.clone()))
 }
 
 /// Without a cluster nobody else makes slices: a Service that does not scale and has none will never serve.

@@ -6,6 +6,7 @@ use crate::{
     shop,
     story::Story,
 };
+use serde_json::Value;
 use std::{
     net::SocketAddr,
     path::PathBuf,
@@ -66,6 +67,30 @@ spec:
     sessionPersistence: {cookie: {name: stay}}
 ";
 
+/// Edits the Gateway, waits until its status is of that edit, and gives what is true of it and of its addresses.
+async fn told(story: &Story, from: &str) -> String {
+    let allowed = format!(r#"{{"namespaces":{{"from":"{from}"}}}}"#);
+    let patch = format!(r#"[{{"op":"add","path":"/spec/listeners/1/allowedRoutes","value":{allowed}}}]"#);
+    story.kubectl(&["patch", "gateway/web", "--type=json", "--patch", &patch]).await;
+    let mut status = Value::Null;
+    story
+        .until("the status of the edit", async || {
+            let gateway = story.kubectl(&["get", "gateway/web", "--output=json"]).await;
+            let mut gateway: Value = serde_json::from_str(&gateway).unwrap();
+            status = gateway["status"].take();
+            let programmed = status["conditions"].as_array().unwrap().iter().find(|one| one["type"] == "Programmed");
+            programmed.unwrap()["observedGeneration"] == gateway["metadata"]["generation"]
+        })
+        .await;
+    let conditions = status["conditions"].as_array().unwrap().iter().filter(|one| one["status"] == "True");
+    let mut types: Vec<_> =
+        conditions.map(|one| one["type"].as_str().unwrap()).filter(|kind| *kind != "Accepted").collect();
+    types.sort_unstable();
+    let is_said = status["addresses"][0]["routability"].is_string();
+    assert_eq!(is_said, types.contains(&"AddressesAssigned"), "{status}");
+    types.join(" ")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn definitions_are_upgraded_under_load() {
     let Some(story) = Story::alone(NAMESPACE).await else { return };
@@ -91,9 +116,12 @@ async fn definitions_are_upgraded_under_load() {
     let to_carried = SocketAddr::new(to.ip(), CARRIED);
     story.until_answered(to_carried, "any.example", "200 a").await;
     let connections = Load::begin(to_carried, "any.example");
+    let own = "Programmed";
+    assert_eq!(told(&story, "All").await, own, "definitions that have no words for more refuse what says more");
 
     Definitions::apply(&story, &["crd-before", "v1.6.3"]).await;
     edit(&story, &load, 3).await;
+    assert_eq!(told(&story, "Same").await, own);
     let before = connections.total();
     story.apply(&carried("v1", "b")).await;
     is_carried(&story, "v1").await;
@@ -101,6 +129,7 @@ async fn definitions_are_upgraded_under_load() {
 
     newest.apply_again(&story).await;
     edit(&story, &load, 4).await;
+    assert_eq!(told(&story, "All").await, "AddressesAssigned Programmed");
     story.apply(NEWEST).await;
     story.until_answered(to, "late.example", "200 b").await;
     let answer = crate::story::ask_once(to, "late.example").await.unwrap();
@@ -149,6 +178,8 @@ impl Definitions {
     /// In their place, those of the oldest version.
     async fn older(story: &Story) -> Self {
         let newest = Self { is_back: false };
+        // a cluster that has just begun may not serve all of them yet
+        story.kubectl(&[&["wait", "crd", "--for=condition=Established", "--timeout=60s"][..], &LATER].concat()).await;
         story.kubectl(&[&["delete", "crd", "--timeout=60s"][..], &LATER].concat()).await;
         Self::apply(story, &["crd-before", "v1.5.1"]).await;
         newest

@@ -47,6 +47,11 @@ impl PackedHead {
         text + (OWN_SPANS + 2 * head.fields.len()) * 2 * width(text)
     }
 
+    /// Bytes that its block has.
+    pub fn bytes(&self) -> usize {
+        self.block.len()
+    }
+
     /// The head as it was, in the buffers of a spent one.
     pub fn unpack(&self, spent: Fields) -> RequestHead {
         let (text, numbers) = self.block.split_at(self.text_bytes as usize);

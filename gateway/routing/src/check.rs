@@ -25,7 +25,11 @@ impl<'r> Defects<'r> {
 
     /// One more; `field` is counted from the rule, as `filters[0].urlRewrite.hostname`.
     pub(crate) fn add(&mut self, field: &str, message: impl Into<String>) {
-        let field = format!("spec.rules[{}].{field}", self.rule.index);
+        let index = self.rule.index;
+        let field = match field.strip_prefix("filters").filter(|_| self.rule.kind.is_of_listeners()) {
+            Some(rest) => format!("spec.listeners[{index}].filters.requests{rest}"),
+            None => format!("spec.rules[{index}].{field}"),
+        };
         self.list.push(Problem { rule: Some(self.rule.clone()), listener: None, field, message: message.into() });
     }
 

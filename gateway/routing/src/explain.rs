@@ -2,8 +2,8 @@
 
 use crate::{CompiledRule, Failed, Table, problem, table::Entry};
 use headgate_config::{
-    ColdArm, Filter, HostPattern, HostRank, Listener, ListenerName, Match, Rank, Retry, RuleName, Text, Timeouts,
-    Transport, Version,
+    ArmTarget, ColdArm, Filter, HostPattern, HostRank, Listener, ListenerName, Match, Rank, Retry, RuleName, Text,
+    Timeouts, Transport, Version,
 };
 use headgate_message::RequestHead;
 use serde::Serialize;
@@ -46,7 +46,7 @@ pub struct Explanation {
     pub near_misses: Vec<Contender>,
     /// How many more near misses there are than are listed.
     pub near_misses_omitted: usize,
-    /// Why the winner answers 500, if it does.
+    /// Why the winner answers 500, or the filters of the listener before any rule can, if so.
     pub invalid: Option<String>,
     /// The winner's filters.
     pub filters: Vec<Filter>,
@@ -66,7 +66,7 @@ pub struct Explanation {
 pub enum Verdict {
     /// It goes to an arm of the winner, or a filter answers it.
     Found,
-    /// 500: the winner cannot serve.
+    /// 500: the winner cannot serve, or the filters of the listener come to nothing.
     Invalid,
     /// 404: no listener of the port takes the host.
     NoListener,
@@ -152,8 +152,18 @@ impl<B> Table<B> {
         let Some((number, listener)) = chosen else { return explanation };
         explanation.listener = Some(listener.name.clone());
         explanation.verdict = Verdict::NoHost;
-        let gate = listener.gate.as_ref().and_then(|gate| self.rule(gate));
-        explanation.listener_filters = gate.map(|gate| gate.filters().to_vec()).unwrap_or_default();
+        if let Some(name) = &listener.gate {
+            let gate = self.rule(name);
+            explanation.listener_filters = gate.map(|gate| gate.filters().to_vec()).unwrap_or_default();
+            explanation.invalid = match gate {
+                Some(gate) => gate.invalid().map(str::to_owned).or_else(|| asks_nobody(gate.filters())),
+                None => Some(format!("there is no rule {name} of the listener's filters")),
+            };
+            if explanation.invalid.is_some() {
+                explanation.verdict = Verdict::Invalid;
+                return explanation;
+            }
+        }
 
         let mut matching = Vec::new();
         let mut missing = Vec::new();
@@ -217,7 +227,7 @@ impl Explanation {
     }
 
     fn describe<B>(&mut self, winner: &CompiledRule<B>) {
-        self.invalid = winner.invalid().map(str::to_owned);
+        self.invalid = winner.invalid().map(str::to_owned).or_else(|| asks_nobody(winner.filters()));
         if self.invalid.is_none() && winner.total_weight() == 0 && !winner.is_answered_by_filter() {
             self.invalid = Some("no arm has a weight: write a backend with a weight of at least 1".to_owned());
         }
@@ -228,6 +238,17 @@ impl Explanation {
         self.timeouts = winner.timeouts();
         self.retry = winner.retry().cloned();
     }
+}
+
+/// Why a filter that must ask a service can ask none.
+fn asks_nobody(filters: &[Filter]) -> Option<String> {
+    filters.iter().find_map(|filter| match filter {
+        Filter::ExternalAuth(auth) => match &auth.service {
+            ArmTarget::Invalid(why) => Some(why.clone()),
+            ArmTarget::Backend(_) => None,
+        },
+        _ => None,
+    })
 }
 
 impl<B> CompiledRule<B> {

@@ -6,6 +6,7 @@ use super::{
     refer, workloads,
 };
 use crate::{
+    discovery,
     kinds::{KINDS, Kind, OURS, Presence, Reading},
     object,
 };
@@ -14,7 +15,7 @@ use headgate_controller::sources::cluster::{ClusterObject, ClusterObjects, Objec
 use headgate_translate::kinds::ObjectRef;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, Client,
+    Api,
     api::{ApiResource, DynamicObject, PartialObjectMeta},
 };
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -100,7 +101,10 @@ impl Follower {
         let plain = |version: &'static str| Form { version, generation: 0 };
         match self.kind.presence {
             Presence::Always => Ok(self.kind.versions.first().copied().map(plain)),
-            Presence::Enabled => Ok(enabled(&self.context.client, self.kind).await?.map(plain)),
+            Presence::Enabled => {
+                let asked = in_time(discovery::enabled(&self.context.client, self.kind)).await?;
+                Ok(asked.map_err(|error| error.to_string())?.map(plain))
+            }
             Presence::Defined => self.find_definition().await,
         }
     }
@@ -109,8 +113,7 @@ impl Follower {
     async fn find_definition(&mut self) -> Result<Option<Form>, String> {
         self.seen = self.defined.borrow_and_update().get(&self.definition).cloned();
         let definitions: Api<CustomResourceDefinition> = Api::all(self.context.client.clone());
-        let asked = tokio::time::timeout(ANSWER_MOST, definitions.get_opt(&self.definition)).await;
-        let asked = asked.map_err(|_| format!("no answer within {} s", ANSWER_MOST.as_secs()))?;
+        let asked = in_time(definitions.get_opt(&self.definition)).await?;
         let Some(definition) = asked.map_err(|error| error.to_string())? else { return Ok(None) };
         let is_served =
             |wanted: &&&str| definition.spec.versions.iter().any(|version| version.served && version.name == **wanted);
@@ -254,19 +257,9 @@ impl Follower {
     }
 }
 
-/// The best version in which the API server has a kind, as its discovery documents say.
-async fn enabled(client: &Client, kind: &Kind) -> Result<Option<&'static str>, String> {
-    for version in kind.versions {
-        let api_version = kind.api_version(version);
-        match tokio::time::timeout(ANSWER_MOST, client.list_api_group_resources(&api_version)).await {
-            Ok(Ok(list)) if list.resources.iter().any(|one| one.name == kind.plural) => return Ok(Some(version)),
-            Ok(Ok(_)) => {}
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => {}
-            Ok(Err(error)) => return Err(error.to_string()),
-            Err(_) => return Err(format!("no answer within {} s", ANSWER_MOST.as_secs())),
-        }
-    }
-    Ok(None)
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, String> {
+    let answer = tokio::time::timeout(ANSWER_MOST, answer).await;
+    answer.map_err(|_| format!("no answer within {} s", ANSWER_MOST.as_secs()))
 }
 
 /// Waits until a definition comes, changes or goes.

@@ -125,11 +125,13 @@ impl Told {
         let listener = self.listener.as_deref().unwrap_or_default();
         match self.verdict.as_str() {
             "found" => format!("goes to {}", self.winner.as_ref().map_or("", |winner| &winner.rule)),
-            "invalid" => format!(
-                "500: {} takes it and cannot serve: {}",
-                self.winner.as_ref().map_or("", |winner| &winner.rule),
-                self.invalid.as_deref().unwrap_or_default()
-            ),
+            "invalid" => {
+                let why = self.invalid.as_deref().unwrap_or_default();
+                match &self.winner {
+                    Some(winner) => format!("500: {} takes it and cannot serve: {why}", winner.rule),
+                    None => format!("500: listener {listener} takes it, and its filters come to nothing: {why}"),
+                }
+            }
             "noListener" if self.other_listeners.is_empty() => format!("404: no listener is on port {}", self.port),
             "noListener" => format!("404: no listener of port {} takes {}", self.port, self.host),
             "noHost" => format!("404: listener {listener} takes {}, but no rule on it does", self.host),
