@@ -141,35 +141,22 @@ fn published(text: &mut String, rows: &[Row]) {
     }
     text.push_str(PUBLISHED);
     for (row, PublishedText(others)) in rows {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} | {} |",
-            in_a_cell(&row.what),
-            measured(row),
-            row.goal.map_or(String::new(), |goal| format!("≤ {}", shown(goal))),
-            row.verdict().to_lowercase(),
-            others.join(" | "),
-            in_a_cell(&row.note)
-        );
+        let _ = writeln!(text, "| {} | {} | {} |", judged(row), others.join(" | "), in_a_cell(&row.note));
     }
 }
 
-fn measured(row: &Row) -> String {
-    row.measured.map_or(String::new(), |value| format!("{} {}", shown(value), row.unit))
+/// What was measured, the goal, and whether it is met: cells of a table.
+fn judged(row: &Row) -> String {
+    let what = in_a_cell(&row.what);
+    let measured = row.measured.map_or(String::new(), |value| format!("{} {}", shown(value), row.unit));
+    let goal = row.goal.map_or(String::new(), |goal| format!("≤ {}", shown(goal)));
+    format!("{what} | {measured} | {goal} | {}", row.verdict().to_lowercase())
 }
 
 fn alone(text: &mut String, rows: &[Row]) {
     text.push_str("\n## Headgate alone\n\n| what | measured | goal | | how |\n|---|---|---|---|---|\n");
     for row in rows.iter().filter(|row| row.beside.is_none() && row.published.is_none()) {
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {} | {} |",
-            in_a_cell(&row.what),
-            measured(row),
-            row.goal.map_or(String::new(), |goal| format!("≤ {}", shown(goal))),
-            row.verdict().to_lowercase(),
-            in_a_cell(&row.note)
-        );
+        let _ = writeln!(text, "| {} | {} |", judged(row), in_a_cell(&row.note));
     }
 }
 
