@@ -90,8 +90,10 @@ async fn all_writes_were_allowed_and_expected() {
     assert!(wrong.is_empty(), "nobody expects {wrong:?}");
     // the story `operator` takes this right from the controllers for a while
     let was_taken = |write: &Write| write.status == 403 && write.of == "deployments.apps";
-    let is_refused =
-        |write: &&Write| [401, 403, 422].contains(&write.status) && !write.came_too_late && !was_taken(write);
+    // the story `gateways` asks for an address that no cluster could give
+    let was_impossible = |write: &Write| write.status == 422 && write.object.starts_with("e2e-reach/web-headgate-");
+    let is_excused = |write: &Write| write.came_too_late || was_taken(write) || was_impossible(write);
+    let is_refused = |write: &&Write| [401, 403, 422].contains(&write.status) && !is_excused(write);
     let refused: Vec<_> = all.iter().filter(is_refused).collect();
     assert!(refused.is_empty(), "the API server refused {refused:?}");
     let own = |write: &&Write| match write.of.as_str() {
