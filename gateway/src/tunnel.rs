@@ -6,7 +6,7 @@ use std::{
     future::{Future, poll_fn},
     pin::pin,
     rc::Rc,
-    task::Poll,
+    task::{Context, Poll},
     time::Instant,
 };
 
@@ -52,34 +52,46 @@ enum Broken {
 /// Joins two ends until both directions have ended, one breaks, nobody sends for too long, or the drain's limit is reached.
 pub async fn join(core: &Rc<Core>, client: End, endpoint: End, timer: &mut Timer, ear: &Ear) -> Carried {
     let last = Cell::new(Instant::now());
-    let (up, down) = (Cell::new(0), Cell::new(0));
     let idle = core.shared.limits.tunnel_idle;
-    let mut upward = pin!(copy(&client.io, &endpoint.io, client.read, &up, &last));
-    let mut downward = pin!(copy(&endpoint.io, &client.io, endpoint.read, &down, &last));
-    let (mut up_done, mut down_done) = (false, false);
-    let ended = poll_fn(|cx| {
-        if !up_done && let Poll::Ready(end) = upward.as_mut().poll(cx) {
-            match end {
-                Ok(()) => up_done = true,
-                Err(Broken::Reading) => return Poll::Ready(Ended::ByClient),
-                Err(Broken::Writing) => return Poll::Ready(Ended::ByEndpoint),
-            }
-        }
-        if !down_done && let Poll::Ready(end) = downward.as_mut().poll(cx) {
-            match end {
-                Ok(()) => down_done = true,
-                Err(Broken::Reading) => return Poll::Ready(Ended::ByEndpoint),
-                Err(Broken::Writing) => return Poll::Ready(Ended::ByClient),
-            }
-        }
-        if up_done && down_done {
-            return Poll::Ready(Ended::Whole);
-        }
+    let over = |cx: &mut Context<'_>| {
         let _ = ear.poll_rung(cx);
         let until = core.bell.until();
         let limit = crate::deadline::earlier(idle.map(|idle| last.get() + idle), until);
         let is_draining = until.is_some() && until == limit;
         timer.poll_expired(cx, limit).map(|()| if is_draining { Ended::Drained } else { Ended::Idle })
+    };
+    carry(client, endpoint, &last, over).await
+}
+
+/// Carries both directions until it is `over`. One that takes no more may have said something before: that still goes to the other.
+async fn carry(
+    client: End,
+    endpoint: End,
+    last: &Cell<Instant>,
+    mut over: impl FnMut(&mut Context<'_>) -> Poll<Ended>,
+) -> Carried {
+    let (up, down) = (Cell::new(0), Cell::new(0));
+    let mut upward = pin!(copy(&client.io, &endpoint.io, client.read, &up, last));
+    let mut downward = pin!(copy(&endpoint.io, &client.io, endpoint.read, &down, last));
+    let (mut up_done, mut down_done, mut broken) = (false, false, None);
+    let ended = poll_fn(|cx| {
+        if !up_done && let Poll::Ready(end) = upward.as_mut().poll(cx) {
+            up_done = true;
+            match end {
+                Ok(()) => {}
+                Err(Broken::Reading) => return Poll::Ready(broken.unwrap_or(Ended::ByClient)),
+                Err(Broken::Writing) => broken = broken.or(Some(Ended::ByEndpoint)),
+            }
+        }
+        if !down_done && let Poll::Ready(end) = downward.as_mut().poll(cx) {
+            down_done = true;
+            match end {
+                Ok(()) => {}
+                Err(Broken::Reading) => return Poll::Ready(broken.unwrap_or(Ended::ByEndpoint)),
+                Err(Broken::Writing) => broken = broken.or(Some(Ended::ByClient)),
+            }
+        }
+        if up_done && down_done { Poll::Ready(broken.unwrap_or(Ended::Whole)) } else { over(cx) }
     })
     .await;
     Carried { up: up.get(), down: down.get(), ended }
@@ -114,6 +126,52 @@ async fn copy(
                 return Ok(());
             }
             Err(_) => return Err(Broken::Reading),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::Io;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    /// Both ends of a connection.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        (near.unwrap(), far.unwrap().0)
+    }
+
+    fn end(stream: TcpStream) -> End {
+        End { io: SharedIo::new(Io::Tcp(stream)), read: Vec::new() }
+    }
+
+    #[tokio::test]
+    async fn what_was_said_before_it_broke_off_is_passed_on() {
+        for breaks in [Ended::ByEndpoint, Ended::ByClient] {
+            let ((client, mut at_client), (endpoint, mut at_endpoint)) = (pair().await, pair().await);
+            let (gone, stays) = match breaks {
+                Ended::ByEndpoint => (&mut at_endpoint, &mut at_client),
+                _ => (&mut at_client, &mut at_endpoint),
+            };
+            gone.write_all(b"last words").await.unwrap();
+            stays.write_all(b"more").await.unwrap();
+            // a reset, as of whoever closes with bytes unread
+            socket2::SockRef::from(&*gone).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+            let (mut stays, gone) = match breaks {
+                Ended::ByEndpoint => (at_client, at_endpoint),
+                _ => (at_endpoint, at_client),
+            };
+            drop(gone);
+            let carried = carry(end(client), end(endpoint), &Cell::new(Instant::now()), |_| Poll::Pending).await;
+            let mut heard = Vec::new();
+            // it may be reset after that, too
+            let _ = stays.read_to_end(&mut heard).await;
+            assert_eq!((heard.as_slice(), carried.ended), (&b"last words"[..], breaks));
         }
     }
 }
