@@ -194,6 +194,8 @@ pub(crate) struct Offer<'o> {
     pub is_there: bool,
     /// Whether exact addresses come from a load balancer.
     pub is_balanced: bool,
+    /// Those that satisfy an entry already.
+    pub given: Vec<IpAddr>,
 }
 
 /// For each entry of `spec.addresses` an address of its own; and the entries for which there is none.
@@ -234,16 +236,19 @@ impl Offer<'_> {
                     Some(service) => is_held || (self.has)(&service, one),
                     None => self.is_there,
                 };
-                has.then(|| self.gives(Given::new(&one.ip.to_string(), one.routability)))
+                let is_free = !self.given.contains(&one.ip);
+                (has && is_free).then(|| self.gives(Given::new(&one.ip.to_string(), one.routability)))
             }
         }
     }
 
     /// An address satisfies one entry.
     fn gives(&mut self, taken: Given) -> Given {
-        let is_other = |given: &Given| given.value != taken.value;
+        let ip: Option<IpAddr> = taken.value.parse().ok();
+        let is_other = |given: &Given| given.value != taken.value && !ip.is_some_and(|ip| given.is(ip));
         self.any.retain(is_other);
         self.own.retain(is_other);
+        self.given.extend(ip);
         taken
     }
 

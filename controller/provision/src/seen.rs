@@ -82,6 +82,7 @@ impl Services<'_> {
             has: &has,
             is_there: self.named.contains_key(&*name),
             is_balanced: parameters.service_type() == ServiceType::LoadBalancer,
+            given: Vec::new(),
         };
         assign(gateway, offer)
     }

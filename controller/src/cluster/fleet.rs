@@ -190,11 +190,23 @@ impl Fleets {
             };
             one.into_iter().for_each(|one| one.see(stock));
         }
+        self.pin(stock);
         let news = self.by_gateway.iter_mut().filter_map(|(name, one)| {
             let is_news = std::mem::take(&mut one.is_news);
             is_news.then(|| one.objects(name))
         });
         news.flatten().collect()
+    }
+
+    /// Makes the manifests anew of Gateways whose Service has other addresses than it had, where they ask for certain ones.
+    fn pin(&mut self, stock: &Stock) {
+        let moved = |(name, one): (&GatewayName, &One)| {
+            let Basis { gateway, ports, own, .. } = one.basis.as_ref()?;
+            let is_other = headgate_provision::pins_own(gateway) && own_addresses(gateway, stock) != *own;
+            is_other.then(|| (name.clone(), ports.clone()))
+        };
+        let moved: Vec<_> = self.by_gateway.iter().filter_map(moved).collect();
+        moved.into_iter().for_each(|(name, ports)| self.make(name, ports, stock));
     }
 
     /// The Pods that run, of all Gateways.
@@ -419,13 +431,14 @@ fn find(names: &BTreeSet<CertificateName>, all: &[Certificate]) -> Certificates 
     all.iter().filter(|one| names.contains(&one.name)).map(|one| (one.name.clone(), one.clone())).collect()
 }
 
-/// The parameters that a Gateway names, over those of its class. What is wrong in them is said elsewhere.
+/// The addresses of the cluster's own that the Service of a Gateway has.
 fn own_addresses(gateway: &Gateway, stock: &Stock) -> Vec<IpAddr> {
     let name = headgate_provision::name(&gateway.meta.name, &gateway.class);
     let service = stock.made(&ObjectRef::new("", "Service", &gateway.meta.namespace, &name));
     service.map(|service| headgate_provision::own_addresses(service)).unwrap_or_default()
 }
 
+/// The parameters that a Gateway names, over those of its class. What is wrong in them is said elsewhere.
 fn parameters(gateway: &Gateway, stock: &Stock) -> Parameters {
     let read = |reference: Option<&ObjectReference>, namespace: &str| {
         let reference = reference?;

@@ -172,6 +172,34 @@ fn what_we_said_while_we_were_another_process_is_taken_back() {
     assert_eq!(told(&changed(&mut cluster, &[object(&foreign)])), ["say nothing of HTTPRoute"]);
 }
 
+/// The Services among the manifests of the last output that has some.
+fn services_wanted(outputs: &[Output]) -> Option<usize> {
+    outputs.iter().rev().find_map(|output| match output {
+        Output::Manifests(manifests, _) => Some(manifests.keys().filter(|name| name.kind == "Service").count()),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_address_that_the_service_of_a_gateway_has_already_is_asked_for_by_no_other() {
+    let mut cluster = cluster();
+    let mut gateway = gateway_at(1, None);
+    gateway["spec"]["addresses"] = json!([{"type": "IPAddress", "value": "10.96.0.9", "routability": "Cluster"}]);
+    let first = changed(&mut cluster, &[object(&class()), object(&gateway)]);
+    assert_eq!(services_wanted(&first), Some(2));
+    let service = |ip: &str| {
+        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web-headgate", "namespace": "default"},
+            "spec": {"ports": [{"port": 80}], "clusterIP": ip, "clusterIPs": [ip]}})
+    };
+    let owned = |ip: &str| {
+        let ObjectChange::Upsert(made) = object(&service(ip)) else { panic!("an object") };
+        let owner = Some(Box::new(ObjectRef::new("gateway.networking.k8s.io", "Gateway", "default", "web")));
+        ObjectChange::Upsert(Arc::new(ClusterObject { owner, ..ClusterObject::clone(&made) }))
+    };
+    assert_eq!(services_wanted(&changed(&mut cluster, &[owned("10.96.0.9")])), Some(1));
+    assert_eq!(services_wanted(&changed(&mut cluster, &[owned("10.96.0.50")])), Some(2));
+}
+
 /// Whether the class claims ClusterTrustBundle, and the reason of `ResolvedRefs` of a policy, as they are said last.
 fn of_bundles(outputs: &[Output]) -> (Option<bool>, Option<&'static str>) {
     let last = |kind: &str| {

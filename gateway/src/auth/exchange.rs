@@ -88,7 +88,7 @@ impl Exchange<'_> {
             Admission::Refused(refusal) => return Err(refusal.into()),
             Admission::MustWait => {}
         }
-        let kept = down.park(core.shared.limits.h2_stream_window as usize);
+        let kept = down.park(core.shared.limits.h2_stream_window as usize) + self.plan.kept();
         let mut place = InLine::enter(core, backend, ticket, self.plan.version, kept, asked)?;
         let granted = loop {
             match poll_fn(|cx| place.poll(down, core, tools, cx)).await {
