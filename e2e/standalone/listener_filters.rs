@@ -198,31 +198,28 @@ impl Waiting {
         Self { headgate, app, steps, port, answer }
     }
 
-    fn asked(&self) -> [usize; 2] {
-        self.steps.each_ref().map(|one| one.requests().len())
+    /// Its route comes to lead to the application, which is called with what the filters had said, each of them asked so often in all.
+    async fn ends_answered(self, x_step: &str, asked: [usize; 2]) {
+        self.headgate.save("route.yaml", &to("app"));
+        let answer = self.answer.await.unwrap();
+        assert_eq!((answer.status, answer.text().as_str()), (200, "app"));
+        let steps = self.steps.each_ref().map(|one| one.requests().len());
+        assert_eq!((self.app.only().field("x-step"), steps), (Some(x_step), asked));
+        self.headgate.stop().await;
     }
 }
 
 #[tokio::test]
 async fn who_was_let_pass_is_not_asked_about_again_when_its_route_changes_while_it_waits() {
-    let mut waiting = Waiting::begin().await;
-    waiting.headgate.save("route.yaml", &to("app"));
-    let answer = (&mut waiting.answer).await.unwrap();
-    assert_eq!((answer.status, answer.text().as_str()), (200, "app"));
-    assert_eq!((waiting.app.only().field("x-step"), waiting.asked()), (Some("2"), [1, 1]));
-    waiting.headgate.stop().await;
+    Waiting::begin().await.ends_answered("2", [1, 1]).await;
 }
 
 /// As it came: what the filters before had said of it is not among what others are asked.
 #[tokio::test]
 async fn other_filters_are_asked_about_a_request_that_waits_as_it_came() {
-    let mut waiting = Waiting::begin().await;
+    let waiting = Waiting::begin().await;
     waiting.headgate.save("gateway.yaml", &gateway(waiting.port, &[passing("s0")]));
-    waiting.headgate.save("route.yaml", &to("app"));
-    let answer = (&mut waiting.answer).await.unwrap();
-    assert_eq!((answer.status, answer.text().as_str()), (200, "app"));
-    assert_eq!((waiting.app.only().field("x-step"), waiting.asked()), (Some("1"), [2, 1]));
-    waiting.headgate.stop().await;
+    waiting.ends_answered("1", [2, 1]).await;
 }
 
 /// `response_headers_to_add` of `envoy.service.auth.v3.OkHttpResponse`.

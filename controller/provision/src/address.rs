@@ -49,11 +49,15 @@ impl Given {
 
     /// Whether it is this address.
     pub(crate) fn is(&self, ip: IpAddr) -> bool {
-        self.value.parse::<IpAddr>().is_ok_and(|own| own == ip)
+        self.ip() == Some(ip)
     }
 
     fn is_host(&self) -> bool {
-        self.value.parse::<IpAddr>().is_err()
+        self.ip().is_none()
+    }
+
+    fn ip(&self) -> Option<IpAddr> {
+        self.value.parse().ok()
     }
 }
 
@@ -244,7 +248,7 @@ impl Offer<'_> {
 
     /// An address satisfies one entry.
     fn gives(&mut self, taken: Given) -> Given {
-        let ip: Option<IpAddr> = taken.value.parse().ok();
+        let ip = taken.ip();
         let is_other = |given: &Given| given.value != taken.value && !ip.is_some_and(|ip| given.is(ip));
         self.any.retain(is_other);
         self.own.retain(is_other);

@@ -31,8 +31,13 @@ pub struct Seen {
 
 /// The addresses of the cluster's own that the Service of a Gateway has which is always there.
 pub fn own_addresses(service: &Value) -> Vec<IpAddr> {
+    cluster_ips(service).map(|(_, ip)| ip).collect()
+}
+
+/// The addresses that a Service has within the cluster: as each is written, and what it is.
+fn cluster_ips(service: &Value) -> impl Iterator<Item = (&str, IpAddr)> {
     let all = service["spec"]["clusterIPs"].as_array().into_iter().flatten();
-    all.filter_map(|address| address.as_str()?.parse().ok()).collect()
+    all.filter_map(Value::as_str).filter_map(|text| Some((text, text.parse().ok()?)))
 }
 
 /// Looks at the objects as the API server has them. Services and Pods that are not the Gateway's are passed over.
@@ -106,9 +111,8 @@ impl Services<'_> {
     }
 
     fn cluster_addresses(&self, name: &str) -> Vec<Given> {
-        let addresses = self.list(name, "/spec/clusterIPs").iter().filter_map(Value::as_str);
-        let addresses = addresses.filter(|address| address.parse::<IpAddr>().is_ok());
-        addresses.map(|address| Given::new(address, Routability::Cluster)).collect()
+        let addresses = self.named.get(name).into_iter().flat_map(|service| cluster_ips(service));
+        addresses.map(|(text, _)| Given::new(text, Routability::Cluster)).collect()
     }
 
     /// What a load balancer says of ports that it cannot open.
